@@ -1,0 +1,14 @@
+// Every invocation has a channel of its own: nothing to merge, and each writes its result.
+struct Invocation {
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+}
+
+fn merge_lanes(own: Moments, invocation: Invocation) -> Moments {
+    return own;
+}
+
+fn has_result(invocation: Invocation) -> bool {
+    return true;
+}

@@ -1,0 +1,52 @@
+// Merges moments across a workgroup that works on one channel: first within each subgroup by shuffles,
+// then over the subgroups through workgroup memory. Lane 0 ends up with the result. The workgroup is a
+// whole number of subgroups of any size from MIN_SUBGROUP_SIZE to MAX_SUBGROUP_SIZE, and the order of
+// merging is fixed for a given size.
+struct Invocation {
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(subgroup_size) subgroup_size: u32,
+    @builtin(num_subgroups) num_subgroups: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) subgroup_lane: u32,
+}
+
+const MAX_SUBGROUPS: u32 = WORKGROUP_SIZE / MIN_SUBGROUP_SIZE;
+
+var<workgroup> sh_moments: array<Moments, MAX_SUBGROUPS>;
+
+fn merge_lanes(own: Moments, invocation: Invocation) -> Moments {
+    var merged = own;
+    // The same trips in every lane, since all must take part in a shuffle; reaches beyond the actual
+    // subgroup are shuffled, too, and dropped.
+    for (var reach = MAX_SUBGROUP_SIZE / 2u; reach > 0u; reach /= 2u) {
+        let other = Moments(
+            subgroupShuffleDown(merged.count, reach),
+            subgroupShuffleDown(merged.mean_hi, reach),
+            subgroupShuffleDown(merged.mean_lo, reach),
+            subgroupShuffleDown(merged.m2, reach),
+        );
+        if reach < invocation.subgroup_size {
+            merged = merge(merged, other);
+        }
+    }
+    if MAX_SUBGROUPS == 1u {
+        return merged;
+    }
+    if invocation.subgroup_lane == 0u {
+        sh_moments[invocation.subgroup] = merged;
+    }
+    workgroupBarrier();
+    if invocation.lane == 0u {
+        merged = sh_moments[0];
+        for (var subgroup = 1u; subgroup < invocation.num_subgroups; subgroup++) {
+            merged = merge(merged, sh_moments[subgroup]);
+        }
+    }
+    return merged;
+}
+
+fn has_result(invocation: Invocation) -> bool {
+    return invocation.lane == 0u;
+}

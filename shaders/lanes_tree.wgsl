@@ -1,0 +1,26 @@
+// Merges moments across a workgroup through workgroup memory: the lanes whose numbers are equal modulo
+// CHANNELS_PER_WORKGROUP (a power of two, like WORKGROUP_SIZE) share a channel. The first lanes, one for
+// each channel, end up with the results. The order of merging is fixed.
+struct Invocation {
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+}
+
+var<workgroup> sh_moments: array<Moments, WORKGROUP_SIZE>;
+
+fn merge_lanes(own: Moments, invocation: Invocation) -> Moments {
+    let lane = invocation.lane;
+    sh_moments[lane] = own;
+    for (var reach = WORKGROUP_SIZE / 2u; reach >= CHANNELS_PER_WORKGROUP; reach /= 2u) {
+        workgroupBarrier();
+        if lane < reach {
+            sh_moments[lane] = merge(sh_moments[lane], sh_moments[lane + reach]);
+        }
+    }
+    return sh_moments[lane];
+}
+
+fn has_result(invocation: Invocation) -> bool {
+    return invocation.lane < CHANNELS_PER_WORKGROUP;
+}

@@ -1,0 +1,376 @@
+//! The layer: parameters and running statistics on the GPU, and the forward pass on tensors.
+
+use crate::kernels::Binding;
+use crate::transfer::{self, Readback, Region};
+use crate::{BatchNormConfig, BatchNormState, Buffers, Error, Gpu, Plan, Result, Tensor};
+use ndarray::{Array, Array1, ArrayView, Dimension};
+
+/// Batch normalization over the channels of a tensor of rank 2 to 5: PyTorch's `BatchNorm1d`,
+/// `BatchNorm2d` and `BatchNorm3d` in one.
+///
+/// For each channel c, with x_hat = (x − mean) / sqrt(var + eps):
+///
+/// ```text
+/// y = weight[c] · x_hat + bias[c]
+/// ```
+///
+/// - In training, and without running statistics, mean and var are those of the batch, var being the
+///   biased variance (÷ n). Training moves the running statistics:
+///   `running_mean = (1 − momentum)·running_mean + momentum·mean`, and likewise `running_var`, with the
+///   **unbiased** variance (÷ (n − 1)).
+/// - In eval, mean and var are the running statistics, and nothing is updated.
+///
+/// A new layer is in training mode, with weight 1, bias 0, running mean 0 and running variance 1.
+/// Source: Ioffe and Szegedy, *Batch Normalization* (2015, arXiv:1502.03167), algorithms 1 and 2; PyTorch
+/// where the paper leaves a choice.
+///
+/// An error leaves the layer as it was.
+///
+/// ```no_run
+/// use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Gpu, Tensor, ndarray::Array4};
+///
+/// let gpu = Gpu::new()?;
+/// let mut bn = BatchNorm::new(&gpu, BatchNormConfig::new(3))?;
+/// let x = Tensor::from_array(&gpu, Array4::zeros((8, 3, 28, 28)).view())?;
+/// let y = bn.forward(&x)?;
+/// bn.eval();
+/// let y = bn.forward(&x)?.to_array()?;
+/// # Ok::<(), wgpu_batchnorm::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct BatchNorm {
+    gpu: Gpu,
+    config: BatchNormConfig,
+    training: bool,
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
+    running_mean: Option<Tensor>,
+    running_var: Option<Tensor>,
+    num_batches_tracked: Option<wgpu::Buffer>,
+    /// Statistics of the last forward pass, if it used the batch's own.
+    statistics: Option<wgpu::Buffer>,
+    /// Scratch for partial moments, as large as any problem so far needed.
+    scratch: Option<wgpu::Buffer>,
+}
+
+/// The statistics that a forward pass normalised a batch with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchStatistics {
+    /// Mean of each channel.
+    pub mean: Array1<f32>,
+    /// What `mean` lacks: the exact mean is nearer to `mean + mean_remainder` than to any f32.
+    pub mean_remainder: Array1<f32>,
+    /// Biased variance (÷ n) of each channel.
+    pub var: Array1<f32>,
+    /// 1 / sqrt(var + eps).
+    pub inv_std: Array1<f32>,
+}
+
+impl BatchNorm {
+    /// A new layer in training mode.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`]; [`Error::OutOfMemory`].
+    pub fn new(gpu: &Gpu, config: BatchNormConfig) -> Result<Self> {
+        config.validate()?;
+        let state = BatchNormState::new(&config);
+        Self::with_state(gpu, config, &state)
+    }
+
+    /// A new layer in training mode with the given parameters and running statistics.
+    ///
+    /// # Errors
+    /// [`Error::StateMismatch`], [`Error::ParameterLength`]; as [`new`](Self::new).
+    pub fn with_state(gpu: &Gpu, config: BatchNormConfig, state: &BatchNormState) -> Result<Self> {
+        config.validate()?;
+        state.validate(&config)?;
+        let upload = |vector: &Option<Array1<f32>>| {
+            vector.as_ref().map(|vector| Tensor::from_array(gpu, vector.view())).transpose()
+        };
+        let count = |count: u64| -> Result<wgpu::Buffer> {
+            let buffer = gpu.storage_buffer(Binding::NumBatchesTracked.name(), 8, true)?;
+            transfer::fill_mapped(&buffer, &count.to_le_bytes())?;
+            Ok(buffer)
+        };
+        Ok(Self {
+            gpu: gpu.clone(),
+            training: true,
+            weight: upload(&state.weight)?,
+            bias: upload(&state.bias)?,
+            running_mean: upload(&state.running_mean)?,
+            running_var: upload(&state.running_var)?,
+            num_batches_tracked: state.num_batches_tracked.map(count).transpose()?,
+            statistics: None,
+            scratch: None,
+            config,
+        })
+    }
+
+    /// The options.
+    pub fn config(&self) -> &BatchNormConfig {
+        &self.config
+    }
+
+    /// The GPU the layer works on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Switches to training mode.
+    pub fn train(&mut self) {
+        self.training = true;
+    }
+
+    /// Switches to eval mode.
+    pub fn eval(&mut self) {
+        self.training = false;
+    }
+
+    /// Whether the layer is in training mode.
+    pub fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// γ on the GPU; an optimiser may write to its buffer.
+    pub fn weight(&self) -> Option<&Tensor> {
+        self.weight.as_ref()
+    }
+
+    /// β on the GPU; an optimiser may write to its buffer.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The running mean on the GPU.
+    pub fn running_mean(&self) -> Option<&Tensor> {
+        self.running_mean.as_ref()
+    }
+
+    /// The running variance (unbiased) on the GPU.
+    pub fn running_var(&self) -> Option<&Tensor> {
+        self.running_var.as_ref()
+    }
+
+    /// Reads parameters and running statistics back.
+    ///
+    /// # Errors
+    /// [`Error::Readback`].
+    pub fn state(&self) -> Result<BatchNormState> {
+        let vectors = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
+        let mut regions: Vec<Region<'_>> = vectors.into_iter().flatten().map(Tensor::region).collect();
+        regions.extend(self.num_batches_tracked.iter().map(|buffer| (buffer, 0, 8)));
+        let mut parts = Readback::start(&self.gpu, &regions)?.wait()?.into_iter();
+        let mut next = |present: bool| present.then(|| parts.next().unwrap_or_default());
+        let [weight, bias, running_mean, running_var] = vectors
+            .map(|vector| next(vector.is_some()).map(|part| Array1::from_vec(transfer::values(&part))));
+        let num_batches_tracked =
+            next(self.num_batches_tracked.is_some()).map(|part| bytemuck::pod_read_unaligned(&part));
+        Ok(BatchNormState { weight, bias, running_mean, running_var, num_batches_tracked })
+    }
+
+    /// Replaces parameters and running statistics, in the buffers there are.
+    ///
+    /// # Errors
+    /// [`Error::StateMismatch`], [`Error::ParameterLength`]: then nothing was replaced.
+    pub fn load_state(&mut self, state: &BatchNormState) -> Result<()> {
+        state.validate(&self.config)?;
+        let vectors = [
+            (&self.weight, &state.weight),
+            (&self.bias, &state.bias),
+            (&self.running_mean, &state.running_mean),
+            (&self.running_var, &state.running_var),
+        ];
+        for (tensor, vector) in vectors {
+            if let (Some(tensor), Some(vector)) = (tensor, vector) {
+                let values = vector.to_vec();
+                self.gpu.queue().write_buffer(tensor.buffer(), 0, bytemuck::cast_slice(&values));
+            }
+        }
+        if let (Some(buffer), Some(count)) = (&self.num_batches_tracked, state.num_batches_tracked) {
+            self.gpu.queue().write_buffer(buffer, 0, &count.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// The plan of a forward pass over `x` as the layer stands: what runs, with what geometry.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), as far as the shape is concerned.
+    pub fn plan(&self, x: &Tensor, in_place: bool) -> Result<Plan> {
+        let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
+        Plan::forward(&problem, &self.config, self.training, in_place, self.gpu.profile())
+    }
+
+    /// Normalises `x` into a new tensor of the same shape and layout.
+    ///
+    /// # Errors
+    /// The input does not fit: [`Error::Rank`], [`Error::Channels`], [`Error::OneValuePerChannel`],
+    /// [`Error::TooManyElements`], [`Error::BindingTooLarge`], [`Error::ForeignDevice`]; the GPU fails:
+    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
+        // Before y is made for an x that does not fit.
+        self.check(x)?;
+        let y = Tensor::zeros(&self.gpu, x.shape(), x.layout())?;
+        self.forward_into(x, &y)?;
+        Ok(y)
+    }
+
+    /// Normalises `x` into `y`, which has the same shape and layout and lies in another buffer.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`], [`Error::SharedBuffer`]; as [`forward`](Self::forward).
+    pub fn forward_into(&mut self, x: &Tensor, y: &Tensor) -> Result<()> {
+        self.submit(|layer, encoder| layer.record_forward(encoder, x, y))
+    }
+
+    /// Normalises `x` in place.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_in_place(&mut self, x: &Tensor) -> Result<()> {
+        self.submit(|layer, encoder| layer.record_forward_in_place(encoder, x))
+    }
+
+    /// Records [`forward_into`](Self::forward_into) in a command encoder of the caller's, who submits it.
+    /// Several layers can so share one submission.
+    ///
+    /// # Errors
+    /// As [`forward_into`](Self::forward_into). Nothing is recorded then.
+    pub fn record_forward(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        x: &Tensor,
+        y: &Tensor,
+    ) -> Result<()> {
+        self.check(x)?;
+        y.check_device(&self.gpu, "y")?;
+        if (x.shape(), x.layout()) != (y.shape(), y.layout()) {
+            return Err(Error::ShapeMismatch {
+                name: "y",
+                expected: x.shape().to_vec(),
+                expected_layout: x.layout(),
+                shape: y.shape().to_vec(),
+                layout: y.layout(),
+            });
+        }
+        self.record(encoder, Some(x), y)
+    }
+
+    /// Records [`forward_in_place`](Self::forward_in_place) in a command encoder of the caller's.
+    ///
+    /// # Errors
+    /// As [`forward_in_place`](Self::forward_in_place). Nothing is recorded then.
+    pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
+        self.check(x)?;
+        self.record(encoder, None, x)
+    }
+
+    /// The statistics of the last forward pass; `None` when it used the running statistics or its batch
+    /// was empty, and before the first.
+    ///
+    /// # Errors
+    /// [`Error::Readback`].
+    pub fn batch_statistics(&self) -> Result<Option<BatchStatistics>> {
+        let Some(buffer) = &self.statistics else { return Ok(None) };
+        let size = self.config.num_features as u64 * 16;
+        let parts = Readback::start(&self.gpu, &[(buffer, 0, size)])?.wait()?;
+        let values = transfer::values(&parts[0]);
+        let column = |index: usize| values.iter().skip(index).step_by(4).copied().collect();
+        Ok(Some(BatchStatistics {
+            mean: column(0),
+            mean_remainder: column(1),
+            inv_std: column(2),
+            var: column(3),
+        }))
+    }
+
+    /// Uploads, normalises and reads back: `ndarray` in, `ndarray` out, in the layout of
+    /// [`BatchNormConfig::layout`].
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Readback`].
+    pub fn forward_array<D: Dimension>(&mut self, x: ArrayView<'_, f32, D>) -> Result<Array<f32, D>> {
+        let y = self.forward_uploaded(&x)?.to_array()?;
+        in_dimension(y, x.raw_dim())
+    }
+
+    /// [`forward_array`](Self::forward_array) without blocking: the future is ready when the result has
+    /// been read back. It needs no particular executor.
+    ///
+    /// # Errors
+    /// As [`forward_array`](Self::forward_array).
+    pub async fn forward_array_async<D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, f32, D>,
+    ) -> Result<Array<f32, D>> {
+        let y = self.forward_uploaded(&x)?.to_array_async().await?;
+        in_dimension(y, x.raw_dim())
+    }
+
+    fn forward_uploaded<D: Dimension>(&mut self, x: &ArrayView<'_, f32, D>) -> Result<Tensor> {
+        // Before an x that does not fit is uploaded.
+        self.config.problem(x.shape(), self.config.layout, self.training)?;
+        let x = Tensor::from_array(&self.gpu, x.view())?.with_layout(self.config.layout);
+        self.forward_in_place(&x)?;
+        Ok(x)
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        x.check_device(&self.gpu, "x")?;
+        self.plan(x, false).map(|_| ())
+    }
+
+    fn submit(
+        &mut self,
+        record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<()>,
+    ) -> Result<()> {
+        let gpu = self.gpu.clone();
+        gpu.validated(|| {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some("batch_norm") };
+            let mut encoder = gpu.device().create_command_encoder(&descriptor);
+            record(self, &mut encoder)?;
+            gpu.queue().submit([encoder.finish()]);
+            Ok(())
+        })
+    }
+
+    /// Plans, binds and records; without `x`, `y` is normalised in place.
+    fn record(&mut self, encoder: &mut wgpu::CommandEncoder, x: Option<&Tensor>, y: &Tensor) -> Result<()> {
+        let plan = self.plan(y, x.is_none())?;
+        let prepared = self.gpu.prepare(&plan)?;
+        self.reserve_scratch(plan.scratch_bytes())?;
+        // A new buffer each time: what an earlier pass left there may still be wanted.
+        let statistics = if plan.scratch_bytes() > 0 {
+            let bytes = plan.bytes_of(Binding::Statistics);
+            Some(self.gpu.storage_buffer(Binding::Statistics.name(), bytes, false)?)
+        } else {
+            None
+        };
+        let bound = prepared.bind(&Buffers {
+            x: x.map(|x| (x.buffer(), x.offset()).into()),
+            y: Some((y.buffer(), y.offset()).into()),
+            weight: self.weight.as_ref().map(|weight| weight.buffer().into()),
+            bias: self.bias.as_ref().map(|bias| bias.buffer().into()),
+            running_mean: self.running_mean.as_ref().map(|mean| mean.buffer().into()),
+            running_var: self.running_var.as_ref().map(|var| var.buffer().into()),
+            num_batches_tracked: self.num_batches_tracked.as_ref().map(Into::into),
+            statistics: statistics.as_ref().map(Into::into),
+            scratch: self.scratch.as_ref().map(Into::into),
+        })?;
+        bound.record(encoder);
+        self.statistics = statistics;
+        Ok(())
+    }
+
+    fn reserve_scratch(&mut self, bytes: u64) -> Result<()> {
+        if self.scratch.as_ref().map_or(0, wgpu::Buffer::size) < bytes {
+            self.scratch = Some(self.gpu.storage_buffer(Binding::Partials.name(), bytes, false)?);
+        }
+        Ok(())
+    }
+}
+
+/// Gives an array of dynamic rank the rank it had before.
+fn in_dimension<D: Dimension>(array: ndarray::ArrayD<f32>, dimension: D) -> Result<Array<f32, D>> {
+    array.into_shape_with_order(dimension).map_err(|error| Error::Readback { reason: error.to_string() })
+}

@@ -1,0 +1,164 @@
+//! The options of a batch-norm layer, shared by the GPU layer and the CPU reference.
+
+use crate::{Error, Layout, Problem, Result};
+
+/// The options of PyTorch's `BatchNorm1d/2d/3d`, with PyTorch's names and defaults.
+///
+/// | option | default | meaning |
+/// |---|---|---|
+/// | `num_features` | – | number of channels C |
+/// | `eps` | `1e-5` | added to the variance inside the square root |
+/// | `momentum` | `Some(0.1)` | weight of the *batch* in the running average; `None`: cumulative average |
+/// | `affine` | `true` | learnable `weight` (γ) and `bias` (β) |
+/// | `track_running_stats` | `true` | keep running statistics and use them in eval |
+/// | `layout` | channels first | where the channel axis of an `ndarray` input is |
+/// | `skip_non_finite` | `false` | leave a channel's running statistics alone when its batch is not finite |
+///
+/// ONNX, Keras and Flax call `momentum` what is `1 − momentum` here.
+///
+/// ```
+/// use wgpu_batchnorm::{BatchNormConfig, Layout};
+///
+/// let config = BatchNormConfig::new(64).eps(1e-3).momentum(None).layout(Layout::ChannelsLast);
+/// assert_eq!(config.num_features, 64);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BatchNormConfig {
+    /// Number of channels C, at least 1.
+    pub num_features: usize,
+    /// ε in `1 / sqrt(var + eps)`: finite, and greater than 0 where batch statistics are used, since a
+    /// constant channel has variance 0. As in PyTorch, running statistics allow 0.
+    pub eps: f64,
+    /// Weight m of the batch in `running = (1 − m)·running + m·batch`: any finite number. `None` is the
+    /// cumulative average, m = 1 / `num_batches_tracked` (after this batch was counted).
+    pub momentum: Option<f64>,
+    /// Whether the layer has `weight` and `bias`; without them y = `x_hat`.
+    pub affine: bool,
+    /// Whether the layer keeps running statistics. Without them, eval uses the batch's own.
+    pub track_running_stats: bool,
+    /// Where the channel axis of `ndarray` inputs is. A [`Tensor`](crate::Tensor) carries its own layout.
+    pub layout: Layout,
+    /// When true, a channel whose batch mean or variance is not finite leaves its running statistics as
+    /// they were. PyTorch has no such option; it lets the running statistics become NaN.
+    pub skip_non_finite: bool,
+}
+
+impl BatchNormConfig {
+    /// PyTorch's defaults for `num_features` channels.
+    pub fn new(num_features: usize) -> Self {
+        Self {
+            num_features,
+            eps: 1e-5,
+            momentum: Some(0.1),
+            affine: true,
+            track_running_stats: true,
+            layout: Layout::ChannelsFirst,
+            skip_non_finite: false,
+        }
+    }
+
+    /// Sets [`eps`](Self::eps).
+    #[must_use]
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// Sets [`momentum`](Self::momentum): a number, or `None` for the cumulative average.
+    #[must_use]
+    pub fn momentum(mut self, momentum: impl Into<Option<f64>>) -> Self {
+        self.momentum = momentum.into();
+        self
+    }
+
+    /// Sets [`affine`](Self::affine).
+    #[must_use]
+    pub fn affine(mut self, affine: bool) -> Self {
+        self.affine = affine;
+        self
+    }
+
+    /// Sets [`track_running_stats`](Self::track_running_stats).
+    #[must_use]
+    pub fn track_running_stats(mut self, track: bool) -> Self {
+        self.track_running_stats = track;
+        self
+    }
+
+    /// Sets [`layout`](Self::layout).
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// Sets [`skip_non_finite`](Self::skip_non_finite).
+    #[must_use]
+    pub fn skip_non_finite(mut self, skip: bool) -> Self {
+        self.skip_non_finite = skip;
+        self
+    }
+
+    /// Whether a forward pass in this mode normalises with the batch's own statistics: in training, and
+    /// in eval when there are no running statistics.
+    pub fn uses_batch_statistics(&self, training: bool) -> bool {
+        training || !self.track_running_stats
+    }
+
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] names the option, its value and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let invalid = |option, value: String, allowed| Err(Error::InvalidConfig { option, value, allowed });
+        if self.num_features == 0 || u32::try_from(self.num_features).is_err() {
+            return invalid("num_features", self.num_features.to_string(), "1 to 4294967295");
+        }
+        if !(self.eps as f32).is_finite() || self.eps < 0.0 {
+            return invalid("eps", self.eps.to_string(), "a finite number, at least 0");
+        }
+        if let Some(momentum) = self.momentum
+            && !(momentum as f32).is_finite()
+        {
+            return invalid(
+                "momentum",
+                momentum.to_string(),
+                "a finite number, or none for the cumulative average",
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks an input against the layer, and sees it as `[outer, channels, inner]`.
+    ///
+    /// # Errors
+    /// - [`Error::Rank`], [`Error::NoChannels`], [`Error::TooManyElements`] from [`Problem::new`].
+    /// - [`Error::Channels`] when the input has not `num_features` channels.
+    /// - Where batch statistics are used: [`Error::OneValuePerChannel`], and [`Error::InvalidConfig`] for an
+    ///   `eps` that is 0 in f32.
+    pub fn problem(&self, shape: &[usize], layout: Layout, training: bool) -> Result<Problem> {
+        let problem = Problem::new(shape, layout)?;
+        if problem.channels != self.num_features {
+            return Err(Error::Channels {
+                num_features: self.num_features,
+                channels: problem.channels,
+                axis: layout.channel_axis(shape.len()),
+                shape: shape.to_vec(),
+            });
+        }
+        if self.uses_batch_statistics(training) {
+            if problem.values_per_channel() == 1 {
+                return Err(Error::OneValuePerChannel { shape: shape.to_vec() });
+            }
+            if !(self.eps as f32).is_normal() {
+                return Err(Error::InvalidConfig {
+                    option: "eps",
+                    value: self.eps.to_string(),
+                    allowed: "at least 1.2e-38 where batch statistics are used",
+                });
+            }
+        }
+        Ok(problem)
+    }
+}

@@ -1,0 +1,240 @@
+//! Everything that can go wrong, with the numbers at fault and the remedy.
+
+use crate::Layout;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. All but the last group are found before any GPU call, and leave every
+/// object as it was, ready for the next call.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // The input.
+    /// The input has too few or too many dimensions.
+    #[error(
+        "expected 2 to 5 dimensions, got {rank} (shape {shape:?}): reshape to [N, C] or [N, C, spatial…]"
+    )]
+    Rank {
+        /// Number of dimensions given.
+        rank: usize,
+        /// Shape given.
+        shape: Vec<usize>,
+    },
+    /// The channel axis has length 0.
+    #[error("shape {shape:?} has no channels ({layout}): the channel axis must be at least 1 long")]
+    NoChannels {
+        /// Shape given.
+        shape: Vec<usize>,
+        /// Layout it was read in.
+        layout: Layout,
+    },
+    /// The input has another number of channels than the layer.
+    #[error(
+        "expected {num_features} channels, got {channels} on axis {axis} of shape {shape:?}: \
+         check num_features and the layout"
+    )]
+    Channels {
+        /// Channels of the layer.
+        num_features: usize,
+        /// Channels of the input.
+        channels: usize,
+        /// The axis that was read as the channel axis.
+        axis: usize,
+        /// Shape given.
+        shape: Vec<usize>,
+    },
+    /// Batch statistics of a single value: its variance is 0 by definition, so nothing would be learned.
+    #[error(
+        "expected more than 1 value per channel when training, got 1 for shape {shape:?}: \
+         use a larger batch, or eval mode with running statistics"
+    )]
+    OneValuePerChannel {
+        /// Shape given.
+        shape: Vec<usize>,
+    },
+    /// The input has more elements than 32-bit indices reach.
+    #[error("shape {shape:?} has more than {limit} elements: split the batch")]
+    TooManyElements {
+        /// Shape given.
+        shape: Vec<usize>,
+        /// Most elements allowed.
+        limit: usize,
+    },
+    /// Two tensors that must have the same shape and layout do not.
+    #[error("{name} must have shape {expected:?} ({expected_layout}), got {shape:?} ({layout})")]
+    ShapeMismatch {
+        /// The tensor at fault.
+        name: &'static str,
+        /// Shape wanted.
+        expected: Vec<usize>,
+        /// Layout wanted.
+        expected_layout: Layout,
+        /// Shape given.
+        shape: Vec<usize>,
+        /// Layout given.
+        layout: Layout,
+    },
+
+    // The layer.
+    /// An option is out of its range.
+    #[error("{option} is {value}: allowed is {allowed}")]
+    InvalidConfig {
+        /// Name of the option.
+        option: &'static str,
+        /// Value given.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A parameter or running statistic has the wrong length.
+    #[error("{name} must have one value per channel: expected {num_features}, got {length}")]
+    ParameterLength {
+        /// Name of the tensor.
+        name: &'static str,
+        /// Length given.
+        length: usize,
+        /// Channels of the layer.
+        num_features: usize,
+    },
+    /// A parameter or running statistic is missing, or is there though the layer has none.
+    #[error("{name} is {}", if *.expected {
+        "missing: the configuration asks for it (affine, track_running_stats)"
+    } else {
+        "given, but the configuration has none (affine, track_running_stats)"
+    })]
+    StateMismatch {
+        /// Name of the tensor.
+        name: &'static str,
+        /// Whether the configuration has it.
+        expected: bool,
+    },
+    /// `backward` was called before any `forward`.
+    #[error("backward needs the values of a forward pass: call forward first")]
+    NoForward,
+
+    // Buffers and limits.
+    /// A buffer that the plan needs was not given.
+    #[error("the plan needs the buffer {name} ({bytes} bytes, usage STORAGE), but it was not given")]
+    MissingBuffer {
+        /// The buffer's role.
+        name: &'static str,
+        /// Bytes it must hold.
+        bytes: u64,
+    },
+    /// A buffer is too small for its role.
+    #[error(
+        "{name} needs {needed} bytes, but the buffer has {available} after offset {offset}: \
+         allocate a larger buffer or lower the offset"
+    )]
+    BufferTooSmall {
+        /// The buffer's role.
+        name: &'static str,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes there are from the offset on.
+        available: u64,
+        /// Offset given, in bytes.
+        offset: u64,
+    },
+    /// A buffer lacks a usage flag.
+    #[error("{name} has usage {usage:?} but needs {needed:?}: create the buffer with it")]
+    BufferUsage {
+        /// The buffer's role.
+        name: &'static str,
+        /// Usage needed.
+        needed: wgpu::BufferUsages,
+        /// Usage the buffer has.
+        usage: wgpu::BufferUsages,
+    },
+    /// An offset is not aligned.
+    #[error("the offset of {name} is {offset} bytes, not a multiple of {alignment}: align it")]
+    Misaligned {
+        /// The buffer's role.
+        name: &'static str,
+        /// Offset given, in bytes.
+        offset: u64,
+        /// Alignment needed, in bytes.
+        alignment: u64,
+    },
+    /// Two roles share memory in a way that a dispatch cannot have.
+    #[error(
+        "{first} and {second} lie in one buffer, and the same dispatch writes one of them: use separate \
+         buffers{}", if *.overlap { " (the ranges overlap)" } else { "" }
+    )]
+    SharedBuffer {
+        /// One role.
+        first: &'static str,
+        /// The other role.
+        second: &'static str,
+        /// Whether the ranges overlap.
+        overlap: bool,
+    },
+    /// A tensor is larger than the device can bind at once.
+    #[error(
+        "{name} is {bytes} bytes, but this device binds at most {limit} at once: \
+         split the batch, or ask for a larger max_storage_buffer_binding_size"
+    )]
+    BindingTooLarge {
+        /// The buffer's role.
+        name: &'static str,
+        /// Bytes needed.
+        bytes: u64,
+        /// The device's limit, in bytes.
+        limit: u64,
+    },
+    /// A device limit is below what the kernels need.
+    #[error("the device's {limit} is {available}, but at least {needed} is needed: request a higher limit")]
+    Limit {
+        /// Name of the wgpu limit.
+        limit: &'static str,
+        /// What the kernels need.
+        needed: u64,
+        /// What the device has.
+        available: u64,
+    },
+    /// An object belongs to another device than the one it was used with.
+    #[error("{name} lives on another wgpu device than the layer: make it from the same Gpu")]
+    ForeignDevice {
+        /// The tensor at fault.
+        name: &'static str,
+    },
+
+    // The adapter, and what only the GPU can tell.
+    /// No usable adapter was found.
+    #[error(
+        "no GPU adapter for the backends {backends:?}{}: install a Vulkan driver (on Debian or Ubuntu \
+         `apt-get install mesa-vulkan-drivers` brings a software one), or compute with the CPU reference",
+        match .wanted { Some(name) => format!(" with a name like {name:?} (found: {found:?})"), None => String::new() }
+    )]
+    NoAdapter {
+        /// Backends that were searched.
+        backends: wgpu::Backends,
+        /// The name that was asked for.
+        wanted: Option<String>,
+        /// Names of the adapters there are.
+        found: Vec<String>,
+    },
+    /// The adapter refused to open a device.
+    #[error("the adapter opened no device: {0}")]
+    RequestDevice(#[from] wgpu::RequestDeviceError),
+    /// The device has no memory left.
+    #[error(
+        "the GPU is out of memory while allocating {bytes} bytes for {name}: free tensors or split the batch"
+    )]
+    OutOfMemory {
+        /// What was allocated.
+        name: &'static str,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The results could not be read back.
+    #[error("reading back from the GPU failed: {reason}")]
+    Readback {
+        /// What wgpu said.
+        reason: String,
+    },
+    /// wgpu reported an error.
+    #[error("wgpu reported an error: {0}")]
+    Gpu(#[from] wgpu::Error),
+}

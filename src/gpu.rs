@@ -1,0 +1,275 @@
+//! A GPU to work on: adapter choice, device, and the kernels compiled for it.
+
+use crate::kernels::{Access, Kernel};
+use crate::{AdapterProfile, Error, Result};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The backends this crate is made for.
+const BACKENDS: wgpu::Backends =
+    wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
+
+/// Which adapter [`Gpu::with_options`] takes.
+///
+/// What is not set here is taken from wgpu's environment variables: `WGPU_BACKEND` (`vulkan`, `metal`,
+/// `dx12`), `WGPU_ADAPTER_NAME` (part of a name) and `WGPU_POWER_PREF` (`low` takes an integrated adapter
+/// before a discrete one).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct GpuOptions {
+    /// Part of the adapter's name; upper and lower case are alike.
+    pub adapter: Option<String>,
+    /// Backends to search.
+    pub backends: Option<wgpu::Backends>,
+    /// Open the device without subgroup operations, even where the adapter has them.
+    pub without_subgroups: bool,
+}
+
+impl GpuOptions {
+    /// The best adapter there is.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`adapter`](Self::adapter).
+    #[must_use]
+    pub fn adapter(mut self, name: impl Into<String>) -> Self {
+        self.adapter = Some(name.into());
+        self
+    }
+
+    /// Sets [`backends`](Self::backends).
+    #[must_use]
+    pub fn backends(mut self, backends: wgpu::Backends) -> Self {
+        self.backends = Some(backends);
+        self
+    }
+
+    /// Sets [`without_subgroups`](Self::without_subgroups).
+    #[must_use]
+    pub fn without_subgroups(mut self) -> Self {
+        self.without_subgroups = true;
+        self
+    }
+}
+
+/// A device, its queue and the kernels compiled for it so far. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    profile: AdapterProfile,
+    kernels: Mutex<HashMap<Kernel, Arc<CompiledKernel>>>,
+}
+
+/// A kernel's pipeline and the layout of its bind group.
+pub(crate) struct CompiledKernel {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) bind_group_layout: wgpu::BindGroupLayout,
+}
+
+impl Gpu {
+    /// Features that are asked for where the adapter has them. None is required.
+    pub const OPTIONAL_FEATURES: wgpu::Features =
+        wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::TIMESTAMP_QUERY);
+
+    /// Opens the best adapter: discrete before integrated before virtual before software.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when there is none, [`Error::RequestDevice`] when it opens no device.
+    pub fn new() -> Result<Self> {
+        Self::with_options(&GpuOptions::new())
+    }
+
+    /// Opens the best of the adapters that `options` allow.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(options: &GpuOptions) -> Result<Self> {
+        pollster::block_on(Self::with_options_async(options))
+    }
+
+    /// [`with_options`](Self::with_options) without blocking.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub async fn with_options_async(options: &GpuOptions) -> Result<Self> {
+        let (instance, backends) = instance(options.backends);
+        let wanted = options.adapter.clone().or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
+        let mut adapters = instance.enumerate_adapters(backends).await;
+        let found: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+        if let Some(wanted) = &wanted {
+            let wanted = wanted.to_lowercase();
+            adapters.retain(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted));
+        }
+        let low_power = wgpu::PowerPreference::from_env() == Some(wgpu::PowerPreference::LowPower);
+        adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type, low_power));
+        let Some(adapter) = adapters.first() else {
+            return Err(Error::NoAdapter { backends, wanted, found });
+        };
+
+        let mut features = Self::OPTIONAL_FEATURES & adapter.features();
+        if options.without_subgroups {
+            features.remove(wgpu::Features::SUBGROUP);
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgpu-batchnorm"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await?;
+        Ok(Self::from_wgpu(&device, &queue))
+    }
+
+    /// Works on a device of the caller's. Subgroup operations are used where the device was opened with
+    /// [`wgpu::Features::SUBGROUP`]; nothing is required beyond wgpu's default limits.
+    pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
+        let profile = AdapterProfile::new(&device.adapter_info(), device.features(), device.limits());
+        let (device, queue) = (device.clone(), queue.clone());
+        Self { inner: Arc::new(Inner { device, queue, profile, kernels: Mutex::default() }) }
+    }
+
+    /// The profiles of all adapters, best first, each with all features and limits it has.
+    pub fn adapters(backends: Option<wgpu::Backends>) -> Vec<AdapterProfile> {
+        let (instance, backends) = instance(backends);
+        let adapters = pollster::block_on(instance.enumerate_adapters(backends));
+        let mut profiles: Vec<AdapterProfile> = adapters
+            .iter()
+            .map(|adapter| AdapterProfile::new(&adapter.get_info(), adapter.features(), adapter.limits()))
+            .collect();
+        profiles.sort_by_key(|profile| rank(profile.device_type, false));
+        profiles
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// What plans are made for.
+    pub fn profile(&self) -> &AdapterProfile {
+        &self.inner.profile
+    }
+
+    /// Whether both work on the same device.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        self.inner.device == other.inner.device
+    }
+
+    /// The kernel, compiled now or before.
+    pub(crate) fn kernel(&self, kernel: Kernel) -> Arc<CompiledKernel> {
+        // A panic while the lock is held leaves the map as it was, so poisoning tells nothing.
+        let mut kernels = self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        kernels.entry(kernel).or_insert_with(|| Arc::new(compile(self.device(), &kernel))).clone()
+    }
+
+    /// A new storage buffer of at least 4 bytes, or what kept it from being made.
+    pub(crate) fn storage_buffer(
+        &self,
+        name: &'static str,
+        bytes: u64,
+        mapped: bool,
+    ) -> Result<wgpu::Buffer> {
+        let limit = self.inner.profile.limits.max_buffer_size;
+        if bytes > limit {
+            return Err(Error::BindingTooLarge { name, bytes, limit });
+        }
+        let memory = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size: bytes.next_multiple_of(4).max(4),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: mapped,
+        });
+        match pollster::block_on(memory.pop()) {
+            None => Ok(buffer),
+            Some(_) => Err(Error::OutOfMemory { name, bytes }),
+        }
+    }
+
+    /// Does `work`, and returns as an error what wgpu has to say against it.
+    pub(crate) fn validated<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        match pollster::block_on(scope.pop()) {
+            None => result,
+            Some(error) => Err(Error::Gpu(error)),
+        }
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gpu({})", self.profile())
+    }
+}
+
+fn instance(backends: Option<wgpu::Backends>) -> (wgpu::Instance, wgpu::Backends) {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    descriptor.backends = backends.or_else(wgpu::Backends::from_env).unwrap_or(BACKENDS);
+    let backends = descriptor.backends;
+    (wgpu::Instance::new(descriptor), backends)
+}
+
+fn rank(device_type: wgpu::DeviceType, low_power: bool) -> u8 {
+    match device_type {
+        wgpu::DeviceType::DiscreteGpu => 1,
+        wgpu::DeviceType::IntegratedGpu => 2 * u8::from(!low_power),
+        wgpu::DeviceType::VirtualGpu => 3,
+        wgpu::DeviceType::Other => 4,
+        wgpu::DeviceType::Cpu => 5,
+    }
+}
+
+fn compile(device: &wgpu::Device, kernel: &Kernel) -> CompiledKernel {
+    let label = Some(kernel.stem());
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = kernel
+        .bindings()
+        .into_iter()
+        .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: match access {
+                    Access::Uniform => wgpu::BufferBindingType::Uniform,
+                    Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                    Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    let bind_group_layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label,
+        bind_group_layouts: &[Some(&bind_group_layout)],
+        immediate_size: 0,
+    });
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label,
+        source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()),
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&layout),
+        module: &module,
+        entry_point: label,
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    CompiledKernel { pipeline, bind_group_layout }
+}

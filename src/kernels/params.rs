@@ -1,0 +1,53 @@
+//! The uniform that every kernel reads.
+
+/// Sizes and options, laid out as the WGSL struct `Params` (shaders/params.wgsl): a test compares the two.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[expect(missing_docs, reason = "documented once, in shaders/params.wgsl")]
+pub struct Params {
+    pub channels: u32,
+    pub inner: u32,
+    pub values: u32,
+    pub moments_splits: u32,
+    pub moments_chunk: u32,
+    pub normalize_splits: u32,
+    pub normalize_chunk: u32,
+    pub x_offset: u32,
+    pub y_offset: u32,
+    pub eps: f32,
+    pub momentum: f32,
+    pub retain: f32,
+    pub cumulative_average: u32,
+    pub skip_non_finite: u32,
+    pub zero: u32,
+    pub padding: u32,
+}
+
+macro_rules! offsets {
+    ($($field:ident),* $(,)?) => {
+        /// Name and byte offset of every field.
+        pub const FIELDS: &'static [(&'static str, usize)] =
+            &[$((stringify!($field), std::mem::offset_of!(Self, $field))),*];
+    };
+}
+
+impl Params {
+    offsets!(
+        channels,
+        inner,
+        values,
+        moments_splits,
+        moments_chunk,
+        normalize_splits,
+        normalize_chunk,
+        x_offset,
+        y_offset,
+        eps,
+        momentum,
+        retain,
+        cumulative_average,
+        skip_non_finite,
+        zero,
+        padding,
+    );
+}

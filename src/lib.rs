@@ -1,0 +1,30 @@
+//! Batch normalization on the GPU.
+
+mod batch_norm;
+mod config;
+mod error;
+mod gpu;
+pub mod kernels;
+pub mod plan;
+mod profile;
+pub mod record;
+pub mod reference;
+mod shape;
+mod state;
+mod tensor;
+mod transfer;
+pub mod verify;
+
+pub use batch_norm::{BatchNorm, BatchStatistics};
+pub use config::BatchNormConfig;
+pub use error::{Error, Result};
+pub use gpu::{Gpu, GpuOptions};
+pub use plan::Plan;
+pub use profile::AdapterProfile;
+pub use record::{BoundPlan, BufferRegion, Buffers, PreparedPlan};
+pub use shape::{Layout, Problem};
+pub use state::BatchNormState;
+pub use tensor::Tensor;
+
+pub use ndarray;
+pub use wgpu;

@@ -1,0 +1,64 @@
+//! What a plan needs to know of an adapter.
+
+use std::fmt;
+
+/// What a [`Plan`](crate::Plan) needs to know of a device. Plain data: made from a device, or by hand to
+/// see what would be planned elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterProfile {
+    /// The adapter's name.
+    pub name: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Vulkan, Metal or DX12.
+    pub backend: wgpu::Backend,
+    /// Discrete, integrated, virtual or software (CPU).
+    pub device_type: wgpu::DeviceType,
+    /// Features that the device was opened with.
+    pub features: wgpu::Features,
+    /// Limits that the device was opened with.
+    pub limits: wgpu::Limits,
+    /// Smallest subgroup. Known even where the device cannot use subgroup operations.
+    pub subgroup_min_size: u32,
+    /// Largest subgroup.
+    pub subgroup_max_size: u32,
+}
+
+impl AdapterProfile {
+    /// The profile of an adapter whose device has these features and limits.
+    pub fn new(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: wgpu::Limits) -> Self {
+        Self {
+            name: info.name.clone(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            backend: info.backend,
+            device_type: info.device_type,
+            features,
+            limits,
+            subgroup_min_size: info.subgroup_min_size,
+            subgroup_max_size: info.subgroup_max_size,
+        }
+    }
+
+    /// Whether the "GPU" is software that runs on the CPU.
+    pub fn is_cpu(&self) -> bool {
+        self.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Whether kernels may use subgroup operations.
+    pub fn has_subgroups(&self) -> bool {
+        self.features.contains(wgpu::Features::SUBGROUP)
+    }
+
+    /// The same device without subgroup operations: its plans use workgroup memory instead.
+    #[must_use]
+    pub fn without_subgroups(mut self) -> Self {
+        self.features.remove(wgpu::Features::SUBGROUP);
+        self
+    }
+}
+
+impl fmt::Display for AdapterProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?}, {:?}, {})", self.name, self.backend, self.device_type, self.driver)
+    }
+}

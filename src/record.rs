@@ -1,0 +1,297 @@
+//! Recording: run a plan in a command encoder of the caller's, on buffers of the caller's.
+//!
+//! [`Gpu::prepare`] compiles what a [`Plan`] needs, [`PreparedPlan::bind`] checks the buffers and makes the
+//! bind groups, [`BoundPlan::record`] records. Recording allocates nothing, submits nothing and reads
+//! nothing back; a bound plan can be recorded any number of times.
+
+use crate::gpu::CompiledKernel;
+use crate::kernels::{Access, Binding, Params};
+use crate::{Error, Gpu, Plan, Result};
+use std::fmt;
+use std::sync::Arc;
+
+/// A buffer from an offset on.
+#[derive(Clone, Copy, Debug)]
+pub struct BufferRegion<'a> {
+    /// The buffer.
+    pub buffer: &'a wgpu::Buffer,
+    /// Where the region begins, in bytes. For x and y any multiple of 4; for the others a multiple of the
+    /// device's `min_storage_buffer_offset_alignment`.
+    pub offset: u64,
+}
+
+impl<'a> From<&'a wgpu::Buffer> for BufferRegion<'a> {
+    fn from(buffer: &'a wgpu::Buffer) -> Self {
+        Self { buffer, offset: 0 }
+    }
+}
+
+impl<'a> From<(&'a wgpu::Buffer, u64)> for BufferRegion<'a> {
+    fn from((buffer, offset): (&'a wgpu::Buffer, u64)) -> Self {
+        Self { buffer, offset }
+    }
+}
+
+/// The buffers a plan works on. [`Plan::buffers`] tells which it needs; others may be given and are not
+/// touched.
+///
+/// | field | contents |
+/// |---|---|
+/// | `x` | input; not given in place |
+/// | `y` | output, or input and output in place |
+/// | `weight`, `bias` | γ and β, f32, one per channel |
+/// | `running_mean`, `running_var` | running statistics, f32, one per channel |
+/// | `num_batches_tracked` | little-endian 64-bit integer |
+/// | `statistics` | written in training: per channel f32 mean, mean's remainder, `inv_std`, biased variance |
+/// | `scratch` | partial moments |
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(missing_docs, reason = "in the table above")]
+pub struct Buffers<'a> {
+    pub x: Option<BufferRegion<'a>>,
+    pub y: Option<BufferRegion<'a>>,
+    pub weight: Option<BufferRegion<'a>>,
+    pub bias: Option<BufferRegion<'a>>,
+    pub running_mean: Option<BufferRegion<'a>>,
+    pub running_var: Option<BufferRegion<'a>>,
+    pub num_batches_tracked: Option<BufferRegion<'a>>,
+    pub statistics: Option<BufferRegion<'a>>,
+    pub scratch: Option<BufferRegion<'a>>,
+}
+
+impl<'a> Buffers<'a> {
+    fn get(&self, binding: Binding, in_place: bool) -> Option<BufferRegion<'a>> {
+        match binding {
+            Binding::Params => None,
+            Binding::X => {
+                if in_place {
+                    self.y
+                } else {
+                    self.x
+                }
+            }
+            Binding::Y => self.y,
+            Binding::Statistics => self.statistics,
+            Binding::Weight => self.weight,
+            Binding::Bias => self.bias,
+            Binding::RunningMean => self.running_mean,
+            Binding::RunningVar => self.running_var,
+            Binding::NumBatchesTracked => self.num_batches_tracked,
+            Binding::Partials => self.scratch,
+        }
+    }
+}
+
+/// A plan with its kernels compiled.
+#[derive(Clone)]
+pub struct PreparedPlan {
+    gpu: Gpu,
+    plan: Plan,
+    kernels: Vec<Arc<CompiledKernel>>,
+}
+
+/// A plan with kernels and buffers, ready to record.
+#[derive(Clone)]
+pub struct BoundPlan {
+    dispatches: Vec<Dispatch>,
+}
+
+#[derive(Clone)]
+struct Dispatch {
+    kernel: Arc<CompiledKernel>,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+impl Gpu {
+    /// Compiles the kernels of a plan, as far as that has not been done on this device before.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the driver rejects a kernel, and [`Error::Limit`] when the plan was made for a
+    /// device that can do more than this one.
+    pub fn prepare(&self, plan: &Plan) -> Result<PreparedPlan> {
+        for step in plan.steps() {
+            let needed = step.kernel.workgroup_size();
+            let available = self.profile().limits.max_compute_invocations_per_workgroup;
+            if needed > available {
+                let limit = "max_compute_invocations_per_workgroup";
+                return Err(Error::Limit { limit, needed: needed.into(), available: available.into() });
+            }
+        }
+        let kernels =
+            self.validated(|| Ok(plan.steps().iter().map(|step| self.kernel(step.kernel)).collect()))?;
+        Ok(PreparedPlan { gpu: self.clone(), plan: plan.clone(), kernels })
+    }
+}
+
+/// A region as it is bound: from an aligned offset, with the rest of the offset in elements.
+struct Bound<'a> {
+    buffer: &'a wgpu::Buffer,
+    offset: u64,
+    size: u64,
+    skipped_elements: u32,
+}
+
+impl PreparedPlan {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Binds buffers. All that can be wrong with them is found here, before any GPU call.
+    ///
+    /// The buffers must belong to the device of the [`Gpu`] that prepared the plan; wgpu itself reports it
+    /// where they do not.
+    ///
+    /// # Errors
+    /// [`Error::MissingBuffer`], [`Error::BufferTooSmall`], [`Error::BufferUsage`], [`Error::Misaligned`],
+    /// [`Error::BindingTooLarge`], [`Error::SharedBuffer`], [`Error::Gpu`].
+    pub fn bind(&self, buffers: &Buffers<'_>) -> Result<BoundPlan> {
+        let mut params = *self.plan.params();
+        for (binding, _) in self.plan.buffers() {
+            let bound = self.check(buffers, binding)?;
+            match binding {
+                Binding::X => params.x_offset = bound.skipped_elements,
+                Binding::Y => {
+                    params.y_offset = bound.skipped_elements;
+                    if self.plan.is_in_place() {
+                        params.x_offset = bound.skipped_elements;
+                    }
+                }
+                _ => {}
+            }
+        }
+        for step in self.plan.steps() {
+            self.check_sharing(buffers, &step.kernel.bindings())?;
+        }
+        self.gpu.validated(|| {
+            let uniform = self.uniform(&params)?;
+            let steps = self.plan.steps().iter().zip(&self.kernels);
+            let dispatches = steps.map(|(step, kernel)| {
+                let bind_group = self.bind_group(&step.kernel.bindings(), kernel, buffers, &uniform)?;
+                Ok(Dispatch { kernel: kernel.clone(), bind_group, grid: step.grid })
+            });
+            Ok(BoundPlan { dispatches: dispatches.collect::<Result<_>>()? })
+        })
+    }
+
+    /// Checks one buffer, and tells how it is bound.
+    fn check<'a>(&self, buffers: &Buffers<'a>, binding: Binding) -> Result<Bound<'a>> {
+        let name = binding.name();
+        let needed = self.plan.bytes_of(binding);
+        let limits = &self.gpu.profile().limits;
+        let Some(BufferRegion { buffer, offset }) = buffers.get(binding, self.plan.is_in_place()) else {
+            return Err(Error::MissingBuffer { name, bytes: needed });
+        };
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            let (needed, usage) = (wgpu::BufferUsages::STORAGE, buffer.usage());
+            return Err(Error::BufferUsage { name, needed, usage });
+        }
+        let device_alignment = u64::from(limits.min_storage_buffer_offset_alignment);
+        let is_tensor = matches!(binding, Binding::X | Binding::Y);
+        let alignment = if is_tensor { 4 } else { device_alignment };
+        if !offset.is_multiple_of(alignment) {
+            return Err(Error::Misaligned { name, offset, alignment });
+        }
+        let available = buffer.size().saturating_sub(offset);
+        if available < needed {
+            return Err(Error::BufferTooSmall { name, needed, available, offset });
+        }
+        let skipped = offset % device_alignment;
+        let size = needed + skipped;
+        let limit = limits.max_storage_buffer_binding_size;
+        if size > limit {
+            return Err(Error::BindingTooLarge { name, bytes: size, limit });
+        }
+        let skipped_elements =
+            u32::try_from(skipped / 4).unwrap_or_else(|_| unreachable!("alignments are 32-bit"));
+        Ok(Bound { buffer, offset: offset - skipped, size, skipped_elements })
+    }
+
+    /// wgpu lets a dispatch use one buffer through two bindings only when both write; and overlapping
+    /// ranges would have no defined contents.
+    fn check_sharing(&self, buffers: &Buffers<'_>, bindings: &[(Binding, Access)]) -> Result<()> {
+        let storage: Vec<_> = bindings.iter().filter(|(_, access)| *access != Access::Uniform).collect();
+        for (index, (first, first_access)) in storage.iter().enumerate() {
+            for (second, second_access) in &storage[index + 1..] {
+                let (a, b) = (self.check(buffers, *first)?, self.check(buffers, *second)?);
+                let writes = [first_access, second_access].map(|access| *access == Access::ReadWrite);
+                if a.buffer != b.buffer || writes == [false, false] {
+                    continue;
+                }
+                let overlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
+                if overlap || writes != [true, true] {
+                    return Err(Error::SharedBuffer { first: first.name(), second: second.name(), overlap });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn uniform(&self, params: &Params) -> Result<wgpu::Buffer> {
+        let bytes = bytemuck::bytes_of(params);
+        let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(Binding::Params.name()),
+            size: bytes.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM,
+            mapped_at_creation: true,
+        });
+        crate::transfer::fill_mapped(&buffer, bytes)?;
+        Ok(buffer)
+    }
+
+    fn bind_group(
+        &self,
+        bindings: &[(Binding, Access)],
+        kernel: &CompiledKernel,
+        buffers: &Buffers<'_>,
+        uniform: &wgpu::Buffer,
+    ) -> Result<wgpu::BindGroup> {
+        let mut entries = Vec::with_capacity(bindings.len());
+        for &(binding, access) in bindings {
+            let resource = if access == Access::Uniform {
+                uniform.as_entire_binding()
+            } else {
+                let Bound { buffer, offset, size, .. } = self.check(buffers, binding)?;
+                let size = wgpu::BufferSize::new(size);
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
+            };
+            entries.push(wgpu::BindGroupEntry { binding: binding as u32, resource });
+        }
+        Ok(self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &kernel.bind_group_layout,
+            entries: &entries,
+        }))
+    }
+}
+
+impl BoundPlan {
+    /// Records the plan as a compute pass of its own.
+    pub fn record(&self, encoder: &mut wgpu::CommandEncoder) {
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("batch_norm"), timestamp_writes: None };
+        self.record_in(&mut encoder.begin_compute_pass(&descriptor));
+    }
+
+    /// Records the plan in a compute pass of the caller's. Pipeline and bind group 0 are changed.
+    pub fn record_in(&self, pass: &mut wgpu::ComputePass<'_>) {
+        for dispatch in &self.dispatches {
+            pass.set_pipeline(&dispatch.kernel.pipeline);
+            pass.set_bind_group(0, &dispatch.bind_group, &[]);
+            let [x, y, z] = dispatch.grid;
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+}
+
+impl fmt::Debug for PreparedPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedPlan").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BoundPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let grids: Vec<_> = self.dispatches.iter().map(|dispatch| dispatch.grid).collect();
+        f.debug_struct("BoundPlan").field("grids", &grids).finish_non_exhaustive()
+    }
+}

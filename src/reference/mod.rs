@@ -1,0 +1,317 @@
+//! The CPU reference: batch normalization in `f64`, written to be obviously right.
+//!
+//! It takes one channel at a time out of the tensor (`index_axis`), makes two passes over it, one for the
+//! mean and one for the variance, and writes down the formulas of the paper (Ioffe & Szegedy 2015,
+//! [arXiv 1502.03167](https://arxiv.org/abs/1502.03167), algorithm 1 and section 3) with the semantics of
+//! PyTorch's `BatchNorm1d/2d/3d`. Nothing of the GPU kernels' way is in it: no flat indices, no partial
+//! sums, no pivots. It is what the kernels are checked against, and the way to compute without a GPU.
+//!
+//! ```
+//! use wgpu_batchnorm::{BatchNormConfig, ndarray::array, reference::BatchNorm};
+//!
+//! let mut layer = BatchNorm::new(BatchNormConfig::new(1))?;
+//! let y = layer.forward(array![[-1.0], [1.0]].view())?;
+//! assert!((y[[1, 0]] - 1.0).abs() < 1e-5); // 1 / sqrt(1 + eps)
+//! # Ok::<(), wgpu_batchnorm::Error>(())
+//! ```
+
+use crate::{BatchNormConfig, BatchNormState, Error, Problem, Result};
+use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayViewD, Axis, Dimension, Zip};
+
+/// A batch-norm layer on the CPU, in `f64`.
+///
+/// For each channel, with mean and var of the batch (training, or no running statistics) or the running
+/// ones (eval):
+///
+/// ```text
+/// inv_std = 1 / sqrt(var + eps)
+/// x_hat   = (x − mean) · inv_std
+/// y       = x_hat · weight + bias
+/// ```
+///
+/// A new layer is in training mode.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    config: BatchNormConfig,
+    training: bool,
+    affine: Option<Affine>,
+    running: Option<Running>,
+    saved: Option<Saved>,
+}
+
+/// Learnable parameters, one of each per channel.
+#[derive(Clone, Debug)]
+struct Affine {
+    weight: Array1<f64>,
+    bias: Array1<f64>,
+}
+
+/// Running statistics.
+#[derive(Clone, Debug)]
+struct Running {
+    statistics: Statistics,
+    num_batches_tracked: u64,
+}
+
+/// Mean and variance, one of each per channel.
+#[derive(Clone, Debug)]
+struct Statistics {
+    mean: Array1<f64>,
+    var: Array1<f64>,
+}
+
+/// What backward needs of the last forward.
+#[derive(Clone, Debug)]
+struct Saved {
+    x_hat: ArrayD<f64>,
+    inv_std: Array1<f64>,
+    /// Whether mean and var were those of the batch, so that they depend on x.
+    used_batch_statistics: bool,
+    /// The batch statistics, unless running ones were used or the batch was empty.
+    batch: Option<Statistics>,
+}
+
+/// The gradients of a loss: with respect to the input, the weight and the bias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients<D: Dimension> {
+    /// Gradient with respect to x, of the shape of x.
+    pub dx: Array<f64, D>,
+    /// Gradient with respect to the weight, `[C]`: Σ dy·x_hat. `None` without affine.
+    pub dweight: Option<Array1<f64>>,
+    /// Gradient with respect to the bias, `[C]`: Σ dy. `None` without affine.
+    pub dbias: Option<Array1<f64>>,
+}
+
+impl BatchNorm {
+    /// A new layer in training mode: weight 1, bias 0, running mean 0, running variance 1.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] when an option is out of range.
+    pub fn new(config: BatchNormConfig) -> Result<Self> {
+        config.validate()?;
+        let state = BatchNormState::new(&config);
+        Self::with_state(config, &state)
+    }
+
+    /// A layer in training mode with these parameters and running statistics.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] when an option is out of range; [`Error::StateMismatch`] and
+    /// [`Error::ParameterLength`] when the state does not fit the configuration.
+    pub fn with_state(config: BatchNormConfig, state: &BatchNormState) -> Result<Self> {
+        config.validate()?;
+        state.validate(&config)?;
+        let exact = |vector: &Array1<f32>| vector.mapv(f64::from);
+        let affine = match (&state.weight, &state.bias) {
+            (Some(weight), Some(bias)) => Some(Affine { weight: exact(weight), bias: exact(bias) }),
+            _ => None,
+        };
+        let running = match (&state.running_mean, &state.running_var, state.num_batches_tracked) {
+            (Some(mean), Some(var), Some(num_batches_tracked)) => Some(Running {
+                statistics: Statistics { mean: exact(mean), var: exact(var) },
+                num_batches_tracked,
+            }),
+            _ => None,
+        };
+        Ok(Self { config, training: true, affine, running, saved: None })
+    }
+
+    /// The options of the layer.
+    pub fn config(&self) -> &BatchNormConfig {
+        &self.config
+    }
+
+    /// Switches to training mode: batch statistics, and running statistics that move.
+    pub fn train(&mut self) {
+        self.training = true;
+    }
+
+    /// Switches to eval mode: running statistics where there are any, and nothing moves.
+    pub fn eval(&mut self) {
+        self.training = false;
+    }
+
+    /// Whether the layer is in training mode.
+    pub fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// γ, `[C]`; `None` without affine.
+    pub fn weight(&self) -> Option<&Array1<f64>> {
+        self.affine.as_ref().map(|affine| &affine.weight)
+    }
+
+    /// β, `[C]`; `None` without affine.
+    pub fn bias(&self) -> Option<&Array1<f64>> {
+        self.affine.as_ref().map(|affine| &affine.bias)
+    }
+
+    /// Running average of the batch mean, `[C]`; `None` without running statistics.
+    pub fn running_mean(&self) -> Option<&Array1<f64>> {
+        self.running.as_ref().map(|running| &running.statistics.mean)
+    }
+
+    /// Running average of the unbiased batch variance, `[C]`; `None` without running statistics.
+    pub fn running_var(&self) -> Option<&Array1<f64>> {
+        self.running.as_ref().map(|running| &running.statistics.var)
+    }
+
+    /// Number of training batches seen; `None` without running statistics.
+    pub fn num_batches_tracked(&self) -> Option<u64> {
+        self.running.as_ref().map(|running| running.num_batches_tracked)
+    }
+
+    /// Mean of the last forward's batch, `[C]`: Σx / n. `None` before the first forward, after one that used
+    /// running statistics, and after an empty batch.
+    pub fn batch_mean(&self) -> Option<&Array1<f64>> {
+        self.saved.as_ref()?.batch.as_ref().map(|batch| &batch.mean)
+    }
+
+    /// Biased variance of the last forward's batch, `[C]`: Σ(x − mean)² / n. `None` when
+    /// [`batch_mean`](Self::batch_mean) is.
+    pub fn batch_var(&self) -> Option<&Array1<f64>> {
+        self.saved.as_ref()?.batch.as_ref().map(|batch| &batch.var)
+    }
+
+    /// Normalises `x`, of shape `[N, C, spatial…]` or `[N, spatial…, C]` (the configuration's layout); y has
+    /// the same shape. In training, moves the running statistics:
+    ///
+    /// ```text
+    /// num_batches_tracked += 1
+    /// m            = momentum, or 1 / num_batches_tracked when it is None
+    /// running_mean = (1 − m)·running_mean + m·mean
+    /// running_var  = (1 − m)·running_var  + m·var·n/(n − 1)
+    /// ```
+    ///
+    /// An empty batch gives an empty result; it is counted, and moves nothing else.
+    ///
+    /// # Errors
+    /// Before anything changes: [`Error::Rank`], [`Error::NoChannels`], [`Error::TooManyElements`],
+    /// [`Error::Channels`], and [`Error::OneValuePerChannel`] when batch statistics of one value per channel
+    /// are asked for.
+    pub fn forward<D: Dimension>(&mut self, x: ArrayView<'_, f64, D>) -> Result<Array<f64, D>> {
+        let problem = Problem::new(x.shape(), self.config.layout)?;
+        let axis = self.config.layout.channel_axis(x.ndim());
+        if problem.channels != self.config.num_features {
+            return Err(Error::Channels {
+                num_features: self.config.num_features,
+                channels: problem.channels,
+                axis,
+                shape: x.shape().to_vec(),
+            });
+        }
+        let n = problem.values_per_channel();
+        let used_batch_statistics = self.config.uses_batch_statistics(self.training);
+        if used_batch_statistics && n == 1 {
+            return Err(Error::OneValuePerChannel { shape: x.shape().to_vec() });
+        }
+
+        let batch = (used_batch_statistics && n > 0)
+            .then(|| batch_statistics(x.view().into_dyn(), Axis(axis), problem.channels));
+        if self.training {
+            self.track(batch.as_ref(), n as f64);
+        }
+        let statistics = match (&batch, &self.running) {
+            (Some(batch), _) => batch.clone(),
+            (None, Some(running)) => running.statistics.clone(),
+            // An empty batch without running statistics: there is no element to normalise with these.
+            (None, None) => {
+                Statistics { mean: Array1::zeros(problem.channels), var: Array1::ones(problem.channels) }
+            }
+        };
+
+        let inv_std = statistics.var.mapv(|var| 1.0 / (var + self.config.eps).sqrt());
+        let mut x_hat = x.to_owned();
+        for (c, mut channel) in x_hat.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
+            channel.mapv_inplace(|x| (x - statistics.mean[c]) * inv_std[c]);
+        }
+        let mut y = x_hat.clone();
+        if let Some(Affine { weight, bias }) = &self.affine {
+            for (c, mut channel) in y.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
+                channel.mapv_inplace(|x_hat| x_hat * weight[c] + bias[c]);
+            }
+        }
+        self.saved = Some(Saved { x_hat: x_hat.into_dyn(), inv_std, used_batch_statistics, batch });
+        Ok(y)
+    }
+
+    /// Counts a training batch, and moves the running statistics unless the batch was empty.
+    fn track(&mut self, batch: Option<&Statistics>, n: f64) {
+        let Some(Running { statistics: running, num_batches_tracked }) = &mut self.running else { return };
+        *num_batches_tracked += 1;
+        let Some(batch) = batch else { return };
+        let m = self.config.momentum.unwrap_or(1.0 / *num_batches_tracked as f64);
+        for (c, (&mean, &var)) in batch.mean.iter().zip(&batch.var).enumerate() {
+            if self.config.skip_non_finite && !(mean.is_finite() && var.is_finite()) {
+                continue;
+            }
+            let unbiased_var = var * n / (n - 1.0);
+            running.mean[c] = (1.0 - m) * running.mean[c] + m * mean;
+            running.var[c] = (1.0 - m) * running.var[c] + m * unbiased_var;
+        }
+    }
+
+    /// The gradients of a loss, given its gradient `dy` with respect to the output of the last forward.
+    ///
+    /// ```text
+    /// dweight = Σ dy·x_hat        dbias = Σ dy
+    /// dx = weight·inv_std·(dy − Σdy/n − x_hat·Σ(dy·x_hat)/n)    after batch statistics
+    /// dx = weight·inv_std·dy                                    after running statistics
+    /// ```
+    ///
+    /// After batch statistics the gradient flows through mean and variance too (the paper's section 3,
+    /// simplified). It may be called more than once after one forward.
+    ///
+    /// # Errors
+    /// [`Error::NoForward`] before the first forward; [`Error::ShapeMismatch`] when `dy` has another shape
+    /// than its input.
+    pub fn backward<D: Dimension>(&self, dy: ArrayView<'_, f64, D>) -> Result<Gradients<D>> {
+        let saved = self.saved.as_ref().ok_or(Error::NoForward)?;
+        if dy.shape() != saved.x_hat.shape() {
+            return Err(Error::ShapeMismatch {
+                name: "dy",
+                expected: saved.x_hat.shape().to_vec(),
+                expected_layout: self.config.layout,
+                shape: dy.shape().to_vec(),
+                layout: self.config.layout,
+            });
+        }
+        let axis = Axis(self.config.layout.channel_axis(dy.ndim()));
+        let mut dweight = Array1::zeros(self.config.num_features);
+        let mut dbias = Array1::zeros(self.config.num_features);
+        let mut dx = dy.to_owned();
+        for (c, mut channel) in dx.view_mut().into_dyn().axis_iter_mut(axis).enumerate() {
+            let x_hat = saved.x_hat.index_axis(axis, c);
+            dweight[c] = (&channel * &x_hat).sum();
+            dbias[c] = channel.sum();
+            if saved.used_batch_statistics {
+                let n = channel.len() as f64;
+                let (mean_dy, mean_dy_x_hat) = (dbias[c] / n, dweight[c] / n);
+                Zip::from(&mut channel)
+                    .and(&x_hat)
+                    .for_each(|dy, &x_hat| *dy = *dy - mean_dy - x_hat * mean_dy_x_hat);
+            }
+            let weight = self.affine.as_ref().map_or(1.0, |affine| affine.weight[c]);
+            channel.mapv_inplace(|d| d * weight * saved.inv_std[c]);
+        }
+        let affine = self.affine.is_some();
+        Ok(Gradients { dx, dweight: affine.then_some(dweight), dbias: affine.then_some(dbias) })
+    }
+}
+
+/// Mean and biased variance of each channel, in two passes; every channel has a value.
+fn batch_statistics(x: ArrayViewD<'_, f64>, axis: Axis, channels: usize) -> Statistics {
+    let mut statistics = Statistics { mean: Array1::zeros(channels), var: Array1::zeros(channels) };
+    for c in 0..channels {
+        let channel = x.index_axis(axis, c);
+        let n = channel.len() as f64;
+        let mean = channel.iter().sum::<f64>() / n;
+        let var = channel.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+        statistics.mean[c] = mean;
+        statistics.var[c] = var;
+    }
+    statistics
+}
+
+#[cfg(test)]
+mod tests;

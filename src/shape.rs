@@ -1,0 +1,121 @@
+//! How a tensor of any rank is seen: `[outer, channels, inner]`.
+
+use crate::{Error, Result};
+use std::fmt;
+
+/// Where the channel axis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Layout {
+    /// `[N, C, spatial…]`, PyTorch's default. A channel's values lie in contiguous planes.
+    #[default]
+    ChannelsFirst,
+    /// `[N, spatial…, C]`, TensorFlow's default. Neighbouring values belong to neighbouring channels.
+    ChannelsLast,
+}
+
+impl Layout {
+    /// The axis that holds the channels in a tensor of `rank` dimensions.
+    pub fn channel_axis(self, rank: usize) -> usize {
+        match self {
+            Self::ChannelsFirst => 1,
+            Self::ChannelsLast => rank - 1,
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ChannelsFirst => "channels-first",
+            Self::ChannelsLast => "channels-last",
+        })
+    }
+}
+
+impl std::str::FromStr for Layout {
+    type Err = String;
+
+    /// Accepts `channels-first` and `channels-last`, with `-` or `_`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.replace('_', "-").as_str() {
+            "channels-first" => Ok(Self::ChannelsFirst),
+            "channels-last" => Ok(Self::ChannelsLast),
+            _ => Err(format!("unknown layout {text:?}: channels-first or channels-last")),
+        }
+    }
+}
+
+/// A tensor's shape as batch norm sees it: `[outer, channels, inner]`.
+///
+/// | layout | outer | inner | element `(o, c, i)` is at |
+/// |---|---|---|---|
+/// | channels first `[N, C, spatial…]` | N | product of the spatial sizes | `(o·C + c)·inner + i` |
+/// | channels last `[N, spatial…, C]` | N · product of the spatial sizes | 1 | `o·C + c` |
+///
+/// ```
+/// use wgpu_batchnorm::{Layout, Problem};
+///
+/// let problem = Problem::new(&[20, 100, 35, 45], Layout::ChannelsFirst)?;
+/// assert_eq!((problem.outer, problem.channels, problem.inner), (20, 100, 35 * 45));
+/// assert_eq!(problem.values_per_channel(), 20 * 35 * 45);
+/// # Ok::<(), wgpu_batchnorm::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// Number of times the channels repeat.
+    pub outer: usize,
+    /// Number of channels C.
+    pub channels: usize,
+    /// Number of contiguous values of one channel.
+    pub inner: usize,
+}
+
+impl Problem {
+    /// The most elements one tensor may have: the kernels index with 32 bits and step past the end once.
+    pub const MAX_ELEMENTS: usize = 1 << 31;
+
+    /// Sees `shape` as `[outer, channels, inner]`.
+    ///
+    /// # Errors
+    /// - [`Error::Rank`] unless there are 2 to 5 dimensions.
+    /// - [`Error::NoChannels`] when the channel axis is empty.
+    /// - [`Error::TooManyElements`] above [`MAX_ELEMENTS`](Self::MAX_ELEMENTS).
+    pub fn new(shape: &[usize], layout: Layout) -> Result<Self> {
+        if !(2..=5).contains(&shape.len()) {
+            return Err(Error::Rank { rank: shape.len(), shape: shape.to_vec() });
+        }
+        let axis = layout.channel_axis(shape.len());
+        let channels = shape[axis];
+        if channels == 0 {
+            return Err(Error::NoChannels { shape: shape.to_vec(), layout });
+        }
+        let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        // An empty tensor has no elements, however large its other dimensions are.
+        let empty = shape.contains(&0);
+        if !empty && elements.is_none_or(|elements| elements > Self::MAX_ELEMENTS) {
+            return Err(Error::TooManyElements { shape: shape.to_vec(), limit: Self::MAX_ELEMENTS });
+        }
+        let spatial = || if empty { 0 } else { shape[axis + 1..].iter().product() };
+        let before = || if empty { 0 } else { shape[..axis].iter().product() };
+        Ok(match layout {
+            Layout::ChannelsFirst => Self { outer: shape[0], channels, inner: spatial() },
+            Layout::ChannelsLast => Self { outer: before(), channels, inner: 1 },
+        })
+    }
+
+    /// n: the number of values of each channel, outer × inner.
+    pub fn values_per_channel(&self) -> usize {
+        self.outer * self.inner
+    }
+
+    /// The number of elements of the tensor.
+    pub fn elements(&self) -> usize {
+        self.values_per_channel() * self.channels
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[outer {}, channels {}, inner {}]", self.outer, self.channels, self.inner)
+    }
+}

@@ -1,0 +1,159 @@
+//! Tensors on the GPU.
+
+use crate::transfer::{self, Readback, Region};
+use crate::{Error, Gpu, Layout, Result};
+use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
+use std::fmt;
+
+/// An f32 tensor on the GPU: a buffer, a byte offset, a shape and a layout. Clones share the buffer.
+#[derive(Clone)]
+pub struct Tensor {
+    gpu: Gpu,
+    buffer: wgpu::Buffer,
+    offset: u64,
+    shape: Vec<usize>,
+    layout: Layout,
+}
+
+impl Tensor {
+    /// Uploads an array as a channels-first tensor; [`with_layout`](Self::with_layout) changes that. An
+    /// array that is not in row-major order is brought into it.
+    ///
+    /// # Errors
+    /// [`Error::BindingTooLarge`] or [`Error::OutOfMemory`] when the device has no buffer of this size.
+    pub fn from_array<D: Dimension>(gpu: &Gpu, array: ArrayView<'_, f32, D>) -> Result<Self> {
+        let contiguous: CowArray<'_, f32, D> = array.as_standard_layout();
+        let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
+        let bytes = bytemuck::cast_slice(values);
+        let buffer = gpu.storage_buffer("tensor", bytes.len() as u64, true)?;
+        transfer::fill_mapped(&buffer, bytes)?;
+        let shape = array.shape().to_vec();
+        Ok(Self { gpu: gpu.clone(), buffer, offset: 0, shape, layout: Layout::ChannelsFirst })
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// As [`from_array`](Self::from_array).
+    pub fn zeros(gpu: &Gpu, shape: &[usize], layout: Layout) -> Result<Self> {
+        // wgpu hands out buffers as zeros.
+        let buffer = gpu.storage_buffer("tensor", bytes(shape), false)?;
+        Ok(Self { gpu: gpu.clone(), buffer, offset: 0, shape: shape.to_vec(), layout })
+    }
+
+    /// Sees part of a buffer of the caller's as a tensor, row-major, from `offset` bytes on.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`], [`Error::Misaligned`] unless `offset` is a multiple of 4, and
+    /// [`Error::BufferUsage`] without STORAGE.
+    pub fn from_buffer(
+        gpu: &Gpu,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        shape: &[usize],
+        layout: Layout,
+    ) -> Result<Self> {
+        let name = "tensor";
+        let (needed, available) = (bytes(shape), buffer.size().saturating_sub(offset));
+        if available < needed {
+            return Err(Error::BufferTooSmall { name, needed, available, offset });
+        }
+        if !offset.is_multiple_of(4) {
+            return Err(Error::Misaligned { name, offset, alignment: 4 });
+        }
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            let (needed, usage) = (wgpu::BufferUsages::STORAGE, buffer.usage());
+            return Err(Error::BufferUsage { name, needed, usage });
+        }
+        Ok(Self { gpu: gpu.clone(), buffer: buffer.clone(), offset, shape: shape.to_vec(), layout })
+    }
+
+    /// The same values seen in another layout: the shape stays as it is, and only the axis that is taken
+    /// for the channels changes.
+    #[must_use]
+    pub fn with_layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// The sizes of the dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Where the channel axis is.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The buffer. What is written to it shows in the tensor.
+    pub fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    /// Where in the buffer the tensor begins, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.shape)
+    }
+
+    /// The GPU it lives on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Reads the tensor back and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::BufferUsage`] when the caller's buffer lacks COPY_SRC, [`Error::Readback`] when the device
+    /// is lost.
+    pub fn to_array(&self) -> Result<ArrayD<f32>> {
+        let parts = self.read()?.wait()?;
+        self.array_of(&parts[0])
+    }
+
+    /// Reads the tensor back without blocking.
+    ///
+    /// # Errors
+    /// As [`to_array`](Self::to_array).
+    pub async fn to_array_async(&self) -> Result<ArrayD<f32>> {
+        let parts = self.read()?.wait_async().await?;
+        self.array_of(&parts[0])
+    }
+
+    fn read(&self) -> Result<Readback> {
+        let (needed, usage) = (wgpu::BufferUsages::COPY_SRC, self.buffer.usage());
+        if !usage.contains(needed) {
+            return Err(Error::BufferUsage { name: "tensor", needed, usage });
+        }
+        self.gpu.validated(|| Readback::start(&self.gpu, &[self.region()]))
+    }
+
+    /// The part of the buffer that the tensor takes.
+    pub(crate) fn region(&self) -> Region<'_> {
+        (&self.buffer, self.offset, self.bytes())
+    }
+
+    fn array_of(&self, bytes: &[u8]) -> Result<ArrayD<f32>> {
+        Array::from_shape_vec(IxDyn(&self.shape), transfer::values(bytes))
+            .map_err(|error| Error::Readback { reason: error.to_string() })
+    }
+
+    pub(crate) fn check_device(&self, gpu: &Gpu, name: &'static str) -> Result<()> {
+        if self.gpu.is_same_device(gpu) { Ok(()) } else { Err(Error::ForeignDevice { name }) }
+    }
+}
+
+fn bytes(shape: &[usize]) -> u64 {
+    shape.iter().map(|&size| size as u64).product::<u64>() * 4
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({:?}, {}, offset {})", self.shape, self.layout, self.offset)
+    }
+}

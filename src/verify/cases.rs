@@ -1,0 +1,424 @@
+//! The table of cases, and their inputs.
+
+use crate::{BatchNormConfig, BatchNormState, Layout};
+use ndarray::{Array1, ArrayD, Axis, IxDyn};
+use std::f64::consts::TAU;
+
+/// One problem for an [`Implementation`](super::Implementation): a shape, the options, and which data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// What it is about, with the shape; no two cases of [`table`] share it.
+    pub name: String,
+    /// Shape of x, in the configuration's layout.
+    pub shape: Vec<usize>,
+    /// The options of the layer.
+    pub config: BatchNormConfig,
+    /// Training or eval.
+    pub training: bool,
+    /// Number of batches that the layer sees, one after the other.
+    pub steps: usize,
+    /// Mean of the data.
+    pub mean: f64,
+    /// Standard deviation of the data; 0 makes every value the mean.
+    pub std: f64,
+    /// A channel whose first value in the first batch is replaced by this one: NaN or an infinity.
+    pub poison: Option<(usize, f32)>,
+    /// Seed of the data.
+    pub seed: u64,
+}
+
+/// The data of a [`Case`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs {
+    /// One batch for each step.
+    pub xs: Vec<ArrayD<f32>>,
+    /// Parameters and running statistics before the first step.
+    pub state: BatchNormState,
+}
+
+impl Case {
+    /// The data: the same numbers at every call, on every machine up to the last digits of `ln` and `cos`.
+    ///
+    /// With N a standard normal number of its own each time, and U one between 0 and 1:
+    ///
+    /// | tensor | values |
+    /// |---|---|
+    /// | x | mean + std·(N + N_c / 2), where N_c is the channel's |
+    /// | weight, bias | 1 + N / 2, N / 2 |
+    /// | running_mean, running_var | mean + 0.3·std·N, std²·(0.5 + U) |
+    /// | num_batches_tracked | 3 |
+    ///
+    /// Where std is 0, the running statistics take 1 for it.
+    pub fn inputs(&self) -> Inputs {
+        let mut random = Random::new(self.seed);
+        let axis = Axis(self.config.layout.channel_axis(self.shape.len()));
+        let xs = (0..self.steps)
+            .map(|step| {
+                let mut x = ArrayD::zeros(IxDyn(&self.shape));
+                for (c, mut channel) in x.axis_iter_mut(axis).enumerate() {
+                    let offset = 0.5 * random.normal();
+                    channel.mapv_inplace(|_: f32| (self.mean + self.std * (random.normal() + offset)) as f32);
+                    if let (0, Some((poisoned, value))) = (step, self.poison)
+                        && poisoned == c
+                        && let Some(first) = channel.first_mut()
+                    {
+                        *first = value;
+                    }
+                }
+                x
+            })
+            .collect();
+        let std = if self.std == 0.0 { 1.0 } else { self.std };
+        let mut vector = |center: f64, spread: f64| -> Array1<f32> {
+            Array1::from_shape_simple_fn(self.config.num_features, || {
+                (center + spread * random.normal()) as f32
+            })
+        };
+        let (weight, bias) = (vector(1.0, 0.5), vector(0.0, 0.5));
+        let running_mean = vector(self.mean, 0.3 * std);
+        let running_var = Array1::from_shape_simple_fn(self.config.num_features, || {
+            (std * std * (0.5 + random.uniform())) as f32
+        });
+        let (affine, track) = (self.config.affine, self.config.track_running_stats);
+        let state = BatchNormState {
+            weight: affine.then_some(weight),
+            bias: affine.then_some(bias),
+            running_mean: track.then_some(running_mean),
+            running_var: track.then_some(running_var),
+            num_batches_tracked: track.then_some(3),
+        };
+        Inputs { xs, state }
+    }
+
+    /// A training step with PyTorch's defaults on standard normal data, channels first.
+    fn new(about: &str, shape: &[usize]) -> Self {
+        Self::in_layout(about, shape, Layout::ChannelsFirst)
+    }
+
+    /// The same, channels last.
+    fn last(about: &str, shape: &[usize]) -> Self {
+        Self::in_layout(&format!("channels last, {about}"), shape, Layout::ChannelsLast)
+    }
+
+    fn in_layout(about: &str, shape: &[usize], layout: Layout) -> Self {
+        let channels = shape[layout.channel_axis(shape.len())];
+        Self {
+            name: format!("{about} {shape:?}"),
+            shape: shape.to_vec(),
+            config: BatchNormConfig::new(channels).layout(layout),
+            training: true,
+            steps: 1,
+            mean: 0.0,
+            std: 1.0,
+            poison: None,
+            seed: 0,
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(BatchNormConfig) -> BatchNormConfig) -> Self {
+        self.config = change(self.config);
+        self
+    }
+
+    fn eval(mut self) -> Self {
+        self.training = false;
+        self
+    }
+
+    fn steps(mut self, steps: usize) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    fn data(mut self, mean: f64, std: f64) -> Self {
+        (self.mean, self.std) = (mean, std);
+        self
+    }
+
+    fn poison(mut self, channel: usize, value: f32) -> Self {
+        self.poison = Some((channel, value));
+        self
+    }
+}
+
+/// Sizes around those of subgroups, workgroups and tiles, and around what 16 bits count.
+const BOUNDARIES: [usize; 21] =
+    [7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025];
+
+/// The cases that every implementation must get right, the quick ones first.
+///
+/// Ranks 2 to 5 in both layouts, training and eval, every option, sizes on both sides of each boundary in
+/// values per channel and in channels, means far above the standard deviation, constant, empty and
+/// non-finite batches, and shapes of real networks. No case has more than 4 million elements.
+pub fn table() -> Vec<Case> {
+    let mut cases = shapes();
+    cases.extend(options());
+    cases.extend(data());
+    cases.extend(boundaries());
+    cases.sort_by_key(|case| case.shape.iter().product::<usize>() * case.steps);
+    for (seed, case) in (1..).zip(&mut cases) {
+        case.seed = seed;
+    }
+    cases
+}
+
+/// Every rank and layout, with the shapes of real networks.
+fn shapes() -> Vec<Case> {
+    vec![
+        Case::new("batch of vectors", &[4, 5]),
+        Case::new("batch of vectors", &[16, 300]),
+        Case::new("batch of long vectors", &[128, 2048]),
+        Case::new("sequences", &[3, 16, 196]),
+        Case::new("flat images", &[100, 16, 784]),
+        Case::new("odd sizes", &[5, 10, 7, 9]),
+        Case::new("single image", &[1, 16, 7, 7]),
+        Case::new("odd planes", &[16, 32, 7, 7]),
+        Case::new("one pixel", &[16, 32, 1, 1]),
+        Case::new("a few images", &[8, 3, 28, 28]),
+        Case::new("one channel", &[6, 1, 28, 28]),
+        Case::new("one channel and feature", &[50, 1]),
+        Case::new("two values per channel", &[2, 7]),
+        Case::new("two values per channel in one row", &[1, 4, 2]),
+        Case::new("many channels", &[2, 257, 3, 3]),
+        Case::new("many channels", &[2, 3001, 2, 3]),
+        Case::new("more channels than 16 bits count", &[2, 65_537]),
+        Case::new("few channels of large images", &[2, 3, 511, 513]),
+        Case::new("one channel of a million values", &[1, 1, 1024, 1024]),
+        Case::new("ResNet's third stage", &[4, 1024, 14, 14]),
+        Case::new("volumes", &[2, 3, 4, 5, 6]),
+        Case::new("the documents' images", &[20, 100, 35, 45]),
+        Case::new("the documents' images without affine", &[20, 100, 35, 45]).with(|c| c.affine(false)),
+        Case::last("batch of vectors", &[16, 300]),
+        Case::last("sequences", &[3, 19, 16]),
+        Case::last("non-square images", &[4, 7, 10, 6]),
+        Case::last("single non-square image", &[1, 5, 11, 16]),
+        Case::last("non-square images, many channels", &[2, 9, 13, 257]),
+        Case::last("many channels", &[2, 3, 2, 3001]),
+        Case::last("one channel", &[3, 20, 31, 1]),
+        Case::last("two values per channel", &[1, 2, 1, 9]),
+        Case::last("few channels of a large image", &[1, 480, 640, 3]),
+        Case::last("ResNet's third stage", &[4, 14, 15, 1024]),
+        Case::last("volumes", &[2, 3, 4, 5, 12]),
+    ]
+}
+
+/// Every option, in training and eval.
+fn options() -> Vec<Case> {
+    let shape = &[4, 6, 5, 7];
+    let last = &[4, 5, 7, 6];
+    vec![
+        Case::new("eval", shape).eval(),
+        Case::new("eval, two batches", &[16, 300]).eval().steps(2),
+        Case::new("eval, one value per channel", &[1, 70]).eval(),
+        Case::new("eval, odd planes", &[3, 33, 7, 7]).eval(),
+        Case::new("eval, volumes", &[2, 3, 4, 5, 6]).eval(),
+        Case::new("eval, the documents' images", &[20, 100, 35, 45]).eval(),
+        Case::new("eval, momentum 1", shape).eval().with(|c| c.momentum(1.0)),
+        Case::last("eval", last).eval(),
+        Case::last("eval, many channels", &[5, 3, 3001]).eval(),
+        Case::new("no affine", shape).with(|c| c.affine(false)),
+        Case::new("eval, no affine", shape).eval().with(|c| c.affine(false)),
+        Case::last("no affine", last).with(|c| c.affine(false)),
+        Case::new("no tracking", shape).steps(2).with(|c| c.track_running_stats(false)),
+        Case::new("eval, no tracking", shape).eval().with(|c| c.track_running_stats(false)),
+        Case::last("eval, no tracking", last).eval().with(|c| c.track_running_stats(false)),
+        Case::new("no affine, no tracking", shape).with(|c| c.affine(false).track_running_stats(false)),
+        Case::new("five steps", shape).steps(5),
+        Case::new("cumulative average, three steps", shape).steps(3).with(|c| c.momentum(None)),
+        Case::last("cumulative average, three steps", last).steps(3).with(|c| c.momentum(None)),
+        Case::new("momentum 1", shape).with(|c| c.momentum(1.0)),
+        Case::new("momentum 0", shape).with(|c| c.momentum(0.0)),
+        Case::new("momentum 0.9, two steps", shape).steps(2).with(|c| c.momentum(0.9)),
+        Case::new("momentum -1", shape).with(|c| c.momentum(-1.0)),
+        Case::new("two values, momentum 1", &[2, 5]).with(|c| c.momentum(1.0)),
+        Case::new("eps 1e-3", shape).with(|c| c.eps(1e-3)),
+        Case::new("eps 2", shape).with(|c| c.eps(2.0)),
+        Case::new("eval, eps 0.5", shape).eval().with(|c| c.eps(0.5)),
+    ]
+}
+
+/// Data that is hard on the numerics, or not there at all.
+fn data() -> Vec<Case> {
+    let shape = &[8, 4, 16, 16];
+    let skip = |c: BatchNormConfig| c.skip_non_finite(true);
+    vec![
+        Case::new("mean 1e4", shape).data(1e4, 1.0),
+        Case::new("mean -1e4", &[256, 33]).data(-1e4, 1.0),
+        Case::new("mean 1e4, large images", &[2, 3, 200, 201]).data(1e4, 1.0),
+        Case::new("mean 1e5, two steps", &[3, 5, 7, 9]).data(1e5, 1.0).steps(2),
+        Case::new("eval, mean 1e4", shape).data(1e4, 1.0).eval(),
+        Case::last("mean 1e5", &[8, 16, 15, 4]).data(1e5, 1.0),
+        Case::last("eval, mean 1e5", &[8, 16, 15, 4]).data(1e5, 1.0).eval(),
+        Case::new("std 1e-4", shape).data(0.0, 1e-4),
+        Case::last("std 1e-4", &[8, 16, 15, 4]).data(0.0, 1e-4),
+        Case::new("mean 1, std 1e-3", shape).data(1.0, 1e-3),
+        Case::new("std 1e4", shape).data(0.0, 1e4),
+        Case::new("constant", &[4, 4, 8, 8]).data(3.25, 0.0),
+        Case::new("constant 0", &[5, 9]).data(0.0, 0.0),
+        Case::last("constant", &[4, 8, 9, 4]).data(-1000.1, 0.0),
+        Case::new("empty", &[0, 5, 9]),
+        Case::new("empty", &[0, 5]),
+        Case::new("empty planes, two steps", &[3, 4, 0, 2]).steps(2),
+        Case::new("empty, no tracking", &[0, 5, 9]).with(|c| c.track_running_stats(false)),
+        Case::new("empty, eval", &[0, 5, 9]).eval(),
+        Case::new("empty, cumulative average", &[0, 5, 9]).with(|c| c.momentum(None)),
+        Case::last("empty", &[0, 4, 7, 5]),
+        Case::new("NaN", &[3, 4, 5, 5]).poison(1, f32::NAN),
+        Case::last("NaN", &[3, 5, 7, 4]).poison(3, f32::NAN),
+        Case::new("eval, NaN", &[3, 4, 5, 5]).poison(1, f32::NAN).eval(),
+        Case::new("infinity, two steps", &[3, 4, 5, 5]).poison(2, f32::INFINITY).steps(2),
+        Case::last("negative infinity", &[3, 5, 7, 4]).poison(0, f32::NEG_INFINITY),
+        Case::new("eval, infinity", &[3, 4, 5, 5]).poison(2, f32::INFINITY).eval(),
+        Case::new("skip NaN, two steps", &[3, 4, 5, 5]).poison(1, f32::NAN).steps(2).with(skip),
+        Case::new("skip infinity", &[9, 70]).poison(69, f32::INFINITY).with(skip),
+        Case::last("skip infinity, two steps", &[3, 5, 7, 4])
+            .poison(0, f32::NEG_INFINITY)
+            .steps(2)
+            .with(skip),
+        Case::new("skip nothing", &[3, 4, 5, 5]).with(skip),
+    ]
+}
+
+/// Values per channel, in rows and in columns, and channels, around every boundary.
+fn boundaries() -> Vec<Case> {
+    let sizes = BOUNDARIES.into_iter();
+    let mut cases: Vec<Case> = sizes
+        .flat_map(|size| {
+            [
+                Case::new("values in one row", &[1, 3, size]),
+                Case::new("values in three rows", &[3, 2, size]),
+                Case::new("values in a column", &[size, 3]),
+                Case::new("channels", &[3, size, 2]),
+                Case::last("channels", &[2, 3, size]),
+            ]
+        })
+        .collect();
+    for size in [4095, 4097, 65_535, 65_537, 131_073] {
+        cases.push(Case::new("values in one row", &[1, 2, size]));
+        cases.push(Case::new("values in a column", &[size, 2]));
+    }
+    cases
+}
+
+/// SplitMix64 (Steele, Lea & Flood 2014), and normal numbers from it by Box and Muller's method.
+struct Random {
+    state: u64,
+    spare: Option<f64>,
+}
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self { state: seed, spare: None }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Above 0 and up to 1, in steps of 2⁻⁵³.
+    fn uniform(&mut self) -> f64 {
+        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Mean 0 and variance 1. Two uniform numbers make two of these; the second waits for the next call.
+    fn normal(&mut self) -> f64 {
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        let radius = (-2.0 * self.uniform().ln()).sqrt();
+        let (sin, cos) = (TAU * self.uniform()).sin_cos();
+        self.spare = Some(radius * sin);
+        radius * cos
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Case, Random, table};
+    use crate::{Layout, Problem, Result};
+    use ndarray::Axis;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_table_is_sound() -> Result<()> {
+        let cases = table();
+        assert!(cases.len() >= 40);
+        let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
+        assert_eq!(names.len(), cases.len(), "two cases share a name");
+        for case in &cases {
+            let problem = Problem::new(&case.shape, case.config.layout)?;
+            case.config.validate()?;
+            assert_eq!(problem.channels, case.config.num_features, "{}", case.name);
+            assert!(problem.elements() * case.steps <= 4_000_000, "{}", case.name);
+            let batch = case.config.uses_batch_statistics(case.training);
+            assert!(!batch || problem.values_per_channel() != 1, "{}", case.name);
+        }
+        let has =
+            |what: &str, is: &dyn Fn(&Case) -> bool| assert!(cases.iter().any(is), "no case with {what}");
+        for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+            for rank in 2..=5 {
+                has("this rank", &|case| case.shape.len() == rank && case.config.layout == layout);
+            }
+            has("eval", &|case| !case.training && case.config.layout == layout);
+        }
+        has("momentum 1", &|case| case.config.momentum == Some(1.0) && case.training);
+        has("no momentum", &|case| case.config.momentum.is_none() && case.steps >= 3);
+        has("a batch that is skipped", &|case| case.config.skip_non_finite && case.poison.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn inputs_are_as_described() -> Result<()> {
+        for case in table().into_iter().filter(|case| case.shape.iter().product::<usize>() < 3000) {
+            let inputs = case.inputs();
+            inputs.state.validate(&case.config)?;
+            assert_eq!(inputs.xs.len(), case.steps);
+            assert!(inputs.xs.iter().all(|x| x.shape() == case.shape));
+            // By bits, so that NaN equals itself.
+            let bits = |case: &Case| -> Vec<u32> {
+                case.inputs().xs.iter().flatten().map(|value| value.to_bits()).collect()
+            };
+            assert_eq!(bits(&case), bits(&case));
+            let odd = inputs.xs.iter().flatten().filter(|value| !value.is_finite()).count();
+            assert_eq!(odd, usize::from(case.poison.is_some()), "{}", case.name);
+            if case.std == 0.0 {
+                assert!(inputs.xs[0].iter().all(|&value| value == case.mean as f32));
+            } else if let [first, second, ..] = inputs.xs.as_slice()
+                && !first.is_empty()
+            {
+                assert_ne!(first, second, "{}", case.name);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn poison_is_in_its_channel() {
+        let case = Case::last("", &[2, 3, 4]).poison(1, f32::NAN);
+        let x = &case.inputs().xs[0];
+        let nans: Vec<_> = x
+            .axis_iter(Axis(2))
+            .map(|channel| channel.iter().filter(|value| value.is_nan()).count())
+            .collect();
+        assert_eq!(nans, [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn the_generator_is_splitmix64_and_normal() {
+        // The published first outputs for seed 1234567.
+        let mut random = Random::new(1_234_567);
+        let first: Vec<_> = (0..3).map(|_| random.next()).collect();
+        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+
+        const COUNT: usize = 100_000;
+        let values: Vec<f64> = (0..COUNT).map(|_| random.normal()).collect();
+        let moment = |power: i32| values.iter().map(|value| value.powi(power)).sum::<f64>() / COUNT as f64;
+        for (power, exact, tolerance) in [(1, 0.0, 0.02), (2, 1.0, 0.02), (3, 0.0, 0.05), (4, 3.0, 0.1)] {
+            assert!((moment(power) - exact).abs() < tolerance, "moment {power} is {}", moment(power));
+        }
+    }
+}

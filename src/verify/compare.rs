@@ -1,0 +1,221 @@
+//! The measure of error, and what counts as a miss.
+
+use ndarray::{ArrayView, Dimension};
+
+/// Two results that should agree do not.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Mismatch {
+    /// An element is too far from the exact value, or is NaN or infinite where that is not.
+    #[error("{name}{index:?} is {actual:e}, exact is {exact:e}: error {error:.1e} exceeds {tolerance:.1e}")]
+    Value {
+        /// The quantity, with the suffix `.k` in step k of several.
+        name: String,
+        /// Index of the worst element.
+        index: Vec<usize>,
+        /// Its value.
+        actual: f64,
+        /// The value it should have.
+        exact: f64,
+        /// Its error, relative to the quantity's scale; infinite when only one of the two is finite.
+        error: f64,
+        /// The largest error allowed.
+        tolerance: f64,
+    },
+    /// The shapes differ.
+    #[error("{name} has shape {actual:?}, expected {exact:?}")]
+    Shape {
+        /// The quantity.
+        name: String,
+        /// Its shape.
+        actual: Vec<usize>,
+        /// The shape it should have.
+        exact: Vec<usize>,
+    },
+    /// The quantity is missing, or there though it should not be.
+    #[error("{name} {}", if *.expected { "is missing" } else { "must not be there" })]
+    Presence {
+        /// The quantity.
+        name: String,
+        /// Whether it should be there.
+        expected: bool,
+    },
+    /// A whole number differs.
+    #[error("{name} is {actual}, expected {exact}")]
+    Count {
+        /// The quantity.
+        name: String,
+        /// Its value.
+        actual: u64,
+        /// The value it should have.
+        exact: u64,
+    },
+}
+
+impl Mismatch {
+    /// The quantity at fault, without the suffix of the step: `y`, `running_var`, `num_batches_tracked` …
+    pub fn quantity(&self) -> &str {
+        let (Self::Value { name, .. }
+        | Self::Shape { name, .. }
+        | Self::Presence { name, .. }
+        | Self::Count { name, .. }) = self;
+        name.split('.').next().unwrap_or(name)
+    }
+
+    /// The error as a number: that of the worst element, infinite for every other mismatch.
+    pub fn error(&self) -> f64 {
+        if let Self::Value { error, .. } = self { *error } else { f64::INFINITY }
+    }
+}
+
+/// The largest |value| among the finite ones; 0 when there is none.
+pub fn largest<D: Dimension>(values: ArrayView<'_, f64, D>) -> f64 {
+    values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f64::max)
+}
+
+/// Compares `actual` (f32 or f64) with `exact`, relative to the largest exact value:
+/// error = max |actual − exact| / max |exact|. See [`compare_scaled`].
+///
+/// # Errors
+/// A [`Mismatch`] when the shapes differ or the error is not at most `tolerance`.
+pub fn compare<T, D, E>(
+    name: &str,
+    actual: ArrayView<'_, T, D>,
+    exact: ArrayView<'_, f64, E>,
+    tolerance: f64,
+) -> Result<f64, Mismatch>
+where
+    T: Copy + Into<f64>,
+    D: Dimension,
+    E: Dimension,
+{
+    let scale = largest(exact.view());
+    compare_scaled(name, actual, exact, scale, tolerance)
+}
+
+/// Compares `actual` (f32 or f64) with `exact`, relative to `scale`: error = max |actual − exact| / scale,
+/// or max |actual − exact| when the scale is 0 or not a finite number. Returns the error when it is at most `tolerance`.
+///
+/// A NaN matches only a NaN, an infinity only the same infinity: such pairs have error 0, and every other
+/// pair with a NaN or an infinity has an infinite error, which exceeds every tolerance.
+///
+/// # Errors
+/// A [`Mismatch`] that names the worst element when the error is not at most `tolerance`, or both shapes
+/// when they differ.
+pub fn compare_scaled<T, D, E>(
+    name: &str,
+    actual: ArrayView<'_, T, D>,
+    exact: ArrayView<'_, f64, E>,
+    scale: f64,
+    tolerance: f64,
+) -> Result<f64, Mismatch>
+where
+    T: Copy + Into<f64>,
+    D: Dimension,
+    E: Dimension,
+{
+    if actual.shape() != exact.shape() {
+        return Err(Mismatch::Shape {
+            name: name.to_owned(),
+            actual: actual.shape().to_vec(),
+            exact: exact.shape().to_vec(),
+        });
+    }
+    let scale = if scale > 0.0 && scale.is_finite() { scale } else { 1.0 };
+    let (mut position, mut worst) = (0, 0.0);
+    for (k, (&actual, &exact)) in actual.iter().zip(&exact).enumerate() {
+        let error = difference(actual.into(), exact) / scale;
+        if error > worst {
+            (position, worst) = (k, error);
+        }
+    }
+    // No NaN passes: `worst` is never one, and nothing is at most a tolerance of NaN.
+    if worst <= tolerance {
+        return Ok(worst);
+    }
+    let index = exact.view().into_dyn().indexed_iter().nth(position).map(|(index, _)| index);
+    Err(Mismatch::Value {
+        name: name.to_owned(),
+        index: index.map_or_else(Vec::new, |index| index.as_array_view().to_vec()),
+        actual: actual.iter().nth(position).map_or(f64::NAN, |&actual| actual.into()),
+        exact: exact.iter().nth(position).copied().unwrap_or(f64::NAN),
+        error: worst,
+        tolerance,
+    })
+}
+
+/// |actual − exact|; 0 for two NaNs or the same infinity; infinite when otherwise one is not finite.
+fn difference(actual: f64, exact: f64) -> f64 {
+    if actual.is_finite() && exact.is_finite() {
+        (actual - exact).abs()
+    } else if actual == exact || (actual.is_nan() && exact.is_nan()) {
+        0.0
+    } else {
+        f64::INFINITY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mismatch, compare, compare_scaled};
+    use ndarray::{arr0, arr1, arr2};
+
+    const NAN: f64 = f64::NAN;
+    const INF: f64 = f64::INFINITY;
+
+    #[test]
+    fn the_error_is_relative_to_the_largest_finite_value() {
+        let exact = arr1(&[0.0, -4.0, INF, NAN]);
+        assert_eq!(compare("y", arr1(&[1.0, -4.0, INF, NAN]).view(), exact.view(), 0.25), Ok(0.25));
+        assert_eq!(compare("y", arr1(&[0.5f32, 0.0]).view(), arr1(&[0.0, 0.0]).view(), 1.0), Ok(0.5));
+        assert_eq!(compare_scaled("y", arr1(&[1.0]).view(), arr1(&[2.0]).view(), 10.0, 0.1), Ok(0.1));
+        assert_eq!(compare("y", arr1::<f64>(&[]).view(), arr1(&[]).view(), 0.0), Ok(0.0));
+        assert_eq!(compare("y", arr0(1.0).view(), arr0(1.0).view(), 0.0), Ok(0.0));
+    }
+
+    #[test]
+    fn the_worst_element_is_named() {
+        let exact = arr2(&[[1.0, 2.0], [3.0, 4.0]]);
+        let actual = arr2(&[[1.0f32, 2.5], [2.0, 4.0]]);
+        let mismatch = compare("y.3", actual.view(), exact.view(), 0.1);
+        assert_eq!(
+            mismatch,
+            Err(Mismatch::Value {
+                name: "y.3".to_owned(),
+                index: vec![1, 0],
+                actual: 2.0,
+                exact: 3.0,
+                error: 0.25,
+                tolerance: 0.1
+            })
+        );
+        assert_eq!(mismatch.map_err(|mismatch| mismatch.quantity().to_owned()), Err("y".to_owned()));
+    }
+
+    #[test]
+    fn only_the_same_kind_of_non_finite_passes() {
+        let kinds = [1.0, NAN, INF, -INF];
+        for (i, actual) in kinds.into_iter().enumerate() {
+            for (j, exact) in kinds.into_iter().enumerate() {
+                for tolerance in [1e-6, 1e30] {
+                    let result = compare("y", arr1(&[actual]).view(), arr1(&[exact]).view(), tolerance);
+                    assert_eq!(result.is_ok(), i == j, "{actual} against {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tolerance_of_nan_passes_nothing() {
+        assert!(compare("y", arr1(&[1.0]).view(), arr1(&[1.0]).view(), NAN).is_err());
+        assert!(compare_scaled("y", arr1(&[1.0]).view(), arr1(&[2.0]).view(), NAN, 0.5).is_err());
+    }
+
+    #[test]
+    fn another_shape_is_a_mismatch() {
+        let error = compare("y", arr1(&[1.0, 1.0]).view(), arr2(&[[1.0, 1.0]]).view(), 1.0);
+        assert!(
+            matches!(error, Err(Mismatch::Shape { actual, exact, .. }) if actual == [2] && exact == [1, 2])
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! Checks an implementation of batch norm against the CPU reference.
+//!
+//! [`table`] lists the cases, an [`Implementation`] computes one of them, and [`check`] compares each
+//! quantity of each step with what the [`Reference`] computes in `f64`. The command line's `verify` checks
+//! an adapter this way, and the tests check the GPU, the reference and deliberately wrong implementations
+//! by the same table and the same measure.
+//!
+//! ```
+//! use wgpu_batchnorm::verify::{Reference, check, table};
+//!
+//! for case in table().iter().take(20) {
+//!     let report = check(case, &Reference)?;
+//!     assert!(report.passed(), "{report}");
+//! }
+//! # Ok::<(), wgpu_batchnorm::Error>(())
+//! ```
+
+mod cases;
+mod compare;
+mod gpu;
+
+pub use cases::{Case, Inputs, table};
+pub use compare::{Mismatch, compare, compare_scaled, largest};
+
+use crate::reference::BatchNorm;
+use ndarray::{Array1, ArrayD};
+use std::fmt;
+
+/// The largest error allowed in `f32`, as a fraction of the quantity's scale.
+///
+/// One `f32` operation rounds by up to 2⁻²⁴ ≈ 6·10⁻⁸ of its result. y takes about six of them (mean,
+/// x − mean, var + eps, 1/√, · scale, + bias), each on values no larger than the scale, and a reciprocal
+/// square root may err by 2 units in the last place in WGSL: 5·10⁻⁷ in all. The sums behind mean and var add
+/// little when they are taken in pieces around a pivot. So 10⁻⁶ leaves a factor of two, and is a hundred
+/// times below what a missing eps of 10⁻⁴ or an n for n − 1 at ten thousand values would change. PyTorch's
+/// own error is of this size, but for a large mean, where it is far worse.
+pub const TOLERANCE: f64 = 1e-6;
+
+/// Something that computes batch norm: the GPU, the reference, a wrong one to test the tests.
+pub trait Implementation {
+    /// Its name, for messages.
+    fn name(&self) -> String;
+
+    /// Runs the forward passes of `case` one after the other on one layer: `inputs.state` before the first,
+    /// one batch of `inputs.xs` per step.
+    ///
+    /// # Errors
+    /// Whatever the implementation reports.
+    fn run(&self, case: &Case, inputs: &Inputs) -> crate::Result<Outputs>;
+}
+
+/// What an implementation computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outputs {
+    /// One entry for each batch, in order.
+    pub steps: Vec<Step>,
+}
+
+/// The results of one forward pass, and the layer's state after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The output, of the shape of x.
+    pub y: ArrayD<f64>,
+    /// Mean of the batch, `[C]`; `None` when running statistics were used or the batch was empty.
+    pub batch_mean: Option<Array1<f64>>,
+    /// Biased variance of the batch, `[C]`; `None` when [`batch_mean`](Self::batch_mean) is.
+    pub batch_var: Option<Array1<f64>>,
+    /// Running mean, `[C]`; `None` without running statistics.
+    pub running_mean: Option<Array1<f64>>,
+    /// Running variance, `[C]`; `None` without running statistics.
+    pub running_var: Option<Array1<f64>>,
+    /// Number of training batches seen; `None` without running statistics.
+    pub num_batches_tracked: Option<u64>,
+}
+
+/// The CPU reference, [`reference::BatchNorm`](BatchNorm).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Implementation for Reference {
+    fn name(&self) -> String {
+        "reference".to_owned()
+    }
+
+    fn run(&self, case: &Case, inputs: &Inputs) -> crate::Result<Outputs> {
+        let mut layer = BatchNorm::with_state(case.config.clone(), &inputs.state)?;
+        if !case.training {
+            layer.eval();
+        }
+        let mut steps = Vec::new();
+        for x in &inputs.xs {
+            let y = layer.forward(x.mapv(f64::from).view())?;
+            steps.push(Step {
+                y,
+                batch_mean: layer.batch_mean().cloned(),
+                batch_var: layer.batch_var().cloned(),
+                running_mean: layer.running_mean().cloned(),
+                running_var: layer.running_var().cloned(),
+                num_batches_tracked: layer.num_batches_tracked(),
+            });
+        }
+        Ok(Outputs { steps })
+    }
+}
+
+/// How one implementation did on one case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckReport {
+    /// Name of the case.
+    pub case: String,
+    /// Quantity and worst error over all steps, as a fraction of the quantity's scale, for each of `y`,
+    /// `batch_mean`, `batch_var`, `running_mean` and `running_var` that the case has.
+    pub errors: Vec<(&'static str, f64)>,
+    /// Everything that is wrong.
+    pub mismatches: Vec<Mismatch>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong.
+    pub fn passed(&self) -> bool {
+        self.mismatches.is_empty()
+    }
+
+    /// The worst error of a quantity; `None` when the case does not have it.
+    pub fn error(&self, quantity: &str) -> Option<f64> {
+        self.errors.iter().find(|(name, _)| *name == quantity).map(|(_, error)| *error)
+    }
+
+    /// The worst error of all quantities.
+    pub fn worst(&self) -> f64 {
+        self.errors.iter().map(|(_, error)| *error).fold(0.0, f64::max)
+    }
+
+    /// Notes the result of one comparison.
+    fn note(&mut self, quantity: &'static str, result: Result<f64, Mismatch>) {
+        let error = match result {
+            Ok(error) => error,
+            Err(mismatch) => {
+                let error = mismatch.error();
+                self.mismatches.push(mismatch);
+                error
+            }
+        };
+        match self.errors.iter_mut().find(|(name, _)| *name == quantity) {
+            Some((_, worst)) => *worst = worst.max(error),
+            None => self.errors.push((quantity, error)),
+        }
+    }
+
+    /// Notes that a whole number is not what it should be.
+    fn note_count(&mut self, name: String, actual: Option<u64>, exact: Option<u64>) {
+        match (actual, exact) {
+            (Some(actual), Some(exact)) if actual != exact => {
+                self.mismatches.push(Mismatch::Count { name, actual, exact });
+            }
+            (actual, exact) if actual.is_some() != exact.is_some() => {
+                self.mismatches.push(Mismatch::Presence { name, expected: exact.is_some() });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for CheckReport {
+    /// The case with its worst errors on one line, then a line for each mismatch.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.case)?;
+        for (quantity, error) in &self.errors {
+            write!(f, " {quantity} {error:.1e}")?;
+        }
+        for mismatch in &self.mismatches {
+            write!(f, "\n  {mismatch}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs `implementation` and the [`Reference`] on `case`, and compares them: see [`judge`].
+///
+/// # Errors
+/// Whatever the implementation reports. A wrong result is no error but a mismatch in the report.
+pub fn check(case: &Case, implementation: &(impl Implementation + ?Sized)) -> crate::Result<CheckReport> {
+    let inputs = case.inputs();
+    let exact = Reference.run(case, &inputs)?;
+    Ok(judge(case, &implementation.run(case, &inputs)?, &exact))
+}
+
+/// Compares each quantity of each step with the exact one; [`TOLERANCE`] is the largest error allowed.
+///
+/// An error is relative to the **scale** of its quantity, which is:
+///
+/// - for y and the variances, the largest finite |exact|;
+/// - for a mean, the largest finite max(|mean|, √var) of all channels. A mean is only ever subtracted from
+///   values that lie about a standard deviation away from it, and it is an average of such values: data
+///   around 0 has a mean as close to 0 as chance will have it, while rounding leaves an error in proportion
+///   to the values. Relative to |mean| alone, a right implementation would fail by luck.
+///
+/// `num_batches_tracked` must agree exactly. A quantity that is missing, or there when it should not be, is
+/// a mismatch.
+pub fn judge(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
+    let mut report = CheckReport { case: case.name.clone(), errors: Vec::new(), mismatches: Vec::new() };
+    let steps = |outputs: &Outputs| Some(outputs.steps.len() as u64);
+    report.note_count("steps".to_owned(), steps(actual), steps(exact));
+    for (k, (actual, exact)) in actual.steps.iter().zip(&exact.steps).enumerate() {
+        let name = |quantity: &str| {
+            if case.steps == 1 { quantity.to_owned() } else { format!("{quantity}.{k}") }
+        };
+        report.note("y", compare(&name("y"), actual.y.view(), exact.y.view(), TOLERANCE));
+        let vectors = [
+            ("batch_mean", &actual.batch_mean, &exact.batch_mean, &exact.batch_var),
+            ("batch_var", &actual.batch_var, &exact.batch_var, &None),
+            ("running_mean", &actual.running_mean, &exact.running_mean, &exact.running_var),
+            ("running_var", &actual.running_var, &exact.running_var, &None),
+        ];
+        for (quantity, actual, exact, exact_var) in vectors {
+            match (actual, exact) {
+                (Some(actual), Some(exact)) => {
+                    let std = exact_var.as_ref().map_or(0.0, |var| largest(var.view()).sqrt());
+                    let scale = largest(exact.view()).max(std);
+                    let name = name(quantity);
+                    report
+                        .note(quantity, compare_scaled(&name, actual.view(), exact.view(), scale, TOLERANCE));
+                }
+                (None, None) => {}
+                (_, exact) => {
+                    report.note(
+                        quantity,
+                        Err(Mismatch::Presence { name: name(quantity), expected: exact.is_some() }),
+                    );
+                }
+            }
+        }
+        report.note_count(name("num_batches_tracked"), actual.num_batches_tracked, exact.num_batches_tracked);
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Case, Implementation, Mismatch, Outputs, Reference, check, judge, table};
+    use crate::Result;
+    use ndarray::Array1;
+
+    fn small_cases() -> Vec<Case> {
+        table().into_iter().filter(|case| case.shape.iter().product::<usize>() < 10_000).collect()
+    }
+
+    #[test]
+    fn the_reference_agrees_with_itself() -> Result<()> {
+        for case in small_cases() {
+            let report = check(&case, &Reference)?;
+            assert!(report.passed() && report.worst() == 0.0, "{report}");
+        }
+        Ok(())
+    }
+
+    fn outputs() -> Result<(Case, Outputs)> {
+        let wanted = |case: &Case| case.name == "batch of vectors [4, 5]";
+        let mut case = table().into_iter().find(wanted).expect("the table has a case of this name");
+        case.steps = 2;
+        let outputs = Reference.run(&case, &case.inputs())?;
+        Ok((case, outputs))
+    }
+
+    #[test]
+    fn every_quantity_of_every_step_is_compared() -> Result<()> {
+        let (case, exact) = outputs()?;
+        for k in 0..2 {
+            let nudge = |vector: &mut Option<Array1<f64>>| {
+                if let Some(vector) = vector {
+                    let std = 2.0;
+                    vector[0] += 1e-5 * std;
+                }
+            };
+            let mut wrong = vec![exact.clone(); 6];
+            wrong[0].steps[k].y[[1, 2]] += 1e-4;
+            nudge(&mut wrong[1].steps[k].batch_mean);
+            nudge(&mut wrong[2].steps[k].batch_var);
+            nudge(&mut wrong[3].steps[k].running_mean);
+            nudge(&mut wrong[4].steps[k].running_var);
+            wrong[5].steps[k].num_batches_tracked = Some(77);
+            let quantities =
+                ["y", "batch_mean", "batch_var", "running_mean", "running_var", "num_batches_tracked"];
+            for (quantity, wrong) in quantities.into_iter().zip(wrong) {
+                let report = judge(&case, &wrong, &exact);
+                assert_eq!(report.mismatches.len(), 1, "{quantity}: {report}");
+                assert_eq!(report.mismatches[0].quantity(), quantity);
+                assert!(report.to_string().contains(&format!("{quantity}.{k}")), "{report}");
+                if quantity != "num_batches_tracked" {
+                    assert!(
+                        report.error(quantity).is_some_and(|error| error > 1e-6 && error == report.worst())
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_missing_or_surplus_is_a_mismatch() -> Result<()> {
+        let (case, exact) = outputs()?;
+        let mut less = exact.clone();
+        less.steps[1].batch_mean = None;
+        less.steps[1].num_batches_tracked = None;
+        let presence = |report: super::CheckReport, wanted: bool| {
+            let mut names = Vec::new();
+            for mismatch in report.mismatches {
+                assert!(matches!(mismatch, Mismatch::Presence { expected, .. } if expected == wanted));
+                names.push(mismatch.quantity().to_owned());
+            }
+            names
+        };
+        assert_eq!(presence(judge(&case, &less, &exact), true), ["batch_mean", "num_batches_tracked"]);
+        assert_eq!(presence(judge(&case, &exact, &less), false), ["batch_mean", "num_batches_tracked"]);
+
+        less = exact.clone();
+        less.steps.pop();
+        assert_eq!(
+            judge(&case, &less, &exact).mismatches,
+            [Mismatch::Count { name: "steps".to_owned(), actual: 1, exact: 2 }]
+        );
+        Ok(())
+    }
+}

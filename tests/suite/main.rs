@@ -1,0 +1,7 @@
+//! All integration tests in one binary.
+#![expect(clippy::unwrap_used, reason = "a test that meets an unexpected error fails")]
+
+mod golden;
+mod mutants;
+mod support;
+mod table;
