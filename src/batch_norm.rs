@@ -1,6 +1,6 @@
 //! The layer: parameters and running statistics on the GPU, and the forward pass on tensors.
 
-use crate::kernels::Binding;
+use crate::kernels::{Binding, STATISTICS_BYTES};
 use crate::transfer::{self, Readback, Region};
 use crate::{BatchNormConfig, BatchNormState, Buffers, Error, Gpu, Plan, Result, Tensor};
 use ndarray::{Array, Array1, ArrayView, Dimension};
@@ -272,7 +272,7 @@ impl BatchNorm {
     /// [`Error::Readback`].
     pub fn batch_statistics(&self) -> Result<Option<BatchStatistics>> {
         let Some(buffer) = &self.statistics else { return Ok(None) };
-        let size = self.config.num_features as u64 * 16;
+        let size = self.config.num_features as u64 * STATISTICS_BYTES;
         let parts = Readback::start(&self.gpu, &[(buffer, 0, size)])?.wait()?;
         let values = transfer::values(&parts[0]);
         let column = |index: usize| values.iter().skip(index).step_by(4).copied().collect();

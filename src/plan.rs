@@ -4,7 +4,8 @@
 //! printed.
 
 use crate::kernels::{
-    Access, Binding, CountBatch, Finalize, Kernel, Lanes, Moments, Normalize, Params, Walk,
+    Access, Binding, CountBatch, Finalize, Kernel, Lanes, MOMENTS_BYTES, Moments, Normalize, Params,
+    STATISTICS_BYTES, Walk,
 };
 use crate::{AdapterProfile, BatchNormConfig, Error, Problem, Result};
 use std::fmt;
@@ -203,10 +204,10 @@ impl Plan {
         match binding {
             Binding::Params => size_of::<Params>() as u64,
             Binding::X | Binding::Y => self.problem.elements() as u64 * 4,
-            Binding::Statistics => channels * 16,
+            Binding::Statistics => channels * STATISTICS_BYTES,
             Binding::Weight | Binding::Bias | Binding::RunningMean | Binding::RunningVar => channels * 4,
             Binding::NumBatchesTracked => 8,
-            Binding::Partials => channels * u64::from(self.params.moments_splits) * 16,
+            Binding::Partials => channels * u64::from(self.params.moments_splits) * MOMENTS_BYTES,
         }
     }
 

@@ -68,6 +68,12 @@ impl Binding {
     }
 }
 
+/// Bytes of the WGSL struct `Statistics`, one per channel.
+pub const STATISTICS_BYTES: u64 = 16;
+
+/// Bytes of the WGSL struct `Moments`, one per channel and split.
+pub const MOMENTS_BYTES: u64 = 16;
+
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
@@ -173,7 +179,7 @@ impl Kernel {
             },
             Self::Finalize(kernel) => kernel.workgroup_size,
         };
-        moments * 16
+        moments * MOMENTS_BYTES as u32
     }
 
     /// Whether the kernel needs [`wgpu::Features::SUBGROUP`].

@@ -1,4 +1,5 @@
-//! Tests of the reference against what can be worked out by hand: small cases, identities, finite differences.
+//! Tests of the reference against what can be worked out by hand: small cases, identities, finite
+//! differences.
 
 use super::{BatchNorm, Gradients};
 use crate::{BatchNormConfig, BatchNormState, Error, Layout, Result};

@@ -94,7 +94,8 @@ where
 }
 
 /// Compares `actual` (f32 or f64) with `exact`, relative to `scale`: error = max |actual − exact| / scale,
-/// or max |actual − exact| when the scale is 0 or not a finite number. Returns the error when it is at most `tolerance`.
+/// or max |actual − exact| when the scale is 0 or not a finite number. Returns the error when it is at most
+/// `tolerance`.
 ///
 /// A NaN matches only a NaN, an infinity only the same infinity: such pairs have error 0, and every other
 /// pair with a NaN or an infinity has an infinite error, which exceeds every tolerance.

@@ -137,8 +137,8 @@ fn named(steps: &[Step]) -> BTreeMap<String, ArrayD<f64>> {
             results.insert(name.to_owned(), vector);
         }
     };
-    insert("running_mean", last.running_mean.clone().map(|mean| mean.into_dyn()));
-    insert("running_var", last.running_var.clone().map(|var| var.into_dyn()));
+    insert("running_mean", last.running_mean.clone().map(Array1::into_dyn));
+    insert("running_var", last.running_var.clone().map(Array1::into_dyn));
     let count = last.num_batches_tracked.map(|count| ArrayD::from_elem(IxDyn(&[]), count as f64));
     insert("num_batches_tracked", count);
     results

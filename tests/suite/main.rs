@@ -3,5 +3,6 @@
 
 mod golden;
 mod mutants;
+mod shaders;
 mod support;
 mod table;

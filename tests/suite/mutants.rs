@@ -1,0 +1,465 @@
+//! Tests of the tests: implementations with one deliberate fault each, all of which the table of cases and
+//! the comparator must reject, and a control without a fault that they must accept.
+//!
+//! A mutant computes in f64 by flat indices, unlike the reference, and rounds its results to f32, as a GPU
+//! does. So a mutant that is rejected is rejected for its fault alone.
+
+use std::collections::BTreeSet;
+use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
+use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference, Step, check, judge, table};
+use wgpu_batchnorm::{Layout, Problem, Result};
+
+/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
+/// and no others.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident => $blamed:expr,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Fault {
+            /// The control.
+            None,
+            $($(#[$doc])* $name,)*
+        }
+
+        const FAULTS: &[(Fault, &[&str])] = &[$((Fault::$name, $blamed),)*];
+    };
+}
+
+const Y: &[&str] = &["y"];
+const RUNNING: &[&str] = &["running_mean", "running_var"];
+const RUNNING_VAR: &[&str] = &["running_var"];
+const STATISTICS: &[&str] = &["batch_mean", "batch_var", "running_mean", "running_var", "y"];
+
+faults! {
+    // The statistics.
+    /// The last value of each channel is left out.
+    LastValueDropped => STATISTICS,
+    /// What does not fill a tile of 64 values is left out.
+    LastTileDropped => STATISTICS,
+    /// Only the first image counts.
+    FirstImageOnly => STATISTICS,
+    /// Only the first 1024 values count.
+    LoopEndsEarly => STATISTICS,
+    /// The sum is right, but divided by one value too many.
+    DividedByOneMore => STATISTICS,
+    /// Channels are taken for images, and images for channels.
+    ImagesAndChannelsSwapped => STATISTICS,
+    /// Channels-last memory is read as channels-first.
+    LayoutIgnored => STATISTICS,
+    /// Channels from 256 on are not computed.
+    ChannelsBeyond256Dropped => STATISTICS,
+    /// E[x²] − E[x]² in f32, though both sums are exact.
+    OnePassInF32 => &["batch_var", "running_var", "y"],
+    /// E[x²] − E[x]² in f64, but with the mean as f32.
+    SquareOfRoundedMean => &["batch_var", "running_var", "y"],
+
+    // The output.
+    /// Normalised with the unbiased variance.
+    UnbiasedOutput => Y,
+    /// 1 / (sqrt(var) + eps).
+    EpsOutsideRoot => Y,
+    /// 1 / sqrt(var).
+    EpsForgotten => Y,
+    /// 1 / sqrt(max(var, eps)).
+    EpsAsFloor => Y,
+    /// eps is always 1e-5.
+    EpsIgnored => Y,
+    /// 1 / (var + eps).
+    RootForgotten => Y,
+    /// y = x_hat + bias.
+    WeightDropped => Y,
+    /// y = x_hat·weight.
+    BiasDropped => Y,
+    /// y = (x_hat + bias)·weight.
+    BiasBeforeWeight => Y,
+    /// weight and bias of the next channel.
+    NeighbourParameters => Y,
+    /// Everything is 0.
+    Zeros => Y,
+    /// The last element is never written: 0.
+    LastElementUnwritten => Y,
+    /// The last element is never written: NaN, as the tests poison their buffers.
+    LastElementPoisoned => Y,
+    /// One element in the middle is NaN.
+    OneNan => Y,
+    /// A NaN or infinity anywhere makes everything NaN.
+    NanSpreads => Y,
+    /// max(x, lowest number) loses a NaN, as some GPUs' `max` does.
+    NanLost => Y,
+    /// x·a + b in f32 with a = weight·inv_std, b = bias − mean·a.
+    ScaleAndShiftInF32 => Y,
+    /// The mean is rounded to f32 before it is subtracted.
+    MeanRoundedToF32 => Y,
+    /// Results of half the digits.
+    HalfPrecision => Y,
+
+    // The mode.
+    /// eval normalises with the batch statistics.
+    EvalUsesBatch => Y,
+    /// Training normalises with the running statistics.
+    TrainingUsesRunning => Y,
+    /// eval without running statistics takes mean 0 and variance 1.
+    UntrackedEvalUsesInitial => Y,
+    /// The running statistics move in eval too, so that the next batch is normalised otherwise.
+    EvalMovesRunning => &["running_mean", "running_var", "y"],
+    /// eval counts the batch.
+    EvalCounts => &["num_batches_tracked"],
+
+    // The running statistics.
+    /// running_var moves with the biased variance.
+    BiasedRunningVar => RUNNING_VAR,
+    /// running_var moves with inv_std.
+    InvStdInRunningVar => RUNNING_VAR,
+    /// running_var moves with the standard deviation.
+    StdInRunningVar => RUNNING_VAR,
+    /// running_var moves with the variance plus eps.
+    EpsInRunningVar => RUNNING_VAR,
+    /// momentum is what it is in ONNX and Keras: 1 − m.
+    MomentumReversed => RUNNING,
+    /// momentum None is taken for 0.1.
+    NoMomentumIsDefault => RUNNING,
+    /// momentum 0 is taken for 0.1, as `momentum or 0.1` does.
+    ZeroMomentumIsDefault => RUNNING,
+    /// momentum None is 1 / the number of batches before this one was counted.
+    CountedTooLate => RUNNING,
+    /// The running statistics are replaced, whatever the momentum.
+    RunningReplaced => RUNNING,
+    /// Each step starts from the running statistics before the first.
+    StepsForgotten => RUNNING,
+    /// num_batches_tracked stays.
+    NotCounted => &["num_batches_tracked"],
+    /// The option skip_non_finite does nothing.
+    SkipIgnored => RUNNING,
+    /// skip_non_finite leaves every channel alone when one is not finite.
+    SkipAllChannels => RUNNING,
+    /// What is not finite is always skipped.
+    SkipAlways => RUNNING,
+    /// An empty batch moves the running statistics, to 0/0.
+    EmptyBatchMoves => RUNNING,
+    /// An empty batch is not counted.
+    EmptyBatchNotCounted => &["num_batches_tracked"],
+
+    // What is there.
+    /// Batch statistics are missing.
+    BatchStatisticsMissing => &["batch_mean", "batch_var"],
+    /// The running mean is missing.
+    RunningMeanMissing => &["running_mean"],
+    /// y is flattened.
+    WrongShape => Y,
+    /// The last step is left out.
+    LastStepMissing => &["steps"],
+}
+
+/// Batch norm with a fault.
+struct Mutant(Fault);
+
+/// Mean and biased variance of one channel.
+type Moments = (f64, f64);
+
+impl Mutant {
+    fn is(&self, fault: Fault) -> bool {
+        self.0 == fault
+    }
+
+    /// The channel of the element at each flat index.
+    fn channel_of(&self, case: &Case, problem: &Problem) -> impl Fn(usize) -> usize {
+        let Problem { outer, channels, inner } = *problem;
+        let rank = case.shape.len();
+        let last = case.config.layout == Layout::ChannelsLast && rank > 2;
+        let spatial: usize = if last { case.shape[1..rank - 1].iter().product() } else { inner };
+        let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
+        move |k| {
+            if swapped {
+                k / inner / outer
+            } else if ignored {
+                k / spatial % channels
+            } else {
+                k / inner % channels
+            }
+        }
+    }
+
+    /// Mean and biased variance of one channel's values.
+    fn moments(&self, case: &Case, values: &[f64]) -> Moments {
+        let n = values.len();
+        let values = match self.0 {
+            Fault::LastValueDropped => &values[..n - 1],
+            Fault::LastTileDropped if n > 64 => &values[..n / 64 * 64],
+            Fault::FirstImageOnly => &values[..n / case.shape[0]],
+            Fault::LoopEndsEarly => &values[..n.min(1024)],
+            _ => values,
+        };
+        let n = (values.len() + usize::from(self.is(Fault::DividedByOneMore))) as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let var = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        if self.is(Fault::OnePassInF32) {
+            let squares = values.iter().map(|x| x.powi(2)).sum::<f64>() / n;
+            let var = f64::from(squares as f32 - (mean * mean) as f32);
+            // Not `max`, which would lose a NaN.
+            return (mean, if var < 0.0 { 0.0 } else { var });
+        }
+        if self.is(Fault::SquareOfRoundedMean) && mean.is_finite() {
+            return (mean, (var + mean * mean - f64::from(mean as f32).powi(2)).max(0.0));
+        }
+        (mean, var)
+    }
+
+    /// 1 / sqrt(var + eps)
+    fn inv_std(&self, case: &Case, var: f64) -> f64 {
+        let eps = case.config.eps;
+        match self.0 {
+            Fault::EpsOutsideRoot => 1.0 / (var.sqrt() + eps),
+            Fault::EpsForgotten => 1.0 / var.sqrt(),
+            Fault::EpsAsFloor if var.is_finite() => 1.0 / var.max(eps).sqrt(),
+            Fault::EpsIgnored => 1.0 / (var + 1e-5).sqrt(),
+            Fault::RootForgotten => 1.0 / (var + eps),
+            _ => 1.0 / (var + eps).sqrt(),
+        }
+    }
+
+    /// y of one element.
+    fn normalise(&self, x: f64, (mean, inv_std): Moments, weight: f64, bias: f64) -> f64 {
+        match self.0 {
+            Fault::WeightDropped => (x - mean) * inv_std + bias,
+            Fault::BiasDropped => (x - mean) * inv_std * weight,
+            Fault::BiasBeforeWeight => ((x - mean) * inv_std + bias) * weight,
+            Fault::Zeros => 0.0,
+            Fault::NanLost => ((x - mean) * inv_std * weight + bias).max(-3e38),
+            Fault::ScaleAndShiftInF32 => {
+                let a = (weight * inv_std) as f32;
+                let b = (bias - mean * weight * inv_std) as f32;
+                f64::from(x as f32 * a + b)
+            }
+            Fault::MeanRoundedToF32 => (x - f64::from(mean as f32)) * inv_std * weight + bias,
+            _ => (x - mean) * inv_std * weight + bias,
+        }
+    }
+
+    /// How much the batch weighs in the running statistics; `count` has this batch in it.
+    fn momentum(&self, case: &Case, count: u64) -> f64 {
+        match (self.0, case.config.momentum) {
+            (Fault::RunningReplaced, _) => 1.0,
+            (Fault::NoMomentumIsDefault, None) => 0.1,
+            (Fault::CountedTooLate, None) => 1.0 / (count - 1) as f64,
+            (_, None) => 1.0 / count as f64,
+            (Fault::ZeroMomentumIsDefault, Some(0.0)) => 0.1,
+            (Fault::MomentumReversed, Some(m)) => 1.0 - m,
+            (_, Some(m)) => m,
+        }
+    }
+
+    /// The variance that running_var moves with.
+    fn variance_to_track(&self, case: &Case, var: f64, n: f64) -> f64 {
+        let unbiased = var * n / (n - 1.0);
+        match self.0 {
+            Fault::BiasedRunningVar => var,
+            Fault::InvStdInRunningVar => self.inv_std(case, var),
+            Fault::StdInRunningVar => unbiased.sqrt(),
+            Fault::EpsInRunningVar => unbiased + case.config.eps,
+            _ => unbiased,
+        }
+    }
+
+    fn skips(&self, case: &Case, moments: &[Moments], c: usize) -> bool {
+        let finite = |(mean, var): Moments| mean.is_finite() && var.is_finite();
+        match self.0 {
+            Fault::SkipIgnored => false,
+            Fault::SkipAlways => !finite(moments[c]),
+            Fault::SkipAllChannels => {
+                case.config.skip_non_finite && !moments.iter().all(|&moments| finite(moments))
+            }
+            _ => case.config.skip_non_finite && !finite(moments[c]),
+        }
+    }
+}
+
+fn round(value: f64) -> f64 {
+    f64::from(value as f32)
+}
+
+fn vector(values: impl Iterator<Item = f64>) -> Array1<f64> {
+    values.map(round).collect()
+}
+
+impl Implementation for Mutant {
+    fn name(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    fn run(&self, case: &Case, inputs: &Inputs) -> Result<Outputs> {
+        let problem = Problem::new(&case.shape, case.config.layout)?;
+        let Problem { channels, .. } = problem;
+        let n = problem.values_per_channel();
+        let channel_of = self.channel_of(case, &problem);
+        let exact = |vector: &Option<Array1<f32>>, default: f64| match vector {
+            Some(vector) => vector.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>(),
+            None => vec![default; channels],
+        };
+        let (weight, bias) = (exact(&inputs.state.weight, 1.0), exact(&inputs.state.bias, 0.0));
+        let initial = [exact(&inputs.state.running_mean, 0.0), exact(&inputs.state.running_var, 1.0)];
+        let [mut running_mean, mut running_var] = initial.clone();
+        let track = case.config.track_running_stats;
+        let mut count = inputs.state.num_batches_tracked.unwrap_or(0);
+
+        let mut steps = Vec::new();
+        for x in &inputs.xs {
+            let x: Vec<f64> = x.iter().map(|&value| f64::from(value)).collect();
+            let mut values = vec![Vec::with_capacity(n); channels];
+            for (k, &x) in x.iter().enumerate() {
+                values[channel_of(k)].push(x);
+            }
+            let mut moments: Vec<Moments> = if n == 0 {
+                Vec::new()
+            } else {
+                values.iter().map(|values| self.moments(case, values)).collect()
+            };
+            if self.is(Fault::ChannelsBeyond256Dropped) {
+                moments.iter_mut().skip(256).for_each(|moments| *moments = (0.0, 0.0));
+            }
+            let uses_batch = case.training || !track;
+
+            let normalise_by_batch = match self.0 {
+                Fault::EvalUsesBatch if n > 1 => true,
+                Fault::TrainingUsesRunning if track => false,
+                Fault::UntrackedEvalUsesInitial if !case.training => false,
+                _ => uses_batch,
+            };
+            let used: Vec<Moments> = if normalise_by_batch {
+                moments.clone()
+            } else {
+                running_mean.iter().copied().zip(running_var.iter().copied()).collect()
+            };
+            let bessel =
+                if self.is(Fault::UnbiasedOutput) && uses_batch { n as f64 / (n as f64 - 1.0) } else { 1.0 };
+            let used: Vec<Moments> =
+                used.into_iter().map(|(mean, var)| (mean, self.inv_std(case, var * bessel))).collect();
+            let parameter =
+                |c: usize| if self.is(Fault::NeighbourParameters) { (c + 1) % channels } else { c };
+            let mut y: Vec<f64> = (x.iter().enumerate())
+                .map(|(k, &x)| {
+                    let c = channel_of(k);
+                    round(self.normalise(x, used[c], weight[parameter(c)], bias[parameter(c)]))
+                })
+                .collect();
+            let half = y.len() / 2;
+            match self.0 {
+                Fault::LastElementUnwritten => y.iter_mut().rev().take(1).for_each(|y| *y = 0.0),
+                Fault::LastElementPoisoned => y.iter_mut().rev().take(1).for_each(|y| *y = f64::NAN),
+                Fault::OneNan => y.iter_mut().skip(half).take(1).for_each(|y| *y = f64::NAN),
+                Fault::NanSpreads if y.iter().any(|y| !y.is_finite()) => y.fill(f64::NAN),
+                Fault::HalfPrecision => y.iter_mut().for_each(|y| *y = (*y * 2048.0).round() / 2048.0),
+                _ => {}
+            }
+
+            let moves = case.training || self.is(Fault::EvalMovesRunning);
+            let counts = case.training && !(n == 0 && self.is(Fault::EmptyBatchNotCounted));
+            count += u64::from(counts || self.is(Fault::EvalCounts));
+            if moves && n == 0 && self.is(Fault::EmptyBatchMoves) {
+                running_mean.fill(f64::NAN);
+                running_var.fill(f64::NAN);
+            }
+            if moves && n > 1 {
+                if self.is(Fault::StepsForgotten) {
+                    [running_mean, running_var] = initial.clone();
+                }
+                let m = self.momentum(case, count);
+                for (c, &(mean, var)) in moments.iter().enumerate() {
+                    if self.skips(case, &moments, c) {
+                        continue;
+                    }
+                    let var = self.variance_to_track(case, var, n as f64);
+                    running_mean[c] = round((1.0 - m) * running_mean[c] + m * mean);
+                    running_var[c] = round((1.0 - m) * running_var[c] + m * var);
+                }
+            }
+
+            let has_batch = uses_batch && n > 0 && !self.is(Fault::BatchStatisticsMissing);
+            let shape = if self.is(Fault::WrongShape) { &[y.len()] } else { case.shape.as_slice() };
+            let shown = if self.is(Fault::NotCounted) {
+                inputs.state.num_batches_tracked.unwrap_or(0)
+            } else {
+                count
+            };
+            steps.push(Step {
+                y: ArrayD::from_shape_vec(IxDyn(shape), y).expect("one value for each element of x"),
+                batch_mean: has_batch.then(|| vector(moments.iter().map(|moments| moments.0))),
+                batch_var: has_batch.then(|| vector(moments.iter().map(|moments| moments.1))),
+                running_mean: (track && !self.is(Fault::RunningMeanMissing))
+                    .then(|| vector(running_mean.iter().copied())),
+                running_var: track.then(|| vector(running_var.iter().copied())),
+                num_batches_tracked: track.then_some(shown),
+            });
+        }
+        if self.is(Fault::LastStepMissing) {
+            steps.pop();
+        }
+        Ok(Outputs { steps })
+    }
+}
+
+#[test]
+fn the_control_passes_every_case() -> Result<()> {
+    let mut failures = Vec::new();
+    for case in table() {
+        let report = check(&case, &Mutant(Fault::None))?;
+        if !report.passed() {
+            failures.push(report.to_string());
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
+    // The small cases are enough: a suite that cannot afford the large ones is as sharp.
+    let cases: Vec<Case> =
+        table().into_iter().filter(|case| case.shape.iter().product::<usize>() <= 20_000).collect();
+    let mut blamed = vec![BTreeSet::new(); FAULTS.len()];
+    for case in &cases {
+        let inputs = case.inputs();
+        let exact = Reference.run(case, &inputs)?;
+        for (&(fault, _), blamed) in FAULTS.iter().zip(&mut blamed) {
+            let report = judge(case, &Mutant(fault).run(case, &inputs)?, &exact);
+            blamed.extend(report.mismatches.iter().map(|mismatch| mismatch.quantity().to_owned()));
+        }
+    }
+    let survivors: Vec<_> = FAULTS
+        .iter()
+        .zip(&blamed)
+        .filter(|(_, blamed)| blamed.is_empty())
+        .map(|((fault, _), _)| fault)
+        .collect();
+    assert!(survivors.is_empty(), "not rejected by any of {} cases: {survivors:?}", cases.len());
+    let misjudged: Vec<_> = FAULTS
+        .iter()
+        .zip(&blamed)
+        .filter(|((_, expected), blamed)| !blamed.iter().eq(expected.iter()))
+        .map(|((fault, expected), blamed)| format!("{fault:?}: {blamed:?} instead of {expected:?}"))
+        .collect();
+    assert!(misjudged.is_empty(), "blamed for something else:\n{}", misjudged.join("\n"));
+    Ok(())
+}
+
+/// These are right but for a mean far above the standard deviation: the measure is no stricter than that.
+#[test]
+fn lost_digits_are_rejected_at_a_large_mean_only() -> Result<()> {
+    let faults =
+        [Fault::OnePassInF32, Fault::SquareOfRoundedMean, Fault::MeanRoundedToF32, Fault::ScaleAndShiftInF32];
+    let small = |case: &Case| case.shape.iter().product::<usize>() <= 20_000;
+    let (mut accepted, mut rejected) = (0, 0);
+    for case in table().iter().filter(|case| small(case)) {
+        for fault in faults {
+            if case.mean == 0.0 {
+                let report = check(case, &Mutant(fault))?;
+                assert!(report.passed(), "{fault:?}: {report}");
+                accepted += 1;
+            } else if case.mean.abs() >= 1e4 && case.training {
+                let report = check(case, &Mutant(fault))?;
+                assert!(!report.passed(), "{fault:?}: {report}");
+                rejected += 1;
+            }
+        }
+    }
+    assert!(accepted > 100 && rejected >= 12, "{accepted} accepted, {rejected} rejected");
+    Ok(())
+}

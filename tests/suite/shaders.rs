@@ -1,0 +1,219 @@
+//! Every shader as it is composed at run time, without a GPU: valid, what the host believes it to be, and
+//! writable for every backend.
+//!
+//! The composed shaders are left in target/shaders, for other WGSL compilers to try.
+
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use wgpu_batchnorm::kernels::{Access, FILES, Kernel, MOMENTS_BYTES, Params, STATISTICS_BYTES};
+
+/// Every variant for CPU-like and GPU-like adapters, by a name of its own.
+fn kernels() -> BTreeMap<String, Kernel> {
+    let sizes = [(4, (4, 4)), (8, (8, 8)), (64, (64, 64)), (128, (8, 32)), (256, (32, 32)), (256, (4, 128))];
+    let mut kernels = BTreeMap::new();
+    for (workgroup_size, subgroup_sizes) in sizes {
+        for kernel in Kernel::every_variant(workgroup_size, subgroup_sizes) {
+            let name = format!("{}, {}, {}", kernel.stem(), kernel.workgroup_size(), kernel.variant());
+            let name: String =
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            kernels.insert(name, kernel);
+        }
+    }
+    assert!(kernels.len() > 100, "{} variants", kernels.len());
+    kernels
+}
+
+/// Runs a check on every shader, and reports all failures together.
+fn for_every_shader(check: impl Fn(&str, &Kernel) -> Result<(), String>) {
+    let failures: Vec<String> = kernels()
+        .iter()
+        .filter_map(|(name, kernel)| check(name, kernel).err().map(|error| format!("{name}: {error}")))
+        .collect();
+    assert!(failures.is_empty(), "{} shaders failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn parse(kernel: &Kernel) -> Result<(Module, ModuleInfo), String> {
+    let text = kernel.wgsl();
+    let module = naga::front::wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
+    // Nothing beyond what the kernel says it needs.
+    let capabilities = if kernel.uses_subgroups() { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    let info = validator.validate(&module).map_err(|error| error.emit_to_string(&text))?;
+    Ok((module, info))
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, actual: &T, expected: &T) -> Result<(), String> {
+    if actual == expected { Ok(()) } else { Err(format!("{what} is {actual:?}, expected {expected:?}")) }
+}
+
+#[test]
+fn every_file_is_in_the_table() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let files: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let table: BTreeSet<String> = FILES.iter().map(|(stem, _)| format!("{stem}.wgsl")).collect();
+    assert_eq!(files, table);
+    // And every file is used by some kernel.
+    let all: String = kernels().values().map(Kernel::wgsl).collect();
+    for (stem, text) in FILES {
+        assert!(all.contains(text), "{stem}.wgsl is in no kernel");
+    }
+}
+
+#[test]
+fn shaders_are_valid() {
+    for_every_shader(|_, kernel| parse(kernel).map(|_| ()));
+}
+
+#[test]
+fn entry_points_are_named_after_their_files() {
+    for_every_shader(|_, kernel| {
+        let (module, _) = parse(kernel)?;
+        expect("number of entry points", &module.entry_points.len(), &1)?;
+        let entry = &module.entry_points[0];
+        expect("name", &entry.name.as_str(), &kernel.stem())?;
+        expect("stage", &entry.stage, &ShaderStage::Compute)?;
+        expect("workgroup size", &entry.workgroup_size, &[kernel.workgroup_size(), 1, 1])
+    });
+}
+
+#[test]
+fn bindings_are_what_the_host_binds() {
+    for_every_shader(|_, kernel| {
+        let (module, info) = parse(kernel)?;
+        let mut actual = BTreeMap::new();
+        for (handle, variable) in module.global_variables.iter() {
+            let Some(binding) = &variable.binding else { continue };
+            expect("group", &binding.group, &0)?;
+            let access = match variable.space {
+                AddressSpace::Uniform => Access::Uniform,
+                AddressSpace::Storage { access } if access == StorageAccess::LOAD => Access::Read,
+                AddressSpace::Storage { .. } => Access::ReadWrite,
+                space => return Err(format!("{:?} is in {space:?}", variable.name)),
+            };
+            // A binding that no code uses would be a mistake of the composition.
+            if info.get_entry_point(0)[handle].is_empty() {
+                return Err(format!("{:?} is not used", variable.name));
+            }
+            actual.insert((binding.binding, variable.name.clone().unwrap()), access);
+        }
+        let expected: BTreeMap<_, _> = kernel
+            .bindings()
+            .into_iter()
+            .map(|(binding, access)| ((binding as u32, binding.name().to_owned()), access))
+            .collect();
+        let same = actual.iter().map(|(key, access)| (key, format!("{access:?}"))).collect::<Vec<_>>();
+        let wanted = expected.iter().map(|(key, access)| (key, format!("{access:?}"))).collect::<Vec<_>>();
+        expect("bindings", &same, &wanted)?;
+        // WebGPU's and wgpu's default limit.
+        let storage = expected.values().filter(|access| **access != Access::Uniform).count();
+        if storage > 8 { Err(format!("{storage} storage buffers")) } else { Ok(()) }
+    });
+}
+
+/// Name and offset of the members of a struct, and its size.
+fn layout(module: &Module, name: &str) -> Option<(Vec<(String, usize)>, u64)> {
+    module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).map(|(_, ty)| match &ty.inner {
+        TypeInner::Struct { members, span } => {
+            let members = members.iter().map(|m| (m.name.clone().unwrap(), m.offset as usize)).collect();
+            (members, u64::from(*span))
+        }
+        other => panic!("{name} is {other:?}"),
+    })
+}
+
+#[test]
+fn structs_have_the_host_layout() {
+    let mut seen = BTreeSet::new();
+    for kernel in kernels().values() {
+        let (module, _) = parse(kernel).unwrap();
+        if let Some((members, size)) = layout(&module, "Params") {
+            let fields: Vec<(String, usize)> =
+                Params::FIELDS.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect();
+            assert_eq!(members, fields);
+            assert_eq!(size, size_of::<Params>() as u64);
+            seen.insert("Params");
+        }
+        if let Some((members, size)) = layout(&module, "Moments") {
+            assert_eq!(size, MOMENTS_BYTES, "{members:?}");
+            seen.insert("Moments");
+        }
+        if let Some((members, size)) = layout(&module, "Statistics") {
+            // BatchNorm::batch_statistics reads these columns.
+            let names = ["mean_hi", "mean_lo", "inv_std", "variance"];
+            let wanted: Vec<(String, usize)> =
+                names.iter().enumerate().map(|(i, name)| ((*name).to_owned(), i * 4)).collect();
+            assert_eq!((members, size), (wanted, STATISTICS_BYTES));
+            seen.insert("Statistics");
+        }
+    }
+    assert_eq!(seen.len(), 3, "{seen:?}");
+}
+
+#[test]
+fn workgroup_memory_is_what_the_plan_counts() {
+    for_every_shader(|_, kernel| {
+        let (module, _) = parse(kernel)?;
+        let sizes = module
+            .global_variables
+            .iter()
+            .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+            .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()));
+        expect("workgroup memory", &sizes.sum(), &kernel.workgroup_memory())
+    });
+}
+
+#[test]
+fn every_backend_can_be_written() {
+    for_every_shader(|_, kernel| {
+        let (module, info) = parse(kernel)?;
+        let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+        let words =
+            naga::back::spv::write_vec(&module, &info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
+        expect("the first word of SPIR-V", &words[0], &0x0723_0203)?;
+
+        let msl = naga::back::msl::Options {
+            lang_version: (2, 4),
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
+        let (text, translation) =
+            naga::back::msl::write_string(&module, &info, &msl, &naga::back::msl::PipelineOptions::default())
+                .map_err(|error| format!("MSL: {error}"))?;
+        let name = translation.entry_point_names[0].clone().map_err(|error| format!("MSL: {error}"))?;
+        if !text.contains(&format!("kernel void {name}(")) {
+            return Err(format!("MSL has no kernel {name}"));
+        }
+
+        let hlsl = naga::back::hlsl::Options {
+            shader_model: naga::back::hlsl::ShaderModel::V6_0,
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
+        let mut text = String::new();
+        let pipeline = naga::back::hlsl::PipelineOptions::default();
+        let reflection = naga::back::hlsl::Writer::new(&mut text, &hlsl, &pipeline)
+            .write(&module, &info, None)
+            .map_err(|error| format!("HLSL: {error}"))?;
+        let name = reflection.entry_point_names[0].clone().map_err(|error| format!("HLSL: {error}"))?;
+        if text.contains(&format!("void {name}(")) { Ok(()) } else { Err(format!("HLSL has no {name}")) }
+    });
+}
+
+#[test]
+fn composed_shaders_are_left_for_other_compilers() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/shaders");
+    // Shaders of earlier versions must not be taken for today's.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, kernel) in kernels() {
+        // WebGPU wants the extension named; naga knows it without, and does not know the directive.
+        let enable = if kernel.uses_subgroups() { "enable subgroups;\n" } else { "" };
+        let path = folder.join(format!("{name}.wgsl"));
+        std::fs::write(path, format!("{enable}{}", kernel.wgsl())).unwrap();
+    }
+}
