@@ -3,6 +3,7 @@
 
 mod golden;
 mod mutants;
+mod recorded;
 mod shaders;
 mod support;
 mod table;

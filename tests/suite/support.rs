@@ -1,7 +1,7 @@
 //! The GPUs that tests run on.
 
 use std::sync::OnceLock;
-use wgpu_batchnorm::{Gpu, GpuOptions};
+use wgpu_batchnorm::{Gpu, GpuOptions, Layout, Tensor, wgpu};
 
 fn open(options: &GpuOptions) -> Gpu {
     Gpu::with_options(options).unwrap_or_else(|error| {
@@ -23,4 +23,33 @@ pub(crate) fn gpu() -> &'static Gpu {
 pub(crate) fn gpu_without_subgroups() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| open(&GpuOptions::new().without_subgroups()))
+}
+
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+/// A buffer of zeros, of `bytes` exactly.
+pub(crate) fn zeros(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
+    let descriptor =
+        wgpu::BufferDescriptor { label: Some("test"), size: bytes, usage: USAGE, mapped_at_creation: false };
+    gpu.device().create_buffer(&descriptor)
+}
+
+/// A buffer with these values; one of a word where there are none.
+pub(crate) fn buffer(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
+    let buffer = zeros(gpu, (values.len() as u64 * 4).max(4));
+    gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(values));
+    buffer
+}
+
+/// A buffer full of NaN.
+pub(crate) fn poisoned(gpu: &Gpu, elements: usize) -> wgpu::Buffer {
+    buffer(gpu, &vec![f32::NAN; elements])
+}
+
+/// All of a buffer.
+pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
+    let elements = buffer.size() as usize / 4;
+    let tensor = Tensor::from_buffer(gpu, buffer, 0, &[elements], Layout::ChannelsFirst).unwrap();
+    tensor.to_array().unwrap().into_raw_vec_and_offset().0
 }
