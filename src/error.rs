@@ -193,8 +193,8 @@ pub enum Error {
         /// What the device has.
         available: u64,
     },
-    /// An object belongs to another device than the one it was used with.
-    #[error("{name} lives on another wgpu device than the layer: make it from the same Gpu")]
+    /// A tensor belongs to another [`Gpu`](crate::Gpu) than the layer it was used with.
+    #[error("{name} was made from another Gpu than the layer: make both from the same one, or its clones")]
     ForeignDevice {
         /// The tensor at fault.
         name: &'static str,

@@ -129,6 +129,9 @@ impl Gpu {
 
     /// Works on a device of the caller's. Subgroup operations are used where the device was opened with
     /// [`wgpu::Features::SUBGROUP`]; nothing is required beyond wgpu's default limits.
+    ///
+    /// Call it once and clone the result: compiled kernels are kept in it, and tensors and layers of two
+    /// `Gpu`s do not mix, even on one device.
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         let profile = AdapterProfile::new(&device.adapter_info(), device.features(), device.limits());
         let (device, queue) = (device.clone(), queue.clone());
@@ -162,9 +165,10 @@ impl Gpu {
         &self.inner.profile
     }
 
-    /// Whether both work on the same device.
-    pub fn is_same_device(&self, other: &Self) -> bool {
-        self.inner.device == other.inner.device
+    /// Whether both are handles to the same `Gpu`. (Comparing the devices would not do: wgpu numbers them
+    /// by instance, so that devices of two instances can compare equal.)
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// The kernel, compiled now or before.

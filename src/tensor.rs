@@ -144,7 +144,7 @@ impl Tensor {
     }
 
     pub(crate) fn check_device(&self, gpu: &Gpu, name: &'static str) -> Result<()> {
-        if self.gpu.is_same_device(gpu) { Ok(()) } else { Err(Error::ForeignDevice { name }) }
+        if self.gpu.is_same(gpu) { Ok(()) } else { Err(Error::ForeignDevice { name }) }
     }
 }
 

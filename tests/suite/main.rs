@@ -1,8 +1,16 @@
 //! All integration tests in one binary.
+//!
+//! The ladder of references: PyTorch's and ONNX's numbers (`golden`, `onnx`), then the naive f64 reference
+//! by the same cases, then the kernels by the table of cases, every way there is to them.
 #![expect(clippy::unwrap_used, reason = "a test that meets an unexpected error fails")]
 
+mod documents;
 mod golden;
+mod layer;
 mod mutants;
+mod onnx;
+mod plans;
+mod properties;
 mod recorded;
 mod shaders;
 mod support;

@@ -1,0 +1,242 @@
+//! Plans without a GPU: what is planned for adapters of all kinds.
+
+use proptest::prelude::*;
+use wgpu_batchnorm::kernels::{Kernel, Lanes, Walk};
+use wgpu_batchnorm::{AdapterProfile, BatchNormConfig, Error, Layout, Plan, Problem, wgpu};
+
+/// An adapter as wgpu describes it.
+fn profile(
+    name: &str,
+    device_type: wgpu::DeviceType,
+    subgroups: Option<(u32, u32)>,
+    invocations: u32,
+) -> AdapterProfile {
+    AdapterProfile {
+        name: name.to_owned(),
+        driver: String::new(),
+        backend: wgpu::Backend::Vulkan,
+        device_type,
+        features: if subgroups.is_some() { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() },
+        limits: wgpu::Limits {
+            max_compute_invocations_per_workgroup: invocations,
+            max_compute_workgroup_size_x: invocations,
+            ..wgpu::Limits::default()
+        },
+        subgroup_min_size: subgroups.map_or(4, |sizes| sizes.0),
+        subgroup_max_size: subgroups.map_or(128, |sizes| sizes.1),
+    }
+}
+
+fn profiles() -> Vec<AdapterProfile> {
+    use wgpu::DeviceType::{Cpu, DiscreteGpu, IntegratedGpu};
+    vec![
+        profile("lavapipe", Cpu, Some((8, 8)), 1024),
+        profile("SwiftShader", Cpu, Some((4, 4)), 256),
+        profile("WARP", Cpu, Some((4, 128)), 1024),
+        profile("NVIDIA", DiscreteGpu, Some((32, 32)), 1024),
+        profile("AMD", DiscreteGpu, Some((32, 64)), 1024),
+        profile("Intel", IntegratedGpu, Some((8, 32)), 1024),
+        profile("Adreno", IntegratedGpu, Some((64, 128)), 1024),
+        profile("no subgroups", DiscreteGpu, None, 256),
+        profile("least of WebGPU's compatibility mode", IntegratedGpu, None, 128),
+    ]
+}
+
+fn training(problem: &Problem, profile: &AdapterProfile) -> Plan {
+    Plan::forward(problem, &BatchNormConfig::new(problem.channels), true, false, profile).unwrap()
+}
+
+fn kernel<T>(plan: &Plan, pick: impl Fn(Kernel) -> Option<T>) -> T {
+    plan.steps().iter().find_map(|step| pick(step.kernel)).unwrap()
+}
+
+/// What must hold of any plan: every value is visited, no loop is too long, no limit is exceeded.
+fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
+    const LAVAPIPE_LOOP_LIMIT: u64 = 65_536;
+    let (problem, params) = (plan.problem(), plan.params());
+    let values = problem.values_per_channel() as u64;
+    for step in plan.steps() {
+        let size = step.kernel.workgroup_size();
+        prop_assert!(size.is_power_of_two() && size <= profile.limits.max_compute_invocations_per_workgroup);
+        prop_assert!(step.kernel.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size);
+        prop_assert!(step.grid.iter().all(|size| (1..=65_535).contains(size)), "{plan}");
+        let workgroups = step.grid.iter().map(|size| u64::from(*size)).product::<u64>();
+        let (splits, chunk, walk) = match step.kernel {
+            Kernel::Moments(moments) => {
+                match moments.lanes {
+                    Lanes::Alone => prop_assert_eq!(moments.walk, Walk::Columns),
+                    Lanes::Tree => prop_assert_eq!(moments.walk, Walk::Planes),
+                    Lanes::Subgroup { min_size, max_size } => {
+                        prop_assert!(profile.has_subgroups());
+                        prop_assert_eq!(
+                            (min_size, max_size),
+                            (profile.subgroup_min_size, profile.subgroup_max_size)
+                        );
+                        prop_assert!(size.is_multiple_of(max_size));
+                    }
+                }
+                (params.moments_splits, params.moments_chunk, moments.walk)
+            }
+            Kernel::Normalize(normalize) => (params.normalize_splits, params.normalize_chunk, normalize.walk),
+            Kernel::Finalize(finalize) => {
+                prop_assert!(finalize.channels_per_workgroup.is_power_of_two());
+                prop_assert!(
+                    workgroups * u64::from(finalize.channels_per_workgroup) >= problem.channels as u64
+                );
+                let lanes = u64::from(size / finalize.channels_per_workgroup);
+                prop_assert!(lanes >= 1);
+                prop_assert!(u64::from(params.moments_splits).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
+                continue;
+            }
+            _ => continue,
+        };
+        let (splits, chunk) = (u64::from(splits), u64::from(chunk));
+        let trips = match walk {
+            Walk::Planes => {
+                prop_assert_eq!(workgroups.max(splits * problem.channels as u64), workgroups);
+                // All values are in some split, and no split is empty.
+                prop_assert!(splits * chunk >= values && (splits - 1) * chunk < values, "{plan}");
+                chunk.div_ceil(u64::from(size))
+            }
+            Walk::Columns => {
+                prop_assert!(workgroups * u64::from(size) >= splits * problem.channels as u64);
+                prop_assert!((1..=values).contains(&splits));
+                values.div_ceil(splits)
+            }
+        };
+        // The moments' loop over blocks comes on top of that over values.
+        prop_assert!(trips + trips.div_ceil(64) + 8 < LAVAPIPE_LOOP_LIMIT, "{trips} trips in {plan}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plans_cover_everything_within_the_limits(
+        outer in prop_oneof![1..300usize, 1..2_000_000usize],
+        channels in prop_oneof![1..20usize, 1..5_000usize, 60_000..200_000usize],
+        inner in prop_oneof![Just(1usize), 2..100usize, 2..1_000_000usize],
+    ) {
+        let elements = outer.checked_mul(channels).and_then(|product| product.checked_mul(inner));
+        prop_assume!(outer * inner > 1 && elements.is_some_and(|elements| elements <= 1 << 25));
+        let problem = Problem { outer, channels, inner };
+        let config = BatchNormConfig::new(channels);
+        for profile in profiles() {
+            for training in [true, false] {
+                let plan = Plan::forward(&problem, &config, training, false, &profile).unwrap();
+                check(&plan, &profile)?;
+                // A pure function.
+                prop_assert_eq!(&plan, &Plan::forward(&problem, &config, training, false, &profile).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn stages_follow_mode_and_options() {
+    let stems = |config: BatchNormConfig, training, shape: &[usize]| -> Vec<&str> {
+        let problem = Problem::new(shape, Layout::ChannelsFirst).unwrap();
+        let plan = Plan::forward(&problem, &config, training, false, &profiles()[3]).unwrap();
+        plan.steps().iter().map(|step| step.kernel.stem()).collect()
+    };
+    let config = || BatchNormConfig::new(5);
+    let untracked = || config().track_running_stats(false);
+    let full = &[4, 5, 6][..];
+    assert_eq!(stems(config(), true, full), ["count_batch", "moments", "finalize", "normalize"]);
+    assert_eq!(stems(config(), false, full), ["normalize"]);
+    assert_eq!(stems(untracked(), true, full), ["moments", "finalize", "normalize"]);
+    assert_eq!(stems(untracked(), false, full), ["moments", "finalize", "normalize"]);
+    let empty = &[0, 5, 6][..];
+    assert_eq!(stems(config(), true, empty), ["count_batch"]);
+    assert!(stems(config(), false, empty).is_empty());
+    assert!(stems(untracked(), true, empty).is_empty());
+}
+
+#[test]
+fn software_drivers_get_one_subgroup_a_workgroup_and_gpus_get_many() {
+    let problem = Problem::new(&[32, 64, 56, 56], Layout::ChannelsFirst).unwrap();
+    let sizes: Vec<u32> = profiles()
+        .iter()
+        .map(|profile| {
+            let plan = training(&problem, profile);
+            kernel(
+                &plan,
+                |k| if let Kernel::Moments(moments) = k { Some(moments.workgroup_size) } else { None },
+            )
+        })
+        .collect();
+    assert_eq!(sizes, [8, 4, 16, 256, 256, 256, 256, 256, 128]);
+}
+
+#[test]
+fn few_channels_with_many_values_are_split() {
+    for (shape, layout) in
+        [(&[8, 3, 512, 512], Layout::ChannelsFirst), (&[8, 512, 512, 3], Layout::ChannelsLast)]
+    {
+        let problem = Problem::new(shape, layout).unwrap();
+        for profile in profiles() {
+            let plan = training(&problem, &profile);
+            let splits = plan.params().moments_splits;
+            assert!(splits >= 16, "{} splits on {}: {plan}", splits, profile.name);
+            assert_eq!(plan.scratch_bytes(), u64::from(splits) * 3 * 16);
+        }
+    }
+    // Many channels need no splitting.
+    let problem = Problem::new(&[8, 4096, 7, 7], Layout::ChannelsFirst).unwrap();
+    for profile in profiles() {
+        assert_eq!(training(&problem, &profile).params().moments_splits, 1, "{}", profile.name);
+    }
+}
+
+#[test]
+fn more_workgroups_than_a_dimension_holds_take_two() {
+    let problem = Problem::new(&[1, 70_000, 2], Layout::ChannelsFirst).unwrap();
+    let plan = training(&problem, &profiles()[0]);
+    let moments = plan.steps().iter().find(|step| step.kernel.stem() == "moments").unwrap();
+    assert_eq!(moments.grid, [35_000, 2, 1]);
+}
+
+#[test]
+fn plans_count_their_bytes() {
+    let problem = Problem::new(&[2, 3, 4, 5], Layout::ChannelsFirst).unwrap();
+    let plan = training(&problem, &profiles()[0]);
+    let tensor = 2 * 3 * 4 * 5 * 4;
+    assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (3 * tensor, 2 * tensor));
+    let eval = Plan::forward(&problem, &BatchNormConfig::new(3), false, false, &profiles()[0]).unwrap();
+    assert_eq!((eval.bytes_moved(), eval.scratch_bytes()), (2 * tensor, 0));
+}
+
+#[test]
+fn plans_print_themselves() {
+    let problem = Problem::new(&[2, 3, 100, 100], Layout::ChannelsFirst).unwrap();
+    let text = training(&problem, &profiles()[3]).to_string();
+    for part in
+        ["[outer 2, channels 3, inner 10000]", "count_batch", "moments", "subgroups of 32", "normalize"]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn limits_that_are_too_low_are_named() {
+    let problem = Problem::new(&[2, 3, 4, 5], Layout::ChannelsFirst).unwrap();
+    let plan = |change: &dyn Fn(&mut wgpu::Limits)| {
+        let mut profile = profiles().remove(7);
+        change(&mut profile.limits);
+        Plan::forward(&problem, &BatchNormConfig::new(3), true, false, &profile).unwrap_err()
+    };
+    let error = plan(&|limits| limits.max_storage_buffer_binding_size = 479);
+    assert!(matches!(error, Error::BindingTooLarge { name: "x", bytes: 480, limit: 479 }), "{error}");
+    let error = plan(&|limits| limits.max_storage_buffers_per_shader_stage = 4);
+    assert!(
+        matches!(
+            error,
+            Error::Limit { limit: "max_storage_buffers_per_shader_stage", needed: 5, available: 4 }
+        ),
+        "{error}"
+    );
+    let error = plan(&|limits| limits.max_compute_workgroup_storage_size = 64);
+    assert!(matches!(error, Error::Limit { limit: "max_compute_workgroup_storage_size", .. }), "{error}");
+}
