@@ -1,4 +1,4 @@
-//! Batch normalization on the GPU.
+#![doc = include_str!("../README.md")]
 
 mod batch_norm;
 mod config;
@@ -26,5 +26,6 @@ pub use shape::{Layout, Problem};
 pub use state::BatchNormState;
 pub use tensor::Tensor;
 
+// Their types are part of this crate's own API.
 pub use ndarray;
 pub use wgpu;

@@ -373,13 +373,9 @@ impl fmt::Display for Plan {
                 _ => String::new(),
             };
             let [x, y, _] = step.grid;
-            writeln!(
-                f,
-                "  {:<12} {x} x {y} workgroups of {}{splits}  {}",
-                step.kernel.stem(),
-                step.kernel.workgroup_size(),
-                step.kernel.variant()
-            )?;
+            let (stem, size, variant) =
+                (step.kernel.stem(), step.kernel.workgroup_size(), step.kernel.variant());
+            writeln!(f, "  {stem:<11} {x} × {y} workgroups of {size}{splits}{variant}")?;
         }
         Ok(())
     }

@@ -201,13 +201,13 @@ impl Kernel {
         text
     }
 
-    /// The variant in a few words, for a plan's printout.
+    /// The variant in a few words, for a plan's printout; empty or with a comma in front.
     pub fn variant(&self) -> String {
         match self {
             Self::CountBatch(_) => String::new(),
-            Self::Moments(kernel) => kernel.to_string(),
-            Self::Finalize(kernel) => kernel.to_string(),
-            Self::Normalize(kernel) => kernel.to_string(),
+            Self::Moments(kernel) => format!(", {kernel}"),
+            Self::Finalize(kernel) => format!(", {kernel}"),
+            Self::Normalize(kernel) => format!(", {kernel}"),
         }
     }
 

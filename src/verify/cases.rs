@@ -182,6 +182,7 @@ fn shapes() -> Vec<Case> {
         Case::new("many channels", &[2, 257, 3, 3]),
         Case::new("many channels", &[2, 3001, 2, 3]),
         Case::new("more channels than 16 bits count", &[2, 65_537]),
+        Case::new("more channels than workgroups in a dimension", &[1, 70_001, 2]),
         Case::new("few channels of large images", &[2, 3, 511, 513]),
         Case::new("one channel of a million values", &[1, 1, 1024, 1024]),
         Case::new("ResNet's third stage", &[4, 1024, 14, 14]),

@@ -1,0 +1,85 @@
+//! Where to compute: a GPU or the CPU reference.
+
+use crate::error::{Error, Result};
+use crate::terminal;
+use clap::ValueEnum;
+use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference};
+use wgpu_batchnorm::{Gpu, GpuOptions};
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Take the adapter with this in its name; upper and lower case are alike
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) adapter: Option<String>,
+    /// Where to compute
+    #[arg(long, global = true, value_enum, default_value_t = Backend::Auto)]
+    pub(crate) backend: Backend,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What `--backend` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// A GPU; an error where there is none
+    Gpu,
+    /// The CPU reference, in f64
+    Reference,
+    /// A GPU where there is one, else the CPU reference
+    Auto,
+}
+
+/// What computes.
+pub(crate) enum Device {
+    Gpu(Gpu),
+    Reference,
+}
+
+impl Common {
+    pub(crate) fn gpu_options(&self) -> GpuOptions {
+        match &self.adapter {
+            Some(name) => GpuOptions::new().adapter(name),
+            None => GpuOptions::new(),
+        }
+    }
+
+    /// Opens what was asked for.
+    pub(crate) fn device(&self, without_subgroups: bool) -> Result<Device> {
+        if self.backend == Backend::Reference {
+            return match (&self.adapter, without_subgroups) {
+                (Some(_), _) => Err(Error::AdapterOfReference),
+                (None, true) => Err(Error::SubgroupsOfReference),
+                (None, false) => Ok(Device::Reference),
+            };
+        }
+        let mut options = self.gpu_options();
+        options.without_subgroups = without_subgroups;
+        match (Gpu::with_options(&options), self.backend) {
+            (Ok(gpu), _) => Ok(Device::Gpu(gpu)),
+            // A name that nobody answers to is a mistake, whether or not there are other adapters.
+            (Err(error @ wgpu_batchnorm::Error::NoAdapter { wanted: None, .. }), Backend::Auto) => {
+                terminal::note(&format!("note: {error}. Computing with the CPU reference."));
+                Ok(Device::Reference)
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+}
+
+impl Implementation for Device {
+    fn name(&self) -> String {
+        match self {
+            Self::Gpu(gpu) => gpu.name(),
+            Self::Reference => "CPU reference".to_owned(),
+        }
+    }
+
+    fn run(&self, case: &Case, inputs: &Inputs) -> wgpu_batchnorm::Result<Outputs> {
+        match self {
+            Self::Gpu(gpu) => gpu.run(case, inputs),
+            Self::Reference => Reference.run(case, inputs),
+        }
+    }
+}

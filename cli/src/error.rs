@@ -1,0 +1,127 @@
+//! What can go wrong, with the file and the tensor or key at fault.
+
+use safetensors::SafeTensorError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a command gave no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is no safetensors file, or is cut off", path.display())]
+    Format { path: PathBuf, source: SafeTensorError },
+    #[error("{}", path.display())]
+    Content { path: PathBuf, source: Fault },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write to standard output")]
+    Stdout(#[from] io::Error),
+    #[error(transparent)]
+    Library(#[from] wgpu_batchnorm::Error),
+    #[error("--adapter chooses a GPU, but --backend is reference: leave one of them out")]
+    AdapterOfReference,
+    #[error("--no-subgroups concerns the GPU, but --backend is reference: leave one of them out")]
+    SubgroupsOfReference,
+}
+
+impl Error {
+    /// The message and those of all its sources, on one line.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let text = error.to_string();
+            // Some messages already carry their source.
+            if !line.ends_with(&text) {
+                line = format!("{line}: {text}");
+            }
+            source = error.source();
+        }
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What is wrong with the tensors or the metadata of a file that could be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("no tensor x (or x.0, x.1 … for several steps): {}", if found.is_empty() {
+        "the file has no tensors".to_owned()
+    } else {
+        format!("the file has {}", shortened(found))
+    })]
+    NoInput { found: Vec<String> },
+    #[error("x and {numbered} are both there: name one batch x, and several x.0, x.1 …")]
+    TwoForms { numbered: String },
+    #[error("{missing} is missing, although there is {last}: steps count from 0 without a gap")]
+    Gap { missing: String, last: String },
+    #[error("{tensor}: the backward pass is not there yet: remove dy from the file")]
+    Backward { tensor: String },
+    #[error("{tensor} is {dtype}; this version computes {wanted} only: convert it first")]
+    ElementType { tensor: String, dtype: String, wanted: &'static str },
+    #[error("{tensor} has shape {shape:?}, expected {wanted}")]
+    Shape { tensor: String, shape: Vec<usize>, wanted: String },
+    #[error("{tensor} has {channels} channels, but {first} has {expected}")]
+    Channels { tensor: String, channels: usize, first: String, expected: usize },
+    #[error("{tensor} has shape {shape:?}: an empty batch may have at most {limit} channels")]
+    EmptyButWide { tensor: String, shape: Vec<usize>, limit: usize },
+    #[error("{given} is given without {missing}")]
+    Lone { given: &'static str, missing: &'static str },
+    #[error("{tensor} is given, but the metadata says {key} = false")]
+    Unwanted { tensor: &'static str, key: &'static str },
+    #[error("num_batches_tracked is {count}: allowed is 0 to {limit}")]
+    Count { count: i64, limit: i64 },
+    #[error("metadata {key} is {value:?}: {reason}")]
+    Key { key: &'static str, value: String, reason: String },
+    #[error("metadata dtype is {value:?}, but {tensor} is F32")]
+    OtherType { value: String, tensor: String },
+    #[error("{tensor}")]
+    Library { tensor: String, source: wgpu_batchnorm::Error },
+    #[error("{tensor} lies outside the file")]
+    Outside { tensor: String },
+}
+
+impl Fault {
+    /// The error with the file's name.
+    pub(crate) fn in_file(self, path: &Path) -> Error {
+        Error::Content { path: path.to_owned(), source: self }
+    }
+}
+
+/// The names one after another; after eight, only how many more there are.
+pub(crate) fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(SHOWN) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Fault, shortened};
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn the_line_has_every_source_once() {
+        let source = wgpu_batchnorm::Error::OneValuePerChannel { shape: vec![1, 2] };
+        let error = Fault::Library { tensor: "x.1".to_owned(), source }.in_file(Path::new("in.st"));
+        let line = error.line();
+        assert!(line.starts_with("in.st: x.1: expected more than 1 value per channel"), "{line}");
+
+        let source = io::Error::other("two\n  lines");
+        let line = Error::Read { path: PathBuf::from("a"), source }.line();
+        assert_eq!(line, "cannot read a: two lines");
+    }
+
+    #[test]
+    fn long_lists_are_shortened() {
+        let names: Vec<String> = (0..10).map(|k| k.to_string()).collect();
+        assert_eq!(shortened(&names[..8]), "0, 1, 2, 3, 4, 5, 6, 7");
+        assert_eq!(shortened(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+    }
+}

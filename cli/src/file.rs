@@ -1,0 +1,244 @@
+//! Safetensors files: reading one whole, and writing one whole or not at all.
+
+use crate::error::{Error, Fault, Result};
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A file in memory.
+pub(crate) struct Contents {
+    bytes: Vec<u8>,
+    /// Where the tensors' data begins.
+    start: usize,
+    metadata: Metadata,
+}
+
+/// One tensor of a file.
+pub(crate) struct RawTensor<'a> {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: &'a [usize],
+    pub(crate) data: &'a [u8],
+}
+
+impl Contents {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let (header, metadata) = SafeTensors::read_metadata(&bytes)
+            .map_err(|source| Error::Format { path: path.to_owned(), source })?;
+        Ok(Self { bytes, start: 8 + header, metadata })
+    }
+
+    /// Names of all tensors, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = self.metadata.offset_keys();
+        names.sort();
+        names
+    }
+
+    /// The string metadata.
+    pub(crate) fn key(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    pub(crate) fn tensor(&self, name: &str) -> Result<Option<RawTensor<'_>>, Fault> {
+        let Some(info) = self.metadata.info(name) else { return Ok(None) };
+        let (from, to) = info.data_offsets;
+        let data = self.bytes.get(self.start + from..self.start + to);
+        let data = data.ok_or_else(|| Fault::Outside { tensor: name.to_owned() })?;
+        Ok(Some(RawTensor { dtype: info.dtype, shape: &info.shape, data }))
+    }
+}
+
+/// A tensor to write.
+pub(crate) enum Values {
+    F32(Vec<f32>),
+    I64(i64),
+}
+
+/// Tensors and metadata to write. The same ones make the same bytes, whatever order they came in.
+#[derive(Default)]
+pub(crate) struct Draft {
+    tensors: BTreeMap<String, (Vec<usize>, Values)>,
+    metadata: BTreeMap<&'static str, String>,
+}
+
+impl Draft {
+    pub(crate) fn metadata(&mut self, key: &'static str, value: impl Into<String>) {
+        self.metadata.insert(key, value.into());
+    }
+
+    pub(crate) fn tensor(&mut self, name: String, shape: &[usize], values: Values) {
+        self.tensors.insert(name, (shape.to_vec(), values));
+    }
+
+    /// Writes the file: all of it, or nothing, in which case a file that was there before stays as it was.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let error = |source| Error::Write { path: path.to_owned(), source };
+        match target(path).map_err(error)? {
+            Target::File(path) => {
+                let mut file = temporary(&path).map_err(error)?;
+                self.write_to(file.as_file_mut()).map_err(error)?;
+                file.as_file().sync_all().map_err(error)?;
+                file.persist(&path).map_err(|failed| error(failed.error))?;
+            }
+            Target::Stream => {
+                let file = OpenOptions::new().write(true).open(path).map_err(error)?;
+                self.write_to(file).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlike `safetensors::serialize`, always in the same order, and without a copy of the data.
+    fn write_to(&self, file: impl Write) -> io::Result<()> {
+        // 64-bit values first, so that all data is aligned.
+        let wide = |values: &Values| matches!(values, Values::I64(_));
+        let (first, second): (Vec<_>, Vec<_>) = self.tensors.iter().partition(|(_, (_, values))| wide(values));
+        let ordered = || first.iter().chain(&second);
+
+        let mut header = Map::new();
+        header.insert("__metadata__".to_owned(), json!(self.metadata));
+        let mut end = 0;
+        for (name, (shape, values)) in ordered() {
+            let (dtype, bytes) = match values {
+                Values::F32(values) => ("F32", values.len() * 4),
+                Values::I64(_) => ("I64", 8),
+            };
+            let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [end, end + bytes] });
+            header.insert((*name).clone(), tensor);
+            end += bytes;
+        }
+        let mut header = Value::Object(header).to_string();
+        while !header.len().is_multiple_of(8) {
+            header.push(' ');
+        }
+
+        let mut file = BufWriter::new(file);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for (_, (_, values)) in ordered() {
+            match values {
+                Values::F32(values) => {
+                    for value in values {
+                        file.write_all(&value.to_le_bytes())?;
+                    }
+                }
+                Values::I64(value) => file.write_all(&value.to_le_bytes())?,
+            }
+        }
+        file.flush()
+    }
+}
+
+/// Finds out early whether `path` can be written to at all.
+pub(crate) fn check_target(path: &Path) -> Result<()> {
+    let error = |source| Error::Write { path: path.to_owned(), source };
+    if let Target::File(path) = target(path).map_err(error)? {
+        temporary(&path).map_err(error)?;
+    }
+    Ok(())
+}
+
+enum Target {
+    /// A file to replace or make; links are resolved, so that the link stays one.
+    File(PathBuf),
+    /// A pipe or a device, which must not be replaced.
+    Stream,
+}
+
+fn target(path: &Path) -> io::Result<Target> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_file() => Ok(Target::File(fs::canonicalize(path)?)),
+        Ok(_) => Ok(Target::Stream),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Target::File(path.to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file beside `path`, with the permissions that `path` has or would have; dropped, it is removed.
+fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".wgpu-batchnorm-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let file = builder.tempfile_in(folder).map_err(|error| {
+        // Its message names the temporary file, of which nobody has heard.
+        io::Error::new(error.kind(), format!("folder {}: {}", folder.display(), error.kind()))
+    })?;
+    if let Ok(found) = fs::metadata(path) {
+        file.as_file().set_permissions(found.permissions())?;
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Contents, Draft, Values};
+    use safetensors::{Dtype, SafeTensors};
+
+    fn draft() -> Draft {
+        let mut draft = Draft::default();
+        draft.tensor("y".to_owned(), &[1, 3], Values::F32(vec![1.0, -0.5, f32::NAN]));
+        draft.tensor("empty".to_owned(), &[0, 3], Values::F32(Vec::new()));
+        draft.tensor("z".to_owned(), &[], Values::I64(-7));
+        draft.metadata("quote", "\"ü\"");
+        draft
+    }
+
+    #[test]
+    fn what_is_written_is_read() -> Result<(), Box<dyn std::error::Error>> {
+        let mut bytes = Vec::new();
+        draft().write_to(&mut bytes)?;
+        let file = SafeTensors::deserialize(&bytes)?;
+        assert_eq!(file.len(), 3);
+        let y = file.tensor("y")?;
+        assert_eq!((y.dtype(), y.shape()), (Dtype::F32, [1, 3].as_slice()));
+        assert_eq!(y.data()[..8], [0, 0, 128, 63, 0, 0, 0, 191]);
+        assert_eq!(file.tensor("empty")?.shape(), [0, 3]);
+        let z = file.tensor("z")?;
+        assert_eq!((z.dtype(), z.shape(), z.data()), (Dtype::I64, [].as_slice(), &(-7i64).to_le_bytes()[..]));
+
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("file");
+        draft().write(&path)?;
+        let contents = Contents::read(&path)?;
+        assert_eq!(contents.key("quote"), Some("\"ü\""));
+        assert_eq!(contents.names(), ["empty", "y", "z"]);
+        assert_eq!(std::fs::read(&path)?, bytes);
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_permissions_stay() -> Result<(), Box<dyn std::error::Error>> {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir()?;
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "before")?;
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640))?;
+        symlink(&file, &link)?;
+        draft().write(&link)?;
+        assert!(link.is_symlink());
+        assert_eq!(Contents::read(&file)?.names().len(), 3);
+        assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o640);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() -> Result<(), Box<dyn std::error::Error>> {
+        use std::os::unix::fs::FileTypeExt;
+        draft().write("/dev/null".as_ref())?;
+        assert!(std::fs::metadata("/dev/null")?.file_type().is_char_device());
+        let full = draft().write("/dev/full".as_ref()).map_err(|error| error.line());
+        assert!(full.is_err_and(|line| line.starts_with("cannot write /dev/full: No space left")));
+        Ok(())
+    }
+}

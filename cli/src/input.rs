@@ -1,0 +1,243 @@
+//! What `run` computes: a layer and its batches, from the tensors of a file.
+
+use crate::error::{Fault, Result};
+use crate::file::Contents;
+use crate::settings::{self, Overrides, Settings};
+use safetensors::Dtype;
+use std::collections::{BTreeMap, BTreeSet};
+use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
+use wgpu_batchnorm::verify::{Case, Inputs};
+use wgpu_batchnorm::{BatchNormState, Problem};
+
+/// A layer without parameters in the file gets new ones, as large as the batch says; a batch without
+/// values could make them larger than any memory.
+const MAX_EMPTY_CHANNELS: usize = 1 << 24;
+
+/// A layer and the batches it is to see.
+pub(crate) struct Job {
+    pub(crate) settings: Settings,
+    /// The end of each step's names: `""` for x, or `.0`, `.1` …
+    pub(crate) suffixes: Vec<String>,
+    pub(crate) case: Case,
+    pub(crate) inputs: Inputs,
+    /// Tensors that were left alone.
+    pub(crate) others: Vec<String>,
+}
+
+impl Job {
+    pub(crate) fn new(file: &Contents, overrides: &Overrides) -> Result<Self, Fault> {
+        let mut others: BTreeSet<String> = file.names().into_iter().collect();
+        if let Some(tensor) = others.iter().find(|name| step_of(name, "dy").is_some()) {
+            return Err(Fault::Backward { tensor: tensor.clone() });
+        }
+        let suffixes = suffixes(&others)?;
+        let settings = Settings::new(overrides, file)?;
+
+        let mut xs = Vec::new();
+        for suffix in &suffixes {
+            let name = format!("x{suffix}");
+            xs.push(batch(file, &name)?);
+            others.remove(&name);
+        }
+        let first = format!("x{}", suffixes[0]);
+        settings::check_dtype(file, &first)?;
+        let library = |tensor: &str, source| Fault::Library { tensor: tensor.to_owned(), source };
+        let shape = xs[0].shape().to_vec();
+        let channels = Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels;
+        if xs[0].is_empty() && channels > MAX_EMPTY_CHANNELS {
+            return Err(Fault::EmptyButWide { tensor: first, shape, limit: MAX_EMPTY_CHANNELS });
+        }
+        let config = settings.config(channels);
+        config.validate().map_err(|source| library(&first, source))?;
+        for (x, suffix) in xs.iter().zip(&suffixes) {
+            let name = format!("x{suffix}");
+            let problem =
+                Problem::new(x.shape(), settings.layout).map_err(|source| library(&name, source))?;
+            if problem.channels != channels {
+                let found = problem.channels;
+                return Err(Fault::Channels { tensor: name, channels: found, first, expected: channels });
+            }
+            config
+                .problem(x.shape(), settings.layout, settings.training())
+                .map_err(|source| library(&name, source))?;
+        }
+
+        let state = state(file, &settings, &BatchNormState::new(&config), xs.len())?;
+        for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
+            others.remove(name);
+        }
+        let case = Case {
+            name: first,
+            shape,
+            config,
+            training: settings.training(),
+            steps: xs.len(),
+            // The data is the file's, so that what describes made-up data is of no use.
+            mean: f64::NAN,
+            std: f64::NAN,
+            poison: None,
+            seed: 0,
+        };
+        let others = others.into_iter().collect();
+        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, state }, others })
+    }
+}
+
+/// The step that a tensor belongs to, if its name is `stem` (None) or `stem.k` (Some(k)).
+fn step_of(name: &str, stem: &str) -> Option<Option<usize>> {
+    let rest = name.strip_prefix(stem)?;
+    if rest.is_empty() {
+        return Some(None);
+    }
+    let digits = rest.strip_prefix('.')?;
+    let step: usize = digits.parse().ok()?;
+    (step.to_string() == digits).then_some(Some(step))
+}
+
+fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
+    let mut steps: BTreeMap<Option<usize>, &String> = BTreeMap::new();
+    for name in names {
+        if let Some(step) = step_of(name, "x") {
+            steps.insert(step, name);
+        }
+    }
+    let plain = steps.remove(&None).is_some();
+    match (plain, steps.last_key_value()) {
+        (false, None) => Err(Fault::NoInput { found: names.iter().cloned().collect() }),
+        (true, None) => Ok(vec![String::new()]),
+        (true, Some((_, &numbered))) => Err(Fault::TwoForms { numbered: numbered.clone() }),
+        (false, Some((_, &last))) => {
+            for (k, step) in steps.keys().enumerate() {
+                if *step != Some(k) {
+                    return Err(Fault::Gap { missing: format!("x.{k}"), last: last.clone() });
+                }
+            }
+            Ok((0..steps.len()).map(|k| format!(".{k}")).collect())
+        }
+    }
+}
+
+fn batch(file: &Contents, name: &str) -> Result<ArrayD<f32>, Fault> {
+    let Some((shape, values)) = f32_values(file, name)? else {
+        return Err(Fault::NoInput { found: file.names() });
+    };
+    ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|error| Fault::Shape {
+        tensor: name.to_owned(),
+        shape: shape.to_vec(),
+        wanted: format!("one that fits into memory ({error})"),
+    })
+}
+
+fn f32_values<'a>(file: &'a Contents, name: &str) -> Result<Option<(&'a [usize], Vec<f32>)>, Fault> {
+    let Some(tensor) = file.tensor(name)? else { return Ok(None) };
+    if tensor.dtype != Dtype::F32 {
+        let (tensor, dtype) = (name.to_owned(), tensor.dtype.to_string());
+        return Err(Fault::ElementType { tensor, dtype, wanted: "F32" });
+    }
+    let (words, _) = tensor.data.as_chunks();
+    Ok(Some((tensor.shape, words.iter().copied().map(f32::from_le_bytes).collect())))
+}
+
+/// Parameters and running statistics: those of the file, or those of a new layer.
+fn state(
+    file: &Contents,
+    settings: &Settings,
+    new: &BatchNormState,
+    steps: usize,
+) -> Result<BatchNormState, Fault> {
+    let weight = vector(file, "weight", &new.weight, "affine")?;
+    let bias = vector(file, "bias", &new.bias, "affine")?;
+    together(("weight", weight.is_some()), ("bias", bias.is_some()))?;
+
+    let key = "track_running_stats";
+    let running_mean = vector(file, "running_mean", &new.running_mean, key)?;
+    let running_var = vector(file, "running_var", &new.running_var, key)?;
+    let count = count(file)?;
+    let running = ("running_mean", running_mean.is_some());
+    together(running, ("running_var", running_var.is_some()))?;
+    if let Some(count) = count {
+        if !settings.track_running_stats {
+            return Err(Fault::Unwanted { tensor: "num_batches_tracked", key });
+        }
+        if !running.1 {
+            return Err(Fault::Lone { given: "num_batches_tracked", missing: "running_mean and running_var" });
+        }
+        // Each step may count one more, and the sum is written as an I64 again.
+        let limit = i64::MAX - steps as i64;
+        if !(0..=limit).contains(&count) {
+            return Err(Fault::Count { count, limit });
+        }
+    }
+    Ok(BatchNormState {
+        weight: weight.or_else(|| new.weight.clone()),
+        bias: bias.or_else(|| new.bias.clone()),
+        running_mean: running_mean.or_else(|| new.running_mean.clone()),
+        running_var: running_var.or_else(|| new.running_var.clone()),
+        num_batches_tracked: count.map(i64::unsigned_abs).or(new.num_batches_tracked),
+    })
+}
+
+/// A vector with one value per channel. `new` is that of a new layer; where that has none, because of the
+/// metadata `key`, the file must not have one either.
+fn vector(
+    file: &Contents,
+    tensor: &'static str,
+    new: &Option<Array1<f32>>,
+    key: &'static str,
+) -> Result<Option<Array1<f32>>, Fault> {
+    let Some((shape, values)) = f32_values(file, tensor)? else { return Ok(None) };
+    let Some(new) = new else { return Err(Fault::Unwanted { tensor, key }) };
+    if shape != new.shape() {
+        let wanted = format!("{:?}: one value per channel of x", new.shape());
+        return Err(Fault::Shape { tensor: tensor.to_owned(), shape: shape.to_vec(), wanted });
+    }
+    Ok(Some(Array1::from_vec(values)))
+}
+
+fn count(file: &Contents) -> Result<Option<i64>, Fault> {
+    let name = "num_batches_tracked";
+    let Some(tensor) = file.tensor(name)? else { return Ok(None) };
+    if tensor.dtype != Dtype::I64 {
+        let dtype = tensor.dtype.to_string();
+        return Err(Fault::ElementType { tensor: name.to_owned(), dtype, wanted: "I64" });
+    }
+    let (words, _) = tensor.data.as_chunks();
+    match (tensor.shape, words) {
+        ([] | [1], [word]) => Ok(Some(i64::from_le_bytes(*word))),
+        (shape, _) => Err(Fault::Shape {
+            tensor: name.to_owned(),
+            shape: shape.to_vec(),
+            wanted: "a scalar, [] or [1]".to_owned(),
+        }),
+    }
+}
+
+fn together(one: (&'static str, bool), other: (&'static str, bool)) -> Result<(), Fault> {
+    match (one, other) {
+        ((given, true), (missing, false)) | ((missing, false), (given, true)) => {
+            Err(Fault::Lone { given, missing })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{step_of, suffixes};
+
+    #[test]
+    fn only_plain_numbers_are_steps() {
+        assert_eq!(step_of("x", "x"), Some(None));
+        assert_eq!(step_of("x.12", "x"), Some(Some(12)));
+        for other in ["x.", "x.01", "x.+1", "x.1.2", "x1", "xs", "y", "x.99999999999999999999"] {
+            assert_eq!(step_of(other, "x"), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn steps_are_in_numerical_order() {
+        let names = (0..12).map(|k| format!("x.{k}")).collect();
+        let found = suffixes(&names);
+        assert!(found.is_ok_and(|found| found[2] == ".2" && found[10] == ".10" && found.len() == 12));
+    }
+}

@@ -1,0 +1,193 @@
+//! The options of a layer: from the command line, else from the file's metadata, else PyTorch's defaults.
+
+use crate::error::{Fault, Result};
+use crate::file::{Contents, Draft};
+use clap::ValueEnum;
+use std::str::FromStr;
+use wgpu_batchnorm::{BatchNormConfig, Layout};
+
+/// What `--mode` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Normalise with the batch's statistics, and move the running ones
+    Train,
+    /// Normalise with the running statistics
+    Eval,
+}
+
+/// What `--momentum` says; `None` is the cumulative average.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Momentum(Option<f64>);
+
+/// Options of the command line that go before those of the file.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Overrides {
+    /// Training or eval mode [default: the file's, else train]
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// Added to the variance inside the square root [default: the file's, else 1e-5]
+    #[arg(long, value_name = "X", value_parser = eps, allow_hyphen_values = true)]
+    eps: Option<f64>,
+    /// Weight of the batch in the running statistics; none: cumulative average [default: the file's, else 0.1]
+    #[arg(long, value_name = "X|none", value_parser = momentum, allow_hyphen_values = true)]
+    momentum: Option<Momentum>,
+    /// channels-first [N, C, …] or channels-last [N, …, C] [default: the file's, else channels-first]
+    #[arg(long, value_parser = layout)]
+    layout: Option<Layout>,
+}
+
+/// The options of a layer, and its mode.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    pub(crate) eps: f64,
+    pub(crate) momentum: Option<f64>,
+    pub(crate) affine: bool,
+    pub(crate) track_running_stats: bool,
+    pub(crate) layout: Layout,
+}
+
+impl Settings {
+    /// An option given on the command line hides the file's: that one is not even parsed.
+    pub(crate) fn new(overrides: &Overrides, file: &Contents) -> Result<Self, Fault> {
+        let default = BatchNormConfig::new(1);
+        let Momentum(momentum) =
+            setting(overrides.momentum, file, "momentum", momentum, Momentum(default.momentum))?;
+        Ok(Self {
+            mode: setting(overrides.mode, file, "mode", mode, Mode::Train)?,
+            eps: setting(overrides.eps, file, "eps", eps, default.eps)?,
+            momentum,
+            affine: setting(None, file, "affine", boolean, default.affine)?,
+            track_running_stats: setting(
+                None,
+                file,
+                "track_running_stats",
+                boolean,
+                default.track_running_stats,
+            )?,
+            layout: setting(overrides.layout, file, "layout", layout, default.layout)?,
+        })
+    }
+
+    pub(crate) fn training(&self) -> bool {
+        self.mode == Mode::Train
+    }
+
+    pub(crate) fn config(&self, num_features: usize) -> BatchNormConfig {
+        BatchNormConfig::new(num_features)
+            .eps(self.eps)
+            .momentum(self.momentum)
+            .affine(self.affine)
+            .track_running_stats(self.track_running_stats)
+            .layout(self.layout)
+    }
+
+    /// The options by their names, as in the metadata of a file.
+    pub(crate) fn pairs(&self) -> [(&'static str, String); 6] {
+        let mode = if self.training() { "train" } else { "eval" };
+        let momentum = self.momentum.map_or_else(|| "none".to_owned(), |momentum| format!("{momentum:?}"));
+        [
+            ("mode", mode.to_owned()),
+            ("eps", format!("{:?}", self.eps)),
+            ("momentum", momentum),
+            ("affine", self.affine.to_string()),
+            ("track_running_stats", self.track_running_stats.to_string()),
+            ("layout", self.layout.to_string().replace('-', "_")),
+        ]
+    }
+
+    pub(crate) fn describe(&self, draft: &mut Draft) {
+        for (key, value) in self.pairs() {
+            draft.metadata(key, value);
+        }
+        draft.metadata("dtype", "f32");
+    }
+}
+
+/// The option as given, or as parsed from the file's metadata, or by default.
+fn setting<T>(
+    given: Option<T>,
+    file: &Contents,
+    key: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+    default: T,
+) -> Result<T, Fault> {
+    match (given, file.key(key)) {
+        (Some(given), _) => Ok(given),
+        (None, Some(value)) => {
+            parse(value).map_err(|reason| Fault::Key { key, value: value.to_owned(), reason })
+        }
+        (None, None) => Ok(default),
+    }
+}
+
+/// Fails unless metadata `dtype`, where it is there, says what the tensor (f32) is.
+pub(crate) fn check_dtype(file: &Contents, tensor: &str) -> Result<(), Fault> {
+    match file.key("dtype") {
+        Some(value) if !["f32", "float32", "torch.float32"].contains(&&*value.to_lowercase()) => {
+            Err(Fault::OtherType { value: value.to_owned(), tensor: tensor.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::from_str(text, true).map_err(|_| "allowed is train or eval".to_owned())
+}
+
+fn eps(text: &str) -> Result<f64, String> {
+    let eps = number(text).ok_or("not a number")?;
+    BatchNormConfig::new(1).eps(eps).validate().map_err(|error| error.to_string())?;
+    Ok(eps)
+}
+
+fn momentum(text: &str) -> Result<Momentum, String> {
+    let momentum = match text.to_lowercase().as_str() {
+        "none" => None,
+        text => Some(number(text).ok_or("neither a number nor none")?),
+    };
+    BatchNormConfig::new(1).momentum(momentum).validate().map_err(|error| error.to_string())?;
+    Ok(Momentum(momentum))
+}
+
+fn number(text: &str) -> Option<f64> {
+    f64::from_str(text).ok()
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("allowed is true or false".to_owned()),
+    }
+}
+
+fn layout(text: &str) -> Result<Layout, String> {
+    Layout::from_str(text).map_err(|_| "allowed is channels-first or channels-last".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Momentum, boolean, eps, layout, mode, momentum};
+
+    #[test]
+    fn numbers_are_finite_and_in_range() {
+        assert_eq!(eps("1e-05"), Ok(1e-5));
+        assert_eq!(eps("0"), Ok(0.0));
+        for wrong in ["abc", "", "nan", "inf", "-1", "1e39"] {
+            assert!(eps(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(momentum("-1.2"), Ok(Momentum(Some(-1.2))));
+        assert_eq!(momentum("None"), Ok(Momentum(None)));
+        for wrong in ["", "nan", "-inf", "1e39", "nothing"] {
+            assert!(momentum(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_are_known() {
+        assert!(mode("Train").is_ok() && mode("eval").is_ok() && mode("test").is_err());
+        assert!(boolean("True") == Ok(true) && boolean("false") == Ok(false) && boolean("1").is_err());
+        assert!(layout("channels_last").is_ok() && layout("nhwc").is_err());
+    }
+}

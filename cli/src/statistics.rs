@@ -1,0 +1,47 @@
+//! Mean and standard deviation of each channel, for the report of `run`.
+
+use wgpu_batchnorm::ndarray::{ArrayD, ArrayViewD, Axis};
+
+/// Mean and biased standard deviation; NaN where there are no values, or where one is not finite.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) mean: f64,
+    pub(crate) std: f64,
+}
+
+impl Spread {
+    /// In two passes: the mean, and the mean square of what differs from it.
+    pub(crate) fn of<T: Copy + Into<f64>>(values: ArrayViewD<'_, T>) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().map(|&value| value.into()).sum::<f64>() / n;
+        let square = |&value: &T| (value.into() - mean).powi(2);
+        Self { mean, std: (values.iter().map(square).sum::<f64>() / n).sqrt() }
+    }
+
+    /// That of each channel.
+    pub(crate) fn of_channels<T: Copy + Into<f64>>(values: &ArrayD<T>, axis: Axis) -> Vec<Self> {
+        values.axis_iter(axis).map(Self::of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+    use wgpu_batchnorm::ndarray::{ArrayD, Axis, arr2};
+
+    #[test]
+    fn channels_are_taken_along_their_axis() {
+        let x = arr2(&[[1.0f32, 5.0], [3.0, f32::INFINITY]]).into_dyn();
+        let channels = Spread::of_channels(&x, Axis(1));
+        assert_eq!((channels[0].mean, channels[0].std), (2.0, 1.0));
+        assert!(channels[1].mean.is_infinite() && channels[1].std.is_nan());
+        let rows = Spread::of_channels(&x, Axis(0));
+        assert_eq!((rows[0].mean, rows[0].std), (3.0, 2.0));
+    }
+
+    #[test]
+    fn no_values_have_no_mean() {
+        let empty = Spread::of_channels(&ArrayD::<f32>::zeros(vec![0, 3, 2]), Axis(1));
+        assert!(empty.len() == 3 && empty.iter().all(|spread| spread.mean.is_nan() && spread.std.is_nan()));
+    }
+}
