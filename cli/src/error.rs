@@ -14,7 +14,7 @@ pub(crate) enum Error {
     #[error("{} is no safetensors file, or is cut off", path.display())]
     Format { path: PathBuf, source: SafeTensorError },
     #[error("{}", path.display())]
-    Content { path: PathBuf, source: Fault },
+    Content { path: PathBuf, source: Box<Fault> },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output")]
@@ -86,7 +86,7 @@ pub(crate) enum Fault {
 impl Fault {
     /// The error with the file's name.
     pub(crate) fn in_file(self, path: &Path) -> Error {
-        Error::Content { path: path.to_owned(), source: self }
+        Error::Content { path: path.to_owned(), source: Box::new(self) }
     }
 }
 

@@ -97,7 +97,8 @@ impl Draft {
     fn write_to(&self, file: impl Write) -> io::Result<()> {
         // 64-bit values first, so that all data is aligned.
         let wide = |values: &Values| matches!(values, Values::I64(_));
-        let (first, second): (Vec<_>, Vec<_>) = self.tensors.iter().partition(|(_, (_, values))| wide(values));
+        let (first, second): (Vec<_>, Vec<_>) =
+            self.tensors.iter().partition(|(_, (_, values))| wide(values));
         let ordered = || first.iter().chain(&second);
 
         let mut header = Map::new();

@@ -43,7 +43,8 @@ impl Job {
         settings::check_dtype(file, &first)?;
         let library = |tensor: &str, source| Fault::Library { tensor: tensor.to_owned(), source };
         let shape = xs[0].shape().to_vec();
-        let channels = Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels;
+        let channels =
+            Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels;
         if xs[0].is_empty() && channels > MAX_EMPTY_CHANNELS {
             return Err(Fault::EmptyButWide { tensor: first, shape, limit: MAX_EMPTY_CHANNELS });
         }
@@ -128,7 +129,10 @@ fn batch(file: &Contents, name: &str) -> Result<ArrayD<f32>, Fault> {
     })
 }
 
-fn f32_values<'a>(file: &'a Contents, name: &str) -> Result<Option<(&'a [usize], Vec<f32>)>, Fault> {
+/// Shape and values of a tensor.
+type Floats<'a> = (&'a [usize], Vec<f32>);
+
+fn f32_values<'a>(file: &'a Contents, name: &str) -> Result<Option<Floats<'a>>, Fault> {
     let Some(tensor) = file.tensor(name)? else { return Ok(None) };
     if tensor.dtype != Dtype::F32 {
         let (tensor, dtype) = (name.to_owned(), tensor.dtype.to_string());
@@ -160,7 +164,10 @@ fn state(
             return Err(Fault::Unwanted { tensor: "num_batches_tracked", key });
         }
         if !running.1 {
-            return Err(Fault::Lone { given: "num_batches_tracked", missing: "running_mean and running_var" });
+            return Err(Fault::Lone {
+                given: "num_batches_tracked",
+                missing: "running_mean and running_var",
+            });
         }
         // Each step may count one more, and the sum is written as an I64 again.
         let limit = i64::MAX - steps as i64;

@@ -1,2 +1,102 @@
-//! x
-fn main() {}
+//! `wgpu-batchnorm`: batch normalization on the GPU from the command line.
+
+mod adapter;
+mod error;
+mod file;
+mod info;
+mod input;
+mod report;
+mod run;
+mod settings;
+mod statistics;
+mod terminal;
+mod verify;
+
+use adapter::Common;
+use clap::{Parser, Subcommand};
+use error::Error;
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+
+/// Batch normalization on the GPU with wgpu: PyTorch's semantics, accurate at any mean
+#[derive(Parser)]
+#[command(name = "wgpu-batchnorm", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 right, 1 a check failed, 2 bad input or usage, or no adapter";
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the adapters of this machine, and what is used of them
+    Info,
+    #[command(after_help = run::FILES)]
+    Run(run::Args),
+    Verify(verify::Args),
+}
+
+/// What a command that ran to its end has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Everything is right.
+    Right,
+    /// A result is too far from the CPU reference.
+    CheckFailed,
+}
+
+impl Outcome {
+    fn new(passed: bool) -> Self {
+        if passed { Self::Right } else { Self::CheckFailed }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Right => 0,
+            Self::CheckFailed => 1,
+        }
+    }
+}
+
+/// Exit code of bad input, of bad usage (clap's own code for it), and of a missing adapter.
+const BAD_INPUT: u8 = 2;
+
+fn main() -> ExitCode {
+    let Cli { command, common } = Cli::parse();
+    let mut out = io::stdout();
+    let result = match &command {
+        Command::Info => info::info(&common, &mut out),
+        Command::Run(args) => run::run(args, &common, &mut out),
+        Command::Verify(args) => verify::verify(args, &common, &mut out),
+    };
+    ExitCode::from(match result {
+        Ok(outcome) => outcome.code(),
+        Err(error) => {
+            // Who reads from a pipe may stop when he has seen enough.
+            if !matches!(&error, Error::Stdout(source) if source.kind() == ErrorKind::BrokenPipe) {
+                terminal::note(&format!("error: {}", error.line()));
+            }
+            BAD_INPUT
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Outcome};
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes() {
+        assert_eq!(Outcome::new(true).code(), 0);
+        assert_eq!(Outcome::new(false).code(), 1);
+    }
+}

@@ -15,7 +15,7 @@
 //! # Ok::<(), wgpu_batchnorm::Error>(())
 //! ```
 
-use crate::{BatchNormConfig, BatchNormState, Error, Problem, Result};
+use crate::{BatchNormConfig, BatchNormState, Error, Result};
 use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayViewD, Axis, Dimension, Zip};
 
 /// A batch-norm layer on the CPU, in `f64`.
@@ -186,25 +186,12 @@ impl BatchNorm {
     /// An empty batch gives an empty result; it is counted, and moves nothing else.
     ///
     /// # Errors
-    /// Before anything changes: [`Error::Rank`], [`Error::NoChannels`], [`Error::TooManyElements`],
-    /// [`Error::Channels`], and [`Error::OneValuePerChannel`] when batch statistics of one value per channel
-    /// are asked for.
+    /// Before anything changes: those of [`BatchNormConfig::problem`].
     pub fn forward<D: Dimension>(&mut self, x: ArrayView<'_, f64, D>) -> Result<Array<f64, D>> {
-        let problem = Problem::new(x.shape(), self.config.layout)?;
+        let problem = self.config.problem(x.shape(), self.config.layout, self.training)?;
         let axis = self.config.layout.channel_axis(x.ndim());
-        if problem.channels != self.config.num_features {
-            return Err(Error::Channels {
-                num_features: self.config.num_features,
-                channels: problem.channels,
-                axis,
-                shape: x.shape().to_vec(),
-            });
-        }
         let n = problem.values_per_channel();
         let used_batch_statistics = self.config.uses_batch_statistics(self.training);
-        if used_batch_statistics && n == 1 {
-            return Err(Error::OneValuePerChannel { shape: x.shape().to_vec() });
-        }
 
         let batch = (used_batch_statistics && n > 0)
             .then(|| batch_statistics(x.view().into_dyn(), Axis(axis), problem.channels));

@@ -1,19 +1,9 @@
 //! Random shapes, layouts and options: the GPU against the reference, and what must hold of any output.
 
-use crate::support::gpu;
+use crate::support::{gpu, runner};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use wgpu_batchnorm::verify::{Case, check, compare_scaled};
 use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Layout};
-
-fn runner(cases: u32) -> TestRunner {
-    // Always the same cases: a run that fails can be run again. No files are written.
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    TestRunner::new_with_rng(
-        config,
-        prop::test_runner::TestRng::deterministic_rng(prop::test_runner::RngAlgorithm::ChaCha),
-    )
-}
 
 /// Shapes of 2 to 5 dimensions with at least 2 and not too many values per channel.
 fn shapes() -> impl Strategy<Value = Vec<usize>> {

@@ -1,5 +1,6 @@
-//! The GPUs that tests run on.
+//! What tests share: the GPUs they run on, buffers, random inputs.
 
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::sync::OnceLock;
 use wgpu_batchnorm::{Gpu, GpuOptions, Layout, Tensor, wgpu};
 
@@ -52,4 +53,12 @@ pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
     let elements = buffer.size() as usize / 4;
     let tensor = Tensor::from_buffer(gpu, buffer, 0, &[elements], Layout::ChannelsFirst).unwrap();
     tensor.to_array().unwrap().into_raw_vec_and_offset().0
+}
+
+/// Runs a property on so many random inputs: always the same ones, so that a run that fails can be run
+/// again.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    let config =
+        Config { cases, failure_persistence: None, max_global_rejects: 1_000_000, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
