@@ -8,6 +8,7 @@ use wgpu_batchnorm::{Gpu, GpuOptions};
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
     /// Take the adapter with this in its name; upper and lower case are alike
     #[arg(long, global = true, value_name = "NAME")]

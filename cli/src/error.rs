@@ -1,6 +1,6 @@
 //! What can go wrong, with the file and the tensor or key at fault.
 
-use safetensors::SafeTensorError;
+use safetensors::Dtype;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,12 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) enum Error {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is no safetensors file, or is cut off", path.display())]
-    Format { path: PathBuf, source: SafeTensorError },
+    #[error("{} is no safetensors file", path.display())]
+    Format { path: PathBuf, source: BadFormat },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: Box<Fault> },
+    #[error("{} on {adapter}", path.display())]
+    Compute { path: PathBuf, adapter: String, source: Box<wgpu_batchnorm::Error> },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output")]
@@ -44,6 +46,23 @@ impl Error {
     }
 }
 
+/// Why a file is no safetensors file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadFormat {
+    #[error("it has only {found} of the 8 bytes that say how long the header is")]
+    Short { found: usize },
+    #[error("the header would be {length} bytes long")]
+    LongHeader { length: u64 },
+    #[error("it is cut off: the header would be {length} bytes long, there are {found}")]
+    CutHeader { length: u64, found: usize },
+    #[error("the header cannot be read")]
+    Header(#[source] serde_json::Error),
+    #[error("it is cut off: the tensors would take {length} bytes, there are {found}")]
+    CutData { length: u64, found: usize },
+    #[error("it goes on after the tensors' {length} bytes")]
+    Surplus { length: u64 },
+}
+
 /// What is wrong with the tensors or the metadata of a file that could be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
@@ -59,8 +78,10 @@ pub(crate) enum Fault {
     Gap { missing: String, last: String },
     #[error("{tensor}: the backward pass is not there yet: remove dy from the file")]
     Backward { tensor: String },
-    #[error("{tensor} is {dtype}; this version computes {wanted} only: convert it first")]
-    ElementType { tensor: String, dtype: String, wanted: &'static str },
+    #[error("{tensor} is {dtype}; this version computes f32 only: convert it first")]
+    Batch { tensor: String, dtype: Dtype },
+    #[error("{tensor} is {dtype}, it must be {wanted}")]
+    ElementType { tensor: String, dtype: Dtype, wanted: Dtype },
     #[error("{tensor} has shape {shape:?}, expected {wanted}")]
     Shape { tensor: String, shape: Vec<usize>, wanted: String },
     #[error("{tensor} has {channels} channels, but {first} has {expected}")]

@@ -1,20 +1,21 @@
 //! Safetensors files: reading one whole, and writing one whole or not at all.
 
-use crate::error::{Error, Fault, Result};
+use crate::error::{BadFormat, Error, Fault, Result};
+use safetensors::Dtype;
 use safetensors::tensor::Metadata;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+
+/// The longest header that the format allows, in bytes.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// A file in memory.
 pub(crate) struct Contents {
-    bytes: Vec<u8>,
-    /// Where the tensors' data begins.
-    start: usize,
     metadata: Metadata,
+    data: Vec<u8>,
 }
 
 /// One tensor of a file.
@@ -26,10 +27,34 @@ pub(crate) struct RawTensor<'a> {
 
 impl Contents {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let (header, metadata) = SafeTensors::read_metadata(&bytes)
-            .map_err(|source| Error::Format { path: path.to_owned(), source })?;
-        Ok(Self { bytes, start: 8 + header, metadata })
+        let file = fs::File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::read_from(file).map_err(|error| error.in_file(path))
+    }
+
+    /// Reads no more than the header announces. (`SafeTensors::deserialize` wants all of the file, and adds
+    /// up the sizes in its header without regard to overflow.)
+    fn read_from(mut file: impl Read) -> Result<Self, BadFile> {
+        let length = part(&mut file, 8)?;
+        let found = length.len();
+        let length = <[u8; 8]>::try_from(length).map_err(|_| BadFormat::Short { found })?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER {
+            return Err(BadFormat::LongHeader { length }.into());
+        }
+        let header = part(&mut file, length)?;
+        if header.len() as u64 != length {
+            return Err(BadFormat::CutHeader { length, found: header.len() }.into());
+        }
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(BadFormat::Header)?;
+        let length = metadata.data_len() as u64;
+        let data = part(&mut file, length)?;
+        if data.len() as u64 != length {
+            return Err(BadFormat::CutData { length, found: data.len() }.into());
+        }
+        if !part(&mut file, 1)?.is_empty() {
+            return Err(BadFormat::Surplus { length }.into());
+        }
+        Ok(Self { metadata, data })
     }
 
     /// Names of all tensors, sorted.
@@ -47,9 +72,35 @@ impl Contents {
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<RawTensor<'_>>, Fault> {
         let Some(info) = self.metadata.info(name) else { return Ok(None) };
         let (from, to) = info.data_offsets;
-        let data = self.bytes.get(self.start + from..self.start + to);
+        let data = self.data.get(from..to);
         let data = data.ok_or_else(|| Fault::Outside { tensor: name.to_owned() })?;
         Ok(Some(RawTensor { dtype: info.dtype, shape: &info.shape, data }))
+    }
+}
+
+/// The next `length` bytes, or fewer where the file ends before.
+fn part(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+enum BadFile {
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Format(#[from] BadFormat),
+}
+
+impl BadFile {
+    fn in_file(self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::Read(source) => Error::Read { path, source },
+            Self::Format(source) => Error::Format { path, source },
+        }
     }
 }
 

@@ -119,9 +119,11 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
 }
 
 fn batch(file: &Contents, name: &str) -> Result<ArrayD<f32>, Fault> {
-    let Some((shape, values)) = f32_values(file, name)? else {
-        return Err(Fault::NoInput { found: file.names() });
-    };
+    let values = f32_values(file, name).map_err(|fault| match fault {
+        Fault::ElementType { tensor, dtype, .. } => Fault::Batch { tensor, dtype },
+        fault => fault,
+    });
+    let Some((shape, values)) = values? else { return Err(Fault::NoInput { found: file.names() }) };
     ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|error| Fault::Shape {
         tensor: name.to_owned(),
         shape: shape.to_vec(),
@@ -135,8 +137,8 @@ type Floats<'a> = (&'a [usize], Vec<f32>);
 fn f32_values<'a>(file: &'a Contents, name: &str) -> Result<Option<Floats<'a>>, Fault> {
     let Some(tensor) = file.tensor(name)? else { return Ok(None) };
     if tensor.dtype != Dtype::F32 {
-        let (tensor, dtype) = (name.to_owned(), tensor.dtype.to_string());
-        return Err(Fault::ElementType { tensor, dtype, wanted: "F32" });
+        let (tensor, dtype) = (name.to_owned(), tensor.dtype);
+        return Err(Fault::ElementType { tensor, dtype, wanted: Dtype::F32 });
     }
     let (words, _) = tensor.data.as_chunks();
     Ok(Some((tensor.shape, words.iter().copied().map(f32::from_le_bytes).collect())))
@@ -205,8 +207,8 @@ fn count(file: &Contents) -> Result<Option<i64>, Fault> {
     let name = "num_batches_tracked";
     let Some(tensor) = file.tensor(name)? else { return Ok(None) };
     if tensor.dtype != Dtype::I64 {
-        let dtype = tensor.dtype.to_string();
-        return Err(Fault::ElementType { tensor: name.to_owned(), dtype, wanted: "I64" });
+        let (tensor, dtype) = (name.to_owned(), tensor.dtype);
+        return Err(Fault::ElementType { tensor, dtype, wanted: Dtype::I64 });
     }
     let (words, _) = tensor.data.as_chunks();
     match (tensor.shape, words) {

@@ -33,9 +33,11 @@ const EXIT_CODES: &str = "Exit codes: 0 right, 1 a check failed, 2 bad input or 
 #[derive(Subcommand)]
 enum Command {
     /// List the adapters of this machine, and what is used of them
+    #[command(after_help = EXIT_CODES)]
     Info,
     #[command(after_help = run::FILES)]
     Run(run::Args),
+    #[command(after_help = EXIT_CODES)]
     Verify(verify::Args),
 }
 

@@ -28,7 +28,8 @@ pub(crate) struct Overrides {
     /// Added to the variance inside the square root [default: the file's, else 1e-5]
     #[arg(long, value_name = "X", value_parser = eps, allow_hyphen_values = true)]
     eps: Option<f64>,
-    /// Weight of the batch in the running statistics; none: cumulative average [default: the file's, else 0.1]
+    /// Weight of the batch in the running statistics; none: cumulative average
+    /// [default: the file's, else 0.1]
     #[arg(long, value_name = "X|none", value_parser = momentum, allow_hyphen_values = true)]
     momentum: Option<Momentum>,
     /// channels-first [N, C, …] or channels-last [N, …, C] [default: the file's, else channels-first]

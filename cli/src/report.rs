@@ -1,0 +1,276 @@
+//! What `run` prints: the statistics of each channel, and the error against the CPU reference.
+
+use crate::input::Job;
+use crate::statistics::Spread;
+use serde_json::{Map, Value, json};
+use std::fmt::{Display, Write};
+use std::path::Path;
+use wgpu_batchnorm::ndarray::{Array1, Axis};
+use wgpu_batchnorm::verify::{CheckReport, Outputs, TOLERANCE};
+
+/// Most channels that are listed one by one.
+const ROWS: usize = 16;
+
+/// Time spent, in milliseconds.
+pub(crate) struct Timing {
+    pub(crate) read_ms: f64,
+    /// Upload, compilation of the kernels, computation and readback.
+    pub(crate) compute_ms: f64,
+    /// The CPU reference.
+    pub(crate) check_ms: f64,
+    pub(crate) write_ms: f64,
+}
+
+/// Everything there is to say about a run.
+pub(crate) struct Report<'a> {
+    pub(crate) input: &'a Path,
+    pub(crate) output: &'a Path,
+    pub(crate) job: &'a Job,
+    pub(crate) adapter: String,
+    pub(crate) outputs: Outputs,
+    pub(crate) check: CheckReport,
+    pub(crate) timing: Timing,
+}
+
+/// Mean and standard deviation of x, and of y, of one step.
+struct StepSpreads {
+    /// Name of x.
+    name: String,
+    shape: Vec<usize>,
+    /// Of each channel.
+    channels: Vec<[f64; 4]>,
+    /// Of all values.
+    all: [f64; 4],
+}
+
+/// Running statistics before the first step and after the last.
+struct Running<'a> {
+    mean: (&'a Array1<f32>, &'a Array1<f64>),
+    var: (&'a Array1<f32>, &'a Array1<f64>),
+    num_batches_tracked: (u64, u64),
+}
+
+impl Running<'_> {
+    /// Whether the mean or the variance of a channel is another than before.
+    fn statistics_moved(&self) -> bool {
+        let moved = |(before, after): (&Array1<f32>, &Array1<f64>)| {
+            before.iter().zip(after).any(|(&before, after)| f64::from(before).to_bits() != after.to_bits())
+        };
+        moved(self.mean) || moved(self.var)
+    }
+
+    fn count_moved(&self) -> bool {
+        self.num_batches_tracked.0 != self.num_batches_tracked.1
+    }
+
+    /// A table of what moved.
+    fn write(&self, text: &mut String) {
+        if self.statistics_moved() {
+            text.push('\n');
+            row(text, "channel", ["running_mean", "→ after", "running_var", "→ after"]);
+            let channels = self.mean.0.len();
+            for c in 0..channels.min(ROWS) {
+                let pair = |(before, after): (&Array1<f32>, &Array1<f64>)| {
+                    [number(f64::from(before[c])), format!("→ {}", number(after[c]))]
+                };
+                let ([mean, mean_after], [var, var_after]) = (pair(self.mean), pair(self.var));
+                row(text, &c.to_string(), [mean, mean_after, var, var_after]);
+            }
+            more(text, channels);
+        }
+        if self.count_moved() {
+            let (before, after) = self.num_batches_tracked;
+            let _ = writeln!(text, "num_batches_tracked {before} → {after}");
+        }
+    }
+}
+
+impl Report<'_> {
+    fn running(&self) -> Option<Running<'_>> {
+        let (before, after) = (&self.job.inputs.state, self.outputs.steps.last()?);
+        Some(Running {
+            mean: (before.running_mean.as_ref()?, after.running_mean.as_ref()?),
+            var: (before.running_var.as_ref()?, after.running_var.as_ref()?),
+            num_batches_tracked: (before.num_batches_tracked?, after.num_batches_tracked?),
+        })
+    }
+
+    fn steps(&self) -> Vec<StepSpreads> {
+        let (xs, steps) = (&self.job.inputs.xs, &self.outputs.steps);
+        let steps = xs.iter().zip(steps).zip(&self.job.suffixes).map(|((x, step), suffix)| {
+            let axis = Axis(self.job.settings.layout.channel_axis(x.ndim()));
+            let spreads = |x: Spread, y: Spread| [x.mean, x.std, y.mean, y.std];
+            let (x_channels, y_channels) = (Spread::of_channels(x, axis), Spread::of_channels(&step.y, axis));
+            StepSpreads {
+                name: format!("x{suffix}"),
+                shape: x.shape().to_vec(),
+                channels: x_channels.into_iter().zip(y_channels).map(|(x, y)| spreads(x, y)).collect(),
+                all: spreads(Spread::of(x.view()), Spread::of(step.y.view())),
+            }
+        });
+        steps.collect()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        let options = self.job.settings.pairs().map(|(key, value)| format!("{key} {value}")).join(", ");
+        let _ = writeln!(text, "{}\n{options}", self.adapter);
+        for StepSpreads { name, shape, channels, all } in self.steps() {
+            let _ = writeln!(text, "\n{name} {shape:?}");
+            row(&mut text, "channel", ["x mean", "x std", "y mean", "y std"]);
+            for (c, spreads) in channels.iter().enumerate().take(ROWS) {
+                row(&mut text, &c.to_string(), spreads.map(number));
+            }
+            more(&mut text, channels.len());
+            row(&mut text, "all", all.map(number));
+        }
+        if let Some(running) = self.running() {
+            running.write(&mut text);
+        }
+        let _ = writeln!(text, "\n{}", verdict(&self.check));
+        let Timing { read_ms, compute_ms, check_ms, write_ms } = self.timing;
+        let _ = writeln!(
+            text,
+            "read in {read_ms:.1} ms, computed in {compute_ms:.1} ms, checked in {check_ms:.1} ms, \
+             written in {write_ms:.1} ms"
+        );
+        let although = if self.check.passed() { "" } else { ", although the check failed" };
+        let _ = writeln!(text, "written to {}{although}", self.output.display());
+        text
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let steps = self.steps().into_iter().map(|StepSpreads { name, shape, channels, all }| {
+            let spreads = |[x_mean, x_std, y_mean, y_std]: [f64; 4]| {
+                json!({ "x_mean": x_mean, "x_std": x_std, "y_mean": y_mean, "y_std": y_std })
+            };
+            let channels: Vec<Value> = channels.into_iter().map(spreads).collect();
+            json!({ "name": name, "shape": shape, "channels": channels, "all": spreads(all) })
+        });
+        let steps: Vec<Value> = steps.collect();
+        let running = self.running().map(|running| {
+            let of = |(before, after): (&Array1<f32>, &Array1<f64>)| {
+                json!({ "before": before.to_vec(), "after": after.to_vec() })
+            };
+            let (before, after) = running.num_batches_tracked;
+            json!({
+                "moved": running.statistics_moved() || running.count_moved(),
+                "running_mean": of(running.mean),
+                "running_var": of(running.var),
+                "num_batches_tracked": { "before": before, "after": after },
+            })
+        });
+        let settings = &self.job.settings;
+        json!({
+            "input": self.input.to_string_lossy(),
+            "output": self.output.to_string_lossy(),
+            "adapter": self.adapter,
+            "mode": settings.pairs()[0].1,
+            "eps": settings.eps,
+            "momentum": settings.momentum,
+            "affine": settings.affine,
+            "track_running_stats": settings.track_running_stats,
+            "layout": settings.layout.to_string(),
+            "left_alone": self.job.others,
+            "steps": steps,
+            "running": running,
+            "check": check_json(&self.check),
+            "timing_ms": {
+                "read": self.timing.read_ms,
+                "compute": self.timing.compute_ms,
+                "check": self.timing.check_ms,
+                "write": self.timing.write_ms,
+            },
+        })
+    }
+}
+
+/// The worst error of each quantity with the verdict, then a line for each mismatch.
+fn verdict(check: &CheckReport) -> String {
+    let passed = if check.passed() { "PASS" } else { "FAIL" };
+    let mut text = format!(
+        "error against the CPU reference: {}: {passed} (tolerance {TOLERANCE:e})",
+        errors(&check.errors)
+    );
+    for mismatch in &check.mismatches {
+        let _ = write!(text, "\n  {mismatch}");
+    }
+    text
+}
+
+/// `y 1.2e-7, batch_mean 3.0e-8 …`
+pub(crate) fn errors(errors: &[(&'static str, f64)]) -> String {
+    errors.iter().map(|(quantity, error)| format!("{quantity} {error:.1e}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A check as JSON. An error that is infinite, as that of a shape is, is null.
+pub(crate) fn check_json(check: &CheckReport) -> Value {
+    let errors: Map<String, Value> =
+        check.errors.iter().map(|(quantity, error)| ((*quantity).to_owned(), json!(error))).collect();
+    let mismatches: Vec<String> = check.mismatches.iter().map(ToString::to_string).collect();
+    json!({
+        "passed": check.passed(),
+        "tolerance": TOLERANCE,
+        "errors": errors,
+        "mismatches": mismatches,
+    })
+}
+
+fn row<T: Display>(text: &mut String, name: &str, columns: [T; 4]) {
+    let [a, b, c, d] = columns;
+    let _ = writeln!(text, "{name:>7} {a:>13} {b:>13} {c:>13} {d:>13}");
+}
+
+fn more(text: &mut String, channels: usize) {
+    if channels > ROWS {
+        let _ = writeln!(text, "      … {} more of {channels} channels", channels - ROWS);
+    }
+}
+
+/// Six digits, with an exponent where it would be long without.
+fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    if value == 0.0 {
+        "0".to_owned()
+    } else if !value.is_finite() {
+        value.to_string()
+    } else if (1e-3..1e6).contains(&magnitude) {
+        let decimals = (5 - magnitude.log10().floor() as i32).clamp(0, 8) as usize;
+        format!("{value:.decimals$}")
+    } else {
+        format!("{value:.5e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{more, number};
+
+    #[test]
+    fn numbers_have_six_digits() {
+        let numbers = [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (1.0, "1.00000"),
+            (-123.456_789, "-123.457"),
+            (999_999.4, "999999"),
+            (0.001_234_567_8, "0.00123457"),
+            (1e-9, "1.00000e-9"),
+            (-2.5e7, "-2.50000e7"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (value, text) in numbers {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_listed_is_counted() {
+        let mut text = String::new();
+        more(&mut text, 16);
+        assert_eq!(text, "");
+        more(&mut text, 257);
+        assert_eq!(text.trim(), "… 241 more of 257 channels");
+    }
+}
