@@ -172,8 +172,8 @@ pub enum Error {
     },
     /// A tensor is larger than the device can bind at once.
     #[error(
-        "{name} is {bytes} bytes, but this device binds at most {limit} at once: \
-         split the batch, or ask for a larger max_storage_buffer_binding_size"
+        "{name} is {bytes} bytes, but this device binds at most {limit} at once \
+         (max_storage_buffer_binding_size): split the batch, or use a device with a higher limit"
     )]
     BindingTooLarge {
         /// The buffer's role.
@@ -202,11 +202,15 @@ pub enum Error {
 
     // The adapter, and what only the GPU can tell.
     /// No usable adapter was found.
-    #[error(
-        "no GPU adapter for the backends {backends:?}{}: install a Vulkan driver (on Debian or Ubuntu \
-         `apt-get install mesa-vulkan-drivers` brings a software one), or compute with the CPU reference",
-        match .wanted { Some(name) => format!(" with a name like {name:?} (found: {found:?})"), None => String::new() }
-    )]
+    #[error("no GPU adapter{}: {}, or compute with the CPU reference", match .wanted {
+        Some(name) => format!(" with a name like {name:?}"),
+        None => format!(" for {backends:?}"),
+    }, if .found.is_empty() {
+        "install a Vulkan driver (on Debian or Ubuntu, `apt-get install mesa-vulkan-drivers` brings a software \
+         one)".to_owned()
+    } else {
+        format!("take one of {found:?}")
+    })]
     NoAdapter {
         /// Backends that were searched.
         backends: wgpu::Backends,

@@ -34,11 +34,17 @@ fn run(command: &mut Command) -> Run {
     let output = command.spawn().and_then(std::process::Child::wait_with_output).unwrap();
     let run = Run {
         code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
+        stdout: own_lines(String::from_utf8(output.stdout).unwrap()),
         stderr: String::from_utf8(output.stderr).unwrap(),
     };
     assert!(!run.stderr.contains("panicked"), "{run:?}");
     run
+}
+
+/// Standard output without the line that Vulkan's validation layer, where the tests run under it, puts there.
+fn own_lines(stdout: String) -> String {
+    let own = |line: &&str| !line.starts_with("Validation Layer Info - ");
+    stdout.split_inclusive('\n').filter(own).collect()
 }
 
 /// A machine on which no adapter is found.
