@@ -23,10 +23,7 @@ fn randn<D: Dimension>(shape: D) -> Array<f32, D> {
 }
 
 /// Mean and biased variance of every channel, in f64.
-fn moments<D: Dimension>(x: &ArrayView<'_, f32, D>) -> (Array1<f64>, Array1<f64>)
-where
-    D: ndarray::RemoveAxis,
-{
+fn moments<D: ndarray::RemoveAxis>(x: &ArrayView<'_, f32, D>) -> (Array1<f64>, Array1<f64>) {
     let of = |channel: ArrayView<'_, f32, D::Smaller>| {
         let channel = channel.mapv(f64::from);
         let mean = channel.mean().unwrap();
@@ -37,7 +34,7 @@ where
 }
 
 /// That every channel of y has mean 0 and variance 1, but for what eps takes away.
-fn assert_standardised<D: Dimension + ndarray::RemoveAxis>(x: &Array<f32, D>, y: &Array<f32, D>) {
+fn assert_standardised<D: ndarray::RemoveAxis>(x: &Array<f32, D>, y: &Array<f32, D>) {
     let (mean, var) = moments(&y.view());
     assert!(mean.iter().all(|mean| mean.abs() < 1e-6), "{mean}");
     let exact = moments(&x.view()).1.mapv(|var| var / (var + 1e-5));
