@@ -1,7 +1,7 @@
 // Merges the partial moments of every channel into its statistics, and moves the running statistics.
 // A workgroup takes CHANNELS_PER_WORKGROUP channels; its lanes with equal numbers modulo that share one.
 
-@group(0) @binding(9) var<storage, read> partials: array<Moments>;
+@group(0) @binding(9) var<storage, read> partials: array<Partial>;
 @group(0) @binding(3) var<storage, read_write> statistics: array<Statistics>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -11,7 +11,7 @@ fn finalize(invocation: Invocation) {
     var own = Moments(0u, 0.0, 0.0, 0.0);
     if channel < params.channels {
         let lanes = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
-        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.moments_splits; split += lanes) {
+        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduce_splits; split += lanes) {
             own = merge(own, partials[split * params.channels + channel]);
         }
     }

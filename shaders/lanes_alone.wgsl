@@ -5,7 +5,7 @@ struct Invocation {
     @builtin(local_invocation_index) lane: u32,
 }
 
-fn merge_lanes(own: Moments, invocation: Invocation) -> Moments {
+fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
     return own;
 }
 

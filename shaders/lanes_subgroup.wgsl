@@ -1,4 +1,4 @@
-// Merges moments across a workgroup that works on one channel: first within each subgroup by shuffles,
+// Merges partial results across a workgroup that works on one channel: first within each subgroup by shuffles,
 // then over the subgroups through workgroup memory. Lane 0 ends up with the result. The workgroup is a
 // whole number of subgroups of any size from MIN_SUBGROUP_SIZE to MAX_SUBGROUP_SIZE, and the order of
 // merging is fixed for a given size.
@@ -14,19 +14,14 @@ struct Invocation {
 
 const MAX_SUBGROUPS: u32 = WORKGROUP_SIZE / MIN_SUBGROUP_SIZE;
 
-var<workgroup> sh_moments: array<Moments, MAX_SUBGROUPS>;
+var<workgroup> sh_partials: array<Partial, MAX_SUBGROUPS>;
 
-fn merge_lanes(own: Moments, invocation: Invocation) -> Moments {
+fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
     var merged = own;
     // The same trips in every lane, since all must take part in a shuffle; reaches beyond the actual
     // subgroup are shuffled, too, and dropped.
     for (var reach = MAX_SUBGROUP_SIZE / 2u; reach > 0u; reach /= 2u) {
-        let other = Moments(
-            subgroupShuffleDown(merged.count, reach),
-            subgroupShuffleDown(merged.mean_hi, reach),
-            subgroupShuffleDown(merged.mean_lo, reach),
-            subgroupShuffleDown(merged.m2, reach),
-        );
+        let other = unpack(subgroupShuffleDown(pack(merged), reach));
         if reach < invocation.subgroup_size {
             merged = merge(merged, other);
         }
@@ -35,13 +30,13 @@ fn merge_lanes(own: Moments, invocation: Invocation) -> Moments {
         return merged;
     }
     if invocation.subgroup_lane == 0u {
-        sh_moments[invocation.subgroup] = merged;
+        sh_partials[invocation.subgroup] = merged;
     }
     workgroupBarrier();
     if invocation.lane == 0u {
-        merged = sh_moments[0];
+        merged = sh_partials[0];
         for (var subgroup = 1u; subgroup < invocation.num_subgroups; subgroup++) {
-            merged = merge(merged, sh_moments[subgroup]);
+            merged = merge(merged, sh_partials[subgroup]);
         }
     }
     return merged;

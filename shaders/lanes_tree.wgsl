@@ -1,4 +1,4 @@
-// Merges moments across a workgroup through workgroup memory: the lanes whose numbers are equal modulo
+// Merges partial results across a workgroup through workgroup memory: the lanes whose numbers are equal modulo
 // CHANNELS_PER_WORKGROUP (a power of two, like WORKGROUP_SIZE) share a channel. The first lanes, one for
 // each channel, end up with the results. The order of merging is fixed.
 struct Invocation {
@@ -7,18 +7,18 @@ struct Invocation {
     @builtin(local_invocation_index) lane: u32,
 }
 
-var<workgroup> sh_moments: array<Moments, WORKGROUP_SIZE>;
+var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;
 
-fn merge_lanes(own: Moments, invocation: Invocation) -> Moments {
+fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
     let lane = invocation.lane;
-    sh_moments[lane] = own;
+    sh_partials[lane] = own;
     for (var reach = WORKGROUP_SIZE / 2u; reach >= CHANNELS_PER_WORKGROUP; reach /= 2u) {
         workgroupBarrier();
         if lane < reach {
-            sh_moments[lane] = merge(sh_moments[lane], sh_moments[lane + reach]);
+            sh_partials[lane] = merge(sh_partials[lane], sh_partials[lane + reach]);
         }
     }
-    return sh_moments[lane];
+    return sh_partials[lane];
 }
 
 fn has_result(invocation: Invocation) -> bool {

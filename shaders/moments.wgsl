@@ -1,7 +1,7 @@
 // Partial moments of every channel: each workgroup (planes) or invocation (columns) reduces one split of
 // one channel and writes partials[split * channels + channel].
 
-@group(0) @binding(9) var<storage, read_write> partials: array<Moments>;
+@group(0) @binding(9) var<storage, read_write> partials: array<Partial>;
 
 // The plain sums run over blocks of at most so many values, so that their rounding errors stay small.
 const LARGEST_BLOCK: u32 = 64u;
@@ -9,7 +9,7 @@ const LARGEST_BLOCK: u32 = 64u;
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn moments(invocation: Invocation) {
     let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    var walk = walk_begin(workgroup, invocation.lane, params.moments_splits, params.moments_chunk);
+    var walk = walk_begin(workgroup, invocation.lane, params.reduce_splits, params.reduce_chunk);
     var own = Moments(0u, 0.0, 0.0, 0.0);
     while walk.value < walk.end {
         // Deviations from a pivot near the mean are small, and so are the rounding errors of their sums.
@@ -34,7 +34,7 @@ fn moments(invocation: Invocation) {
         own = merge(own, moments_around(pivot, count, sum, sum_of_squares));
     }
     let merged = merge_lanes(own, invocation);
-    if has_result(invocation) && walk.split < params.moments_splits {
+    if has_result(invocation) && walk.split < params.reduce_splits {
         partials[walk.split * params.channels + walk.channel] = merged;
     }
 }

@@ -10,24 +10,23 @@ struct Moments {
     m2: f32,
 }
 
-// mean + shift with nothing lost: Knuth's two-sum, after which hi + lo is exact but for the last
-// rounding of lo. A mean that is not finite has no second part.
-fn shifted_mean(mean_hi: f32, mean_lo: f32, shift: f32) -> vec2<f32> {
-    let sum = rounded(mean_hi + shift);
-    if !is_finite(sum) {
-        return vec2<f32>(sum, 0.0);
-    }
-    let part = rounded(sum - mean_hi);
-    let lost = rounded(mean_hi - rounded(sum - part)) + rounded(shift - part);
-    let low = lost + mean_lo;
-    let hi = rounded(sum + low);
-    return vec2<f32>(hi, low - rounded(hi - sum));
+// What a workgroup merges across its lanes.
+alias Partial = Moments;
+
+fn pack(value: Partial) -> vec4<u32> {
+    let parts = vec3<f32>(value.mean_hi, value.mean_lo, value.m2);
+    return vec4<u32>(value.count, bitcast<vec3<u32>>(parts));
+}
+
+fn unpack(words: vec4<u32>) -> Partial {
+    let parts = bitcast<vec3<f32>>(words.yzw);
+    return Moments(words.x, parts.x, parts.y, parts.z);
 }
 
 // Moments of `count` >= 1 values from the sums of d and d * d, where d = value - pivot.
 fn moments_around(pivot: f32, count: u32, sum: f32, sum_of_squares: f32) -> Moments {
     let shift = sum / f32(count);
-    let mean = shifted_mean(pivot, 0.0, shift);
+    let mean = two_sum(pivot, shift);
     // At least 0, written so that NaN stays NaN.
     let m2 = sum_of_squares - sum * shift;
     return Moments(count, mean.x, mean.y, select(m2, 0.0, m2 < 0.0));
@@ -49,6 +48,6 @@ fn merge(a: Moments, b: Moments) -> Moments {
         return Moments(count, a.mean_hi + b.mean_hi, 0.0, a.m2 + b.m2);
     }
     let delta = rounded(b.mean_hi - a.mean_hi) + (b.mean_lo - a.mean_lo);
-    let mean = shifted_mean(a.mean_hi, a.mean_lo, delta * share);
+    let mean = add_to_pair(vec2<f32>(a.mean_hi, a.mean_lo), delta * share);
     return Moments(count, mean.x, mean.y, a.m2 + b.m2 + delta * delta * (f32(a.count) * share));
 }

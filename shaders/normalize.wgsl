@@ -10,7 +10,7 @@ fn normalize(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let number = linear_workgroup(workgroup, grid);
-    var walk = walk_begin(number, lane, params.normalize_splits, params.normalize_chunk);
+    var walk = walk_begin(number, lane, params.map_splits, params.map_chunk);
     let channel = channel_statistics(walk.channel);
     let scale = channel_weight(walk.channel) * channel.inv_std;
     let shift = channel_bias(walk.channel);

@@ -6,23 +6,27 @@ struct Params {
     // Contiguous values of one channel, and all values of one channel.
     inner: u32,
     values: u32,
-    // How many invocations or workgroups share a channel, and how many values each takes at most.
-    moments_splits: u32,
-    moments_chunk: u32,
-    normalize_splits: u32,
-    normalize_chunk: u32,
+    // How many invocations or workgroups share a channel, and how many values each takes at most: in
+    // kernels that reduce a channel, and in those that compute every element.
+    reduce_splits: u32,
+    reduce_chunk: u32,
+    map_splits: u32,
+    map_chunk: u32,
     // Where the tensors begin in their bindings, in elements.
     x_offset: u32,
     y_offset: u32,
+    dy_offset: u32,
+    dx_offset: u32,
     eps: f32,
     // running = retain * running + momentum * batch; unused for the cumulative average.
     momentum: f32,
     retain: f32,
     cumulative_average: u32,
     skip_non_finite: u32,
-    // Always 0, but no compiler knows: see `rounded`.
+    // Whether the gradients of weight and bias are added to what is there.
+    accumulate: u32,
+    // Always 0, but no compiler knows: see `rounded` in compensated.wgsl.
     zero: u32,
-    padding: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,12 +34,6 @@ struct Params {
 // Dispatches of more than 65,535 workgroups are spread over two dimensions; this is the number in a row.
 fn linear_workgroup(workgroup: vec3<u32>, grid: vec3<u32>) -> u32 {
     return workgroup.y * grid.x + workgroup.x;
-}
-
-// The value as it was rounded. Shader compilers simplify (a + b) - a to b and (x - hi) - lo to
-// x - (hi + lo), which undoes every compensated sum; they cannot look through this integer operation.
-fn rounded(value: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(value) ^ params.zero);
 }
 
 // Whether a number is neither infinite nor NaN, told by its exponent: comparisons with NaN are not

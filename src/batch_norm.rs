@@ -1,9 +1,9 @@
-//! The layer: parameters and running statistics on the GPU, and the forward pass on tensors.
+//! The layer: parameters and running statistics on the GPU, and its forward pass.
 
-use crate::kernels::{Binding, STATISTICS_BYTES};
+use crate::kernels::{Binding, Kernel};
 use crate::transfer::{self, Readback, Region};
-use crate::{BatchNormConfig, BatchNormState, Buffers, Error, Gpu, Plan, Result, Tensor};
-use ndarray::{Array, Array1, ArrayView, Dimension};
+use crate::{BatchNormConfig, BatchNormState, Buffers, Gpu, Layout, Plan, Result, Saved, Tensor};
+use ndarray::Array1;
 
 /// Batch normalization over the channels of a tensor of rank 2 to 5: PyTorch's `BatchNorm1d`,
 /// `BatchNorm2d` and `BatchNorm3d` in one.
@@ -47,10 +47,13 @@ pub struct BatchNorm {
     running_mean: Option<Tensor>,
     running_var: Option<Tensor>,
     num_batches_tracked: Option<wgpu::Buffer>,
-    /// Statistics of the last forward pass, if it used the batch's own.
-    statistics: Option<wgpu::Buffer>,
-    /// Scratch for partial moments, as large as any problem so far needed.
-    scratch: Option<wgpu::Buffer>,
+    /// Statistics of the last forward pass, if it used the batch's own: [C, 4].
+    statistics: Option<Tensor>,
+    /// What the last forward pass left for backward, unless it overwrote its input.
+    saved: Option<Saved>,
+    /// Scratch, as large as any pass so far needed.
+    partials: Option<wgpu::Buffer>,
+    projections: Option<wgpu::Buffer>,
 }
 
 /// The statistics that a forward pass normalised a batch with.
@@ -70,7 +73,7 @@ impl BatchNorm {
     /// A new layer in training mode.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`]; [`Error::OutOfMemory`].
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig); [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new(gpu: &Gpu, config: BatchNormConfig) -> Result<Self> {
         config.validate()?;
         let state = BatchNormState::new(&config);
@@ -80,7 +83,7 @@ impl BatchNorm {
     /// A new layer in training mode with the given parameters and running statistics.
     ///
     /// # Errors
-    /// [`Error::StateMismatch`], [`Error::ParameterLength`]; as [`new`](Self::new).
+    /// [`Error::StateMismatch`](crate::Error::StateMismatch), [`Error::ParameterLength`](crate::Error::ParameterLength); as [`new`](Self::new).
     pub fn with_state(gpu: &Gpu, config: BatchNormConfig, state: &BatchNormState) -> Result<Self> {
         config.validate()?;
         state.validate(&config)?;
@@ -101,7 +104,9 @@ impl BatchNorm {
             running_var: upload(&state.running_var)?,
             num_batches_tracked: state.num_batches_tracked.map(count).transpose()?,
             statistics: None,
-            scratch: None,
+            saved: None,
+            partials: None,
+            projections: None,
             config,
         })
     }
@@ -154,7 +159,7 @@ impl BatchNorm {
     /// Reads parameters and running statistics back.
     ///
     /// # Errors
-    /// [`Error::Readback`].
+    /// [`Error::Readback`](crate::Error::Readback).
     pub fn state(&self) -> Result<BatchNormState> {
         let vectors = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
         let mut regions: Vec<Region<'_>> = vectors.into_iter().flatten().map(Tensor::region).collect();
@@ -171,7 +176,7 @@ impl BatchNorm {
     /// Replaces parameters and running statistics, in the buffers there are.
     ///
     /// # Errors
-    /// [`Error::StateMismatch`], [`Error::ParameterLength`]: then nothing was replaced.
+    /// [`Error::StateMismatch`](crate::Error::StateMismatch), [`Error::ParameterLength`](crate::Error::ParameterLength): then nothing was replaced.
     pub fn load_state(&mut self, state: &BatchNormState) -> Result<()> {
         state.validate(&self.config)?;
         let vectors = [
@@ -204,9 +209,9 @@ impl BatchNorm {
     /// Normalises `x` into a new tensor of the same shape and layout.
     ///
     /// # Errors
-    /// The input does not fit: [`Error::Rank`], [`Error::Channels`], [`Error::OneValuePerChannel`],
-    /// [`Error::TooManyElements`], [`Error::BindingTooLarge`], [`Error::ForeignDevice`]; the GPU fails:
-    /// [`Error::OutOfMemory`], [`Error::Gpu`].
+    /// The input does not fit: [`Error::Rank`](crate::Error::Rank), [`Error::Channels`](crate::Error::Channels), [`Error::OneValuePerChannel`](crate::Error::OneValuePerChannel),
+    /// [`Error::TooManyElements`](crate::Error::TooManyElements), [`Error::BindingTooLarge`](crate::Error::BindingTooLarge), [`Error::ForeignDevice`](crate::Error::ForeignDevice); the GPU fails:
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
         // Before y is made for an x that does not fit.
         self.check(x)?;
@@ -218,7 +223,7 @@ impl BatchNorm {
     /// Normalises `x` into `y`, which has the same shape and layout and lies in another buffer.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`], [`Error::SharedBuffer`]; as [`forward`](Self::forward).
+    /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::SharedBuffer`](crate::Error::SharedBuffer); as [`forward`](Self::forward).
     pub fn forward_into(&mut self, x: &Tensor, y: &Tensor) -> Result<()> {
         self.submit(|layer, encoder| layer.record_forward(encoder, x, y))
     }
@@ -244,15 +249,7 @@ impl BatchNorm {
     ) -> Result<()> {
         self.check(x)?;
         y.check_device(&self.gpu, "y")?;
-        if (x.shape(), x.layout()) != (y.shape(), y.layout()) {
-            return Err(Error::ShapeMismatch {
-                name: "y",
-                expected: x.shape().to_vec(),
-                expected_layout: x.layout(),
-                shape: y.shape().to_vec(),
-                layout: y.layout(),
-            });
-        }
+        y.check_like(x, "y")?;
         self.record(encoder, Some(x), y)
     }
 
@@ -269,12 +266,10 @@ impl BatchNorm {
     /// was empty, and before the first.
     ///
     /// # Errors
-    /// [`Error::Readback`].
+    /// [`Error::Readback`](crate::Error::Readback).
     pub fn batch_statistics(&self) -> Result<Option<BatchStatistics>> {
-        let Some(buffer) = &self.statistics else { return Ok(None) };
-        let size = self.config.num_features as u64 * STATISTICS_BYTES;
-        let parts = Readback::start(&self.gpu, &[(buffer, 0, size)])?.wait()?;
-        let values = transfer::values(&parts[0]);
+        let Some(statistics) = &self.statistics else { return Ok(None) };
+        let values = statistics.to_array()?;
         let column = |index: usize| values.iter().skip(index).step_by(4).copied().collect();
         Ok(Some(BatchStatistics {
             mean: column(0),
@@ -284,35 +279,15 @@ impl BatchNorm {
         }))
     }
 
-    /// Uploads, normalises and reads back: `ndarray` in, `ndarray` out, in the layout of
-    /// [`BatchNormConfig::layout`].
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Readback`].
-    pub fn forward_array<D: Dimension>(&mut self, x: ArrayView<'_, f32, D>) -> Result<Array<f32, D>> {
-        let y = self.forward_uploaded(&x)?.to_array()?;
-        in_dimension(y, x.raw_dim())
+    /// What the last forward pass left for [`backward`](Self::backward): `None` before the first, and after
+    /// one in place.
+    pub fn saved(&self) -> Option<&Saved> {
+        self.saved.as_ref()
     }
 
-    /// [`forward_array`](Self::forward_array) without blocking: the future is ready when the result has
-    /// been read back. It needs no particular executor.
-    ///
-    /// # Errors
-    /// As [`forward_array`](Self::forward_array).
-    pub async fn forward_array_async<D: Dimension>(
-        &mut self,
-        x: ArrayView<'_, f32, D>,
-    ) -> Result<Array<f32, D>> {
-        let y = self.forward_uploaded(&x)?.to_array_async().await?;
-        in_dimension(y, x.raw_dim())
-    }
-
-    fn forward_uploaded<D: Dimension>(&mut self, x: &ArrayView<'_, f32, D>) -> Result<Tensor> {
-        // Before an x that does not fit is uploaded.
-        self.config.problem(x.shape(), self.config.layout, self.training)?;
-        let x = Tensor::from_array(&self.gpu, x.view())?.with_layout(self.config.layout);
-        self.forward_in_place(&x)?;
-        Ok(x)
+    /// Lets go of [`saved`](Self::saved), and with it of the last input, when no backward pass will follow.
+    pub fn forget(&mut self) {
+        self.saved = None;
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
@@ -320,7 +295,8 @@ impl BatchNorm {
         self.plan(x, false).map(|_| ())
     }
 
-    fn submit(
+    /// Records with `record`, and submits.
+    pub(crate) fn submit(
         &mut self,
         record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<()>,
     ) -> Result<()> {
@@ -338,39 +314,51 @@ impl BatchNorm {
     fn record(&mut self, encoder: &mut wgpu::CommandEncoder, x: Option<&Tensor>, y: &Tensor) -> Result<()> {
         let plan = self.plan(y, x.is_none())?;
         let prepared = self.gpu.prepare(&plan)?;
-        self.reserve_scratch(plan.scratch_bytes())?;
-        // A new buffer each time: what an earlier pass left there may still be wanted.
-        let statistics = if plan.scratch_bytes() > 0 {
-            let bytes = plan.bytes_of(Binding::Statistics);
-            Some(self.gpu.storage_buffer(Binding::Statistics.name(), bytes, false)?)
-        } else {
-            None
-        };
+        self.reserve_scratch(&plan)?;
+        // A new one each time: what an earlier pass left may still be wanted.
+        let uses_batch = plan.steps().iter().any(|step| matches!(step.kernel, Kernel::Moments(_)));
+        let statistics = uses_batch
+            .then(|| Tensor::zeros(&self.gpu, &[self.config.num_features, 4], Layout::ChannelsFirst))
+            .transpose()?;
         let bound = prepared.bind(&Buffers {
-            x: x.map(|x| (x.buffer(), x.offset()).into()),
-            y: Some((y.buffer(), y.offset()).into()),
-            weight: self.weight.as_ref().map(|weight| weight.buffer().into()),
-            bias: self.bias.as_ref().map(|bias| bias.buffer().into()),
-            running_mean: self.running_mean.as_ref().map(|mean| mean.buffer().into()),
-            running_var: self.running_var.as_ref().map(|var| var.buffer().into()),
-            num_batches_tracked: self.num_batches_tracked.as_ref().map(Into::into),
-            statistics: statistics.as_ref().map(Into::into),
-            scratch: self.scratch.as_ref().map(Into::into),
+            x: x.map(Tensor::binding),
+            y: Some(y.binding()),
+            statistics: statistics.as_ref().map(Tensor::binding),
+            ..self.buffers()
         })?;
         bound.record(encoder);
+        let training = self.training;
+        self.saved = x.map(|x| Saved { x: x.clone(), training, statistics: statistics.clone() });
         self.statistics = statistics;
         Ok(())
     }
 
-    fn reserve_scratch(&mut self, bytes: u64) -> Result<()> {
-        if self.scratch.as_ref().map_or(0, wgpu::Buffer::size) < bytes {
-            self.scratch = Some(self.gpu.storage_buffer(Binding::Partials.name(), bytes, false)?);
+    /// The buffers of the layer itself.
+    pub(crate) fn buffers(&self) -> Buffers<'_> {
+        Buffers {
+            weight: self.weight.as_ref().map(Tensor::binding),
+            bias: self.bias.as_ref().map(Tensor::binding),
+            running_mean: self.running_mean.as_ref().map(Tensor::binding),
+            running_var: self.running_var.as_ref().map(Tensor::binding),
+            num_batches_tracked: self.num_batches_tracked.as_ref().map(Into::into),
+            partials: self.partials.as_ref().map(Into::into),
+            projections: self.projections.as_ref().map(Into::into),
+            ..Buffers::default()
+        }
+    }
+
+    /// Makes the scratch buffers as large as the plan needs them.
+    pub(crate) fn reserve_scratch(&mut self, plan: &Plan) -> Result<()> {
+        for (binding, bytes) in plan.buffers() {
+            let scratch = match binding {
+                Binding::Partials => &mut self.partials,
+                Binding::Projections => &mut self.projections,
+                _ => continue,
+            };
+            if scratch.as_ref().map_or(0, wgpu::Buffer::size) < bytes {
+                *scratch = Some(self.gpu.storage_buffer(binding.name(), bytes, false)?);
+            }
         }
         Ok(())
     }
-}
-
-/// Gives an array of dynamic rank the rank it had before.
-fn in_dimension<D: Dimension>(array: ndarray::ArrayD<f32>, dimension: D) -> Result<Array<f32, D>> {
-    array.into_shape_with_order(dimension).map_err(|error| Error::Readback { reason: error.to_string() })
 }

@@ -109,8 +109,10 @@ pub enum Error {
         /// Whether the configuration has it.
         expected: bool,
     },
-    /// `backward` was called before any `forward`.
-    #[error("backward needs the values of a forward pass: call forward first")]
+    /// `backward` was called without the input of a forward pass.
+    #[error(
+        "backward needs the input of a forward pass that did not overwrite it: call forward (not in place) first"
+    )]
     NoForward,
 
     // Buffers and limits.

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod array;
+mod backward;
 mod batch_norm;
 mod config;
 mod error;
@@ -15,11 +17,13 @@ mod tensor;
 mod transfer;
 pub mod verify;
 
+pub use array::ArrayGradients;
+pub use backward::{Gradients, Saved};
 pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use config::BatchNormConfig;
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions};
-pub use plan::Plan;
+pub use plan::{BackwardOptions, Plan, Wanted};
 pub use profile::AdapterProfile;
 pub use record::{BoundPlan, BufferRegion, Buffers, PreparedPlan};
 pub use shape::{Layout, Problem};

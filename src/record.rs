@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub struct BufferRegion<'a> {
     /// The buffer.
     pub buffer: &'a wgpu::Buffer,
-    /// Where the region begins, in bytes. For x and y any multiple of 4; for the others a multiple of the
+    /// Where the region begins, in bytes. For x, y, dy and dx any multiple of 4; for the others a multiple of the
     /// device's `min_storage_buffer_offset_alignment`.
     pub offset: u64,
 }
@@ -43,7 +43,13 @@ impl<'a> From<(&'a wgpu::Buffer, u64)> for BufferRegion<'a> {
 /// | `running_mean`, `running_var` | running statistics, f32, one per channel |
 /// | `num_batches_tracked` | little-endian 64-bit integer |
 /// | `statistics` | written in training: per channel f32 mean, mean's remainder, `inv_std`, biased variance |
-/// | `scratch` | partial moments |
+/// | `partials` | scratch |
+/// | `dy` | gradient with respect to y; not given in place |
+/// | `dx` | gradient with respect to x, or dy and dx in place |
+/// | `dweight`, `dbias` | gradients with respect to γ and β, f32, one per channel |
+/// | `projections` | scratch |
+///
+/// What a training forward pass left in `statistics` is what its backward pass needs there.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(missing_docs, reason = "in the table above")]
 pub struct Buffers<'a> {
@@ -55,20 +61,19 @@ pub struct Buffers<'a> {
     pub running_var: Option<BufferRegion<'a>>,
     pub num_batches_tracked: Option<BufferRegion<'a>>,
     pub statistics: Option<BufferRegion<'a>>,
-    pub scratch: Option<BufferRegion<'a>>,
+    pub partials: Option<BufferRegion<'a>>,
+    pub dy: Option<BufferRegion<'a>>,
+    pub dx: Option<BufferRegion<'a>>,
+    pub dweight: Option<BufferRegion<'a>>,
+    pub dbias: Option<BufferRegion<'a>>,
+    pub projections: Option<BufferRegion<'a>>,
 }
 
 impl<'a> Buffers<'a> {
-    fn get(&self, binding: Binding, in_place: bool) -> Option<BufferRegion<'a>> {
+    fn get(&self, binding: Binding) -> Option<BufferRegion<'a>> {
         match binding {
             Binding::Params => None,
-            Binding::X => {
-                if in_place {
-                    self.y
-                } else {
-                    self.x
-                }
-            }
+            Binding::X => self.x,
             Binding::Y => self.y,
             Binding::Statistics => self.statistics,
             Binding::Weight => self.weight,
@@ -76,7 +81,12 @@ impl<'a> Buffers<'a> {
             Binding::RunningMean => self.running_mean,
             Binding::RunningVar => self.running_var,
             Binding::NumBatchesTracked => self.num_batches_tracked,
-            Binding::Partials => self.scratch,
+            Binding::Partials => self.partials,
+            Binding::Dy => self.dy,
+            Binding::Dx => self.dx,
+            Binding::DWeight => self.dweight,
+            Binding::DBias => self.dbias,
+            Binding::Projections => self.projections,
         }
     }
 }
@@ -148,17 +158,19 @@ impl PreparedPlan {
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<BoundPlan> {
         let mut params = *self.plan.params();
         for (binding, _) in self.plan.buffers() {
-            let bound = self.check(buffers, binding)?;
+            let skipped = self.check(buffers, binding)?.skipped_elements;
             match binding {
-                Binding::X => params.x_offset = bound.skipped_elements,
-                Binding::Y => {
-                    params.y_offset = bound.skipped_elements;
-                    if self.plan.is_in_place() {
-                        params.x_offset = bound.skipped_elements;
-                    }
-                }
+                Binding::X => params.x_offset = skipped,
+                Binding::Y => params.y_offset = skipped,
+                Binding::Dy => params.dy_offset = skipped,
+                Binding::Dx => params.dx_offset = skipped,
                 _ => {}
             }
+        }
+        if self.plan.is_in_place() {
+            // One of each pair is there, and stands for the other.
+            params.x_offset = params.x_offset.max(params.y_offset);
+            params.dy_offset = params.dy_offset.max(params.dx_offset);
         }
         for step in self.plan.steps() {
             self.check_sharing(buffers, &step.kernel.bindings())?;
@@ -176,10 +188,11 @@ impl PreparedPlan {
 
     /// Checks one buffer, and tells how it is bound.
     fn check<'a>(&self, buffers: &Buffers<'a>, binding: Binding) -> Result<Bound<'a>> {
+        let binding = self.plan.stands_for(binding);
         let name = binding.name();
         let needed = self.plan.bytes_of(binding);
         let limits = &self.gpu.profile().limits;
-        let Some(BufferRegion { buffer, offset }) = buffers.get(binding, self.plan.is_in_place()) else {
+        let Some(BufferRegion { buffer, offset }) = buffers.get(binding) else {
             return Err(Error::MissingBuffer { name, bytes: needed });
         };
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
@@ -187,7 +200,7 @@ impl PreparedPlan {
             return Err(Error::BufferUsage { name, needed, usage });
         }
         let device_alignment = u64::from(limits.min_storage_buffer_offset_alignment);
-        let is_tensor = matches!(binding, Binding::X | Binding::Y);
+        let is_tensor = matches!(binding, Binding::X | Binding::Y | Binding::Dy | Binding::Dx);
         let alignment = if is_tensor { 4 } else { device_alignment };
         if !offset.is_multiple_of(alignment) {
             return Err(Error::Misaligned { name, offset, alignment });

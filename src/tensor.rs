@@ -1,7 +1,7 @@
 //! Tensors on the GPU.
 
 use crate::transfer::{self, Readback, Region};
-use crate::{Error, Gpu, Layout, Result};
+use crate::{BufferRegion, Error, Gpu, Layout, Result};
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
 use std::fmt;
 
@@ -138,9 +138,32 @@ impl Tensor {
         (&self.buffer, self.offset, self.bytes())
     }
 
-    fn array_of(&self, bytes: &[u8]) -> Result<ArrayD<f32>> {
+    pub(crate) fn array_of(&self, bytes: &[u8]) -> Result<ArrayD<f32>> {
         Array::from_shape_vec(IxDyn(&self.shape), transfer::values(bytes))
             .map_err(|error| Error::Readback { reason: error.to_string() })
+    }
+
+    /// The tensor as a plan binds it.
+    pub(crate) fn binding(&self) -> BufferRegion<'_> {
+        BufferRegion { buffer: &self.buffer, offset: self.offset }
+    }
+
+    /// Whether both are the same part of the same buffer.
+    pub(crate) fn is_same_memory(&self, other: &Self) -> bool {
+        self.buffer == other.buffer && self.offset == other.offset
+    }
+
+    pub(crate) fn check_like(&self, other: &Self, name: &'static str) -> Result<()> {
+        if (&self.shape, self.layout) == (&other.shape, other.layout) {
+            return Ok(());
+        }
+        Err(Error::ShapeMismatch {
+            name,
+            expected: other.shape.clone(),
+            expected_layout: other.layout,
+            shape: self.shape.clone(),
+            layout: self.layout,
+        })
     }
 
     pub(crate) fn check_device(&self, gpu: &Gpu, name: &'static str) -> Result<()> {

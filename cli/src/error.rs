@@ -76,8 +76,8 @@ pub(crate) enum Fault {
     TwoForms { numbered: String },
     #[error("{missing} is missing, although there is {last}: steps count from 0 without a gap")]
     Gap { missing: String, last: String },
-    #[error("{tensor}: the backward pass is not there yet: remove dy from the file")]
-    Backward { tensor: String },
+    #[error("{tensor} is there, but {missing} is not: each x needs a dy, or none of them has one")]
+    LoneGradient { tensor: String, missing: String },
     #[error("{tensor} is {dtype}; this version computes f32 only: convert it first")]
     Batch { tensor: String, dtype: Dtype },
     #[error("{tensor} is {dtype}, it must be {wanted}")]

@@ -59,7 +59,7 @@ fn reduction(profile: &AdapterProfile) -> &'static str {
     });
     match lanes {
         Some(Lanes::Subgroup { .. }) => "subgroups",
-        Some(Lanes::Tree) => "workgroup memory",
+        Some(Lanes::Tree { .. }) => "workgroup memory",
         Some(Lanes::Alone) => "none needed",
         None => "none: the adapter's limits are too low",
     }

@@ -27,9 +27,6 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(file: &Contents, overrides: &Overrides) -> Result<Self, Fault> {
         let mut others: BTreeSet<String> = file.names().into_iter().collect();
-        if let Some(tensor) = others.iter().find(|name| step_of(name, "dy").is_some()) {
-            return Err(Fault::Backward { tensor: tensor.clone() });
-        }
         let suffixes = suffixes(&others)?;
         let settings = Settings::new(overrides, file)?;
 
@@ -63,6 +60,7 @@ impl Job {
                 .map_err(|source| library(&name, source))?;
         }
 
+        let dys = gradients(file, &mut others, &suffixes, &xs)?;
         let state = state(file, &settings, &BatchNormState::new(&config), xs.len())?;
         for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
             others.remove(name);
@@ -80,8 +78,37 @@ impl Job {
             seed: 0,
         };
         let others = others.into_iter().collect();
-        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, state }, others })
+        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, dys, state }, others })
     }
+}
+
+/// The gradients with respect to the outputs: one for each batch, of its shape, or none at all.
+fn gradients(
+    file: &Contents,
+    others: &mut BTreeSet<String>,
+    suffixes: &[String],
+    xs: &[ArrayD<f32>],
+) -> Result<Vec<ArrayD<f32>>, Fault> {
+    let given: Vec<&String> = others.iter().filter(|name| step_of(name, "dy").is_some()).collect();
+    let Some(&first) = given.first() else { return Ok(Vec::new()) };
+    let wanted: Vec<String> = suffixes.iter().map(|suffix| format!("dy{suffix}")).collect();
+    if let Some(&surplus) = given.iter().find(|name| !wanted.contains(name)) {
+        return Err(Fault::LoneGradient { tensor: surplus.clone(), missing: surplus.replacen("dy", "x", 1) });
+    }
+    if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
+        return Err(Fault::LoneGradient { tensor: first.clone(), missing: missing.clone() });
+    }
+    let mut dys = Vec::new();
+    for ((name, suffix), x) in wanted.iter().zip(suffixes).zip(xs) {
+        let dy = batch(file, name)?;
+        if dy.shape() != x.shape() {
+            let wanted = format!("{:?}: that of x{suffix}", x.shape());
+            return Err(Fault::Shape { tensor: name.clone(), shape: dy.shape().to_vec(), wanted });
+        }
+        others.remove(name);
+        dys.push(dy);
+    }
+    Ok(dys)
 }
 
 /// The step that a tensor belongs to, if its name is `stem` (None) or `stem.k` (Some(k)).

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD};
-use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, Step, judge};
+use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, Step, StepGradients, judge};
 
 /// Normalise the batches of a safetensors file, and check the result against the CPU reference
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,7 @@ pub(crate) struct Args {
 pub(crate) const FILES: &str = "\
 Input:
   x, or x.0, x.1 …             the batch, or those of successive steps: f32, rank 2 to 5
+  dy, or dy.0, dy.1 …          gradients with respect to the outputs; then backward is computed, too
   weight, bias                 [C], f32; a new layer's (1 and 0) where absent
   running_mean, running_var    [C], f32; a new layer's (0 and 1) where absent
   num_batches_tracked          i64; 0 where absent
@@ -38,6 +39,7 @@ Input:
 
 Output, with the ends .0, .1 … that x has:
   y, batch_mean, batch_var     the result, and the batch statistics it was normalised with
+  dx, dweight, dbias           the gradients, where there is a dy
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
@@ -116,6 +118,12 @@ fn in_f32(outputs: Outputs) -> Outputs {
         running_mean: vector(step.running_mean),
         running_var: vector(step.running_var),
         num_batches_tracked: step.num_batches_tracked,
+        gradients: step.gradients.map(|gradients| StepGradients {
+            dx: gradients.dx.mapv_into(round),
+            dweight: vector(gradients.dweight),
+            dbias: vector(gradients.dbias),
+            scales: gradients.scales,
+        }),
     });
     Outputs { steps: steps.collect() }
 }
@@ -130,6 +138,14 @@ fn draft(job: &Job, outputs: &Outputs, adapter: &str) -> Draft {
         for (name, vector) in [("batch_mean", &step.batch_mean), ("batch_var", &step.batch_var)] {
             if let Some(vector) = vector {
                 add(&mut draft, format!("{name}{suffix}"), &vector.clone().into_dyn());
+            }
+        }
+        if let Some(gradients) = &step.gradients {
+            add(&mut draft, format!("dx{suffix}"), &gradients.dx);
+            for (name, vector) in [("dweight", &gradients.dweight), ("dbias", &gradients.dbias)] {
+                if let Some(vector) = vector {
+                    add(&mut draft, format!("{name}{suffix}"), &vector.clone().into_dyn());
+                }
             }
         }
         add_running(&mut draft, step, suffix);

@@ -38,7 +38,8 @@ fn description(device: &Device) -> String {
 type Checked = std::result::Result<CheckReport, wgpu_batchnorm::Error>;
 
 /// In the order in which they are listed.
-const QUANTITIES: [&str; 5] = ["y", "batch_mean", "batch_var", "running_mean", "running_var"];
+const QUANTITIES: [&str; 8] =
+    ["y", "dx", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
 
 fn check_all(
     cases: &[Case],

@@ -1,4 +1,4 @@
-use super::{Access, Binding, Source};
+use super::{Access, Binding, Lanes, Source, choose};
 use std::fmt;
 
 /// Merges partial moments to statistics, and moves the running statistics.
@@ -14,6 +14,7 @@ pub struct Finalize {
 
 impl Finalize {
     pub(super) fn source(&self) -> Source {
+        let lanes = Lanes::Tree { channels: self.channels_per_workgroup };
         let mut bindings = vec![
             (Binding::Params, Access::Uniform),
             (Binding::Statistics, Access::ReadWrite),
@@ -28,16 +29,14 @@ impl Finalize {
         }
         Source {
             stem: "finalize",
-            constants: vec![
-                ("WORKGROUP_SIZE", self.workgroup_size),
-                ("CHANNELS_PER_WORKGROUP", self.channels_per_workgroup),
-            ],
+            constants: lanes.constants(self.workgroup_size),
             pieces: vec![
                 "params",
+                "compensated",
                 "moments_type",
-                "lanes_tree",
+                lanes.piece(),
                 "statistics_type",
-                if self.tracking { "tracking_on" } else { "tracking_off" },
+                choose(self.tracking, "tracking_on", "tracking_off"),
             ],
             bindings,
         }

@@ -9,20 +9,29 @@
 //! | `moments` | reduces x to partial moments (count, mean, sum of squared deviations) per channel and split |
 //! | `finalize` | merges the partial moments to statistics, moves the running statistics |
 //! | `normalize` | y = (x − mean) · weight · `inv_std` + bias |
+//! | `backward_sums` | reduces dy and x to partial sums of dy and dy·(x − mean) per channel and split |
+//! | `backward_finalize` | merges the partial sums to dweight, dbias and what dx needs of them |
+//! | `backward_input` | dx |
 
+mod backward_finalize;
+mod backward_input;
+mod backward_sums;
 mod count_batch;
 mod finalize;
 mod moments;
 mod normalize;
 mod params;
 
+pub use backward_finalize::BackwardFinalize;
+pub use backward_input::BackwardInput;
+pub use backward_sums::BackwardSums;
 pub use count_batch::CountBatch;
 pub use finalize::Finalize;
-pub use moments::{Lanes, Moments};
+pub use moments::Moments;
 pub use normalize::Normalize;
 pub use params::Params;
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// A tensor or table that kernels bind. Its number is its binding in every kernel, in group 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,8 +55,18 @@ pub enum Binding {
     RunningVar = 7,
     /// Number of batches seen, 64 bits.
     NumBatchesTracked = 8,
-    /// Scratch: partial moments per split and channel.
+    /// Scratch: partial moments or sums per split and channel.
     Partials = 9,
+    /// The gradient with respect to the output.
+    Dy = 10,
+    /// The gradient with respect to the input.
+    Dx = 11,
+    /// The gradient with respect to the weight.
+    DWeight = 12,
+    /// The gradient with respect to the bias.
+    DBias = 13,
+    /// Scratch: per channel, the mean of dy and its slope along x.
+    Projections = 14,
 }
 
 impl Binding {
@@ -64,6 +83,11 @@ impl Binding {
             Self::RunningVar => "running_var",
             Self::NumBatchesTracked => "num_batches_tracked",
             Self::Partials => "partials",
+            Self::Dy => "dy",
+            Self::Dx => "dx",
+            Self::DWeight => "dweight",
+            Self::DBias => "dbias",
+            Self::Projections => "projections",
         }
     }
 }
@@ -71,8 +95,11 @@ impl Binding {
 /// Bytes of the WGSL struct `Statistics`, one per channel.
 pub const STATISTICS_BYTES: u64 = 16;
 
-/// Bytes of the WGSL struct `Moments`, one per channel and split.
-pub const MOMENTS_BYTES: u64 = 16;
+/// Bytes of the WGSL structs `Moments` and `Sums`, one per channel and split.
+pub const PARTIAL_BYTES: u64 = 16;
+
+/// Bytes of the WGSL struct `Projection`, one per channel.
+pub const PROJECTION_BYTES: u64 = 16;
 
 /// How a kernel uses a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +139,126 @@ impl Walk {
     }
 }
 
+/// How the lanes of a workgroup that share a channel merge their results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lanes {
+    /// They do not share one: each lane has a channel of its own.
+    Alone,
+    /// By halving, through workgroup memory.
+    Tree {
+        /// Channels a workgroup takes, a power of two; its other lanes share the work on each.
+        channels: u32,
+    },
+    /// By shuffles within subgroups of these sizes, then through workgroup memory.
+    Subgroup {
+        /// Smallest subgroup the adapter may use.
+        min_size: u32,
+        /// Largest subgroup the adapter may use; divides the workgroup size.
+        max_size: u32,
+    },
+}
+
+impl Lanes {
+    /// The WGSL piece.
+    fn piece(self) -> &'static str {
+        match self {
+            Self::Alone => "lanes_alone",
+            Self::Tree { .. } => "lanes_tree",
+            Self::Subgroup { .. } => "lanes_subgroup",
+        }
+    }
+
+    /// The constants of the piece, and the workgroup size.
+    fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
+        let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
+        match self {
+            Self::Alone => {}
+            Self::Tree { channels } => constants.push(("CHANNELS_PER_WORKGROUP", channels)),
+            Self::Subgroup { min_size, max_size } => {
+                constants.extend([("MIN_SUBGROUP_SIZE", min_size), ("MAX_SUBGROUP_SIZE", max_size)]);
+            }
+        }
+        constants
+    }
+
+    /// How many partial results the workgroup holds in its memory.
+    fn partials_in_memory(self, workgroup_size: u32) -> u32 {
+        match self {
+            Self::Alone => 0,
+            Self::Tree { .. } => workgroup_size,
+            Self::Subgroup { min_size, .. } => workgroup_size / min_size,
+        }
+    }
+
+    /// The ways a kernel that reduces x can go with a walk.
+    fn every_variant((min_size, max_size): (u32, u32)) -> [(Walk, Self); 3] {
+        [
+            (Walk::Planes, Self::Tree { channels: 1 }),
+            (Walk::Planes, Self::Subgroup { min_size, max_size }),
+            (Walk::Columns, Self::Alone),
+        ]
+    }
+}
+
+impl fmt::Display for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone => f.write_str("a channel each"),
+            Self::Tree { channels: 1 } => f.write_str("tree"),
+            Self::Tree { channels } => write!(f, "{channels} channels a workgroup"),
+            Self::Subgroup { min_size, max_size } if min_size == max_size => {
+                write!(f, "subgroups of {min_size}")
+            }
+            Self::Subgroup { min_size, max_size } => write!(f, "subgroups of {min_size} to {max_size}"),
+        }
+    }
+}
+
+/// Where a channel's mean and `inv_std` come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Statistics {
+    /// The batch's own, as `finalize` left them.
+    Batch,
+    /// The running ones.
+    Running,
+    /// Not needed: only the bias's gradient is computed.
+    None,
+}
+
+impl Statistics {
+    /// The WGSL piece.
+    fn piece(self) -> &'static str {
+        match self {
+            Self::Batch => "statistics_batch",
+            Self::Running => "statistics_running",
+            Self::None => "statistics_none",
+        }
+    }
+
+    /// What the piece binds.
+    fn bindings(self) -> Vec<(Binding, Access)> {
+        match self {
+            Self::Batch => vec![(Binding::Statistics, Access::Read)],
+            Self::Running => vec![(Binding::RunningMean, Access::Read), (Binding::RunningVar, Access::Read)],
+            Self::None => vec![],
+        }
+    }
+
+    /// The name in a plan's printout.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch statistics",
+            Self::Running => "running statistics",
+            Self::None => "no statistics",
+        }
+    }
+}
+
+/// One of two files: the piece that does something, or the one that does nothing in its place.
+fn choose(condition: bool, on: &'static str, off: &'static str) -> &'static str {
+    if condition { on } else { off }
+}
+
 /// One kernel with all that it is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -124,6 +271,12 @@ pub enum Kernel {
     Finalize(Finalize),
     /// Normalises.
     Normalize(Normalize),
+    /// Reduces to partial sums for backward.
+    BackwardSums(BackwardSums),
+    /// Merges the partial sums.
+    BackwardFinalize(BackwardFinalize),
+    /// Computes dx.
+    BackwardInput(BackwardInput),
 }
 
 /// What a kernel is made of.
@@ -145,6 +298,9 @@ impl Kernel {
             Self::Moments(kernel) => kernel.source(),
             Self::Finalize(kernel) => kernel.source(),
             Self::Normalize(kernel) => kernel.source(),
+            Self::BackwardSums(kernel) => kernel.source(),
+            Self::BackwardFinalize(kernel) => kernel.source(),
+            Self::BackwardInput(kernel) => kernel.source(),
         }
     }
 
@@ -165,26 +321,31 @@ impl Kernel {
             Self::Moments(kernel) => kernel.workgroup_size,
             Self::Finalize(kernel) => kernel.workgroup_size,
             Self::Normalize(kernel) => kernel.workgroup_size,
+            Self::BackwardSums(kernel) => kernel.workgroup_size,
+            Self::BackwardFinalize(kernel) => kernel.workgroup_size,
+            Self::BackwardInput(kernel) => kernel.workgroup_size,
+        }
+    }
+
+    /// How its lanes merge partial results, where they do.
+    fn lanes(&self) -> Lanes {
+        match self {
+            Self::CountBatch(_) | Self::Normalize(_) | Self::BackwardInput(_) => Lanes::Alone,
+            Self::Moments(kernel) => kernel.lanes,
+            Self::BackwardSums(kernel) => kernel.lanes,
+            Self::Finalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
+            Self::BackwardFinalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
         }
     }
 
     /// Bytes of workgroup memory.
     pub fn workgroup_memory(&self) -> u32 {
-        let moments = match self {
-            Self::CountBatch(_) | Self::Normalize(_) => 0,
-            Self::Moments(kernel) => match kernel.lanes {
-                Lanes::Alone => 0,
-                Lanes::Tree => kernel.workgroup_size,
-                Lanes::Subgroup { min_size, .. } => kernel.workgroup_size / min_size,
-            },
-            Self::Finalize(kernel) => kernel.workgroup_size,
-        };
-        moments * MOMENTS_BYTES as u32
+        self.lanes().partials_in_memory(self.workgroup_size()) * PARTIAL_BYTES as u32
     }
 
     /// Whether the kernel needs [`wgpu::Features::SUBGROUP`].
     pub fn uses_subgroups(&self) -> bool {
-        matches!(self, Self::Moments(Moments { lanes: Lanes::Subgroup { .. }, .. }))
+        matches!(self.lanes(), Lanes::Subgroup { .. })
     }
 
     /// The complete shader.
@@ -208,24 +369,44 @@ impl Kernel {
             Self::Moments(kernel) => format!(", {kernel}"),
             Self::Finalize(kernel) => format!(", {kernel}"),
             Self::Normalize(kernel) => format!(", {kernel}"),
+            Self::BackwardSums(kernel) => format!(", {kernel}"),
+            Self::BackwardFinalize(kernel) => format!(", {kernel}"),
+            Self::BackwardInput(kernel) => format!(", {kernel}"),
         }
     }
 
     /// Every variant there is, for the given workgroup sizes and subgroup sizes: what tests compile.
     pub fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
+        let size = workgroup_size;
         let mut kernels = vec![Self::CountBatch(CountBatch)];
-        kernels.extend(Moments::every_variant(workgroup_size, subgroup_sizes).into_iter().map(Self::Moments));
-        kernels.extend(Finalize::every_variant(workgroup_size).into_iter().map(Self::Finalize));
-        kernels.extend(Normalize::every_variant(workgroup_size).into_iter().map(Self::Normalize));
+        kernels.extend(Moments::every_variant(size, subgroup_sizes).into_iter().map(Self::Moments));
+        kernels.extend(Finalize::every_variant(size).into_iter().map(Self::Finalize));
+        kernels.extend(Normalize::every_variant(size).into_iter().map(Self::Normalize));
+        kernels.extend(BackwardSums::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardSums));
+        kernels.extend(BackwardFinalize::every_variant(size).into_iter().map(Self::BackwardFinalize));
+        kernels.extend(BackwardInput::every_variant(size).into_iter().map(Self::BackwardInput));
         kernels
     }
 }
 
 /// Every WGSL file, by stem.
 pub const FILES: &[(&str, &str)] = &[
-    ("affine_off", include_str!("../../shaders/affine_off.wgsl")),
-    ("affine_on", include_str!("../../shaders/affine_on.wgsl")),
+    ("backward_finalize", include_str!("../../shaders/backward_finalize.wgsl")),
+    ("backward_input", include_str!("../../shaders/backward_input.wgsl")),
+    ("backward_sums", include_str!("../../shaders/backward_sums.wgsl")),
+    ("bias_off", include_str!("../../shaders/bias_off.wgsl")),
+    ("bias_on", include_str!("../../shaders/bias_on.wgsl")),
+    ("compensated", include_str!("../../shaders/compensated.wgsl")),
     ("count_batch", include_str!("../../shaders/count_batch.wgsl")),
+    ("dbias_off", include_str!("../../shaders/dbias_off.wgsl")),
+    ("dbias_on", include_str!("../../shaders/dbias_on.wgsl")),
+    ("deviation_off", include_str!("../../shaders/deviation_off.wgsl")),
+    ("deviation_on", include_str!("../../shaders/deviation_on.wgsl")),
+    ("dweight_off", include_str!("../../shaders/dweight_off.wgsl")),
+    ("dweight_on", include_str!("../../shaders/dweight_on.wgsl")),
+    ("dy_dx_in_place", include_str!("../../shaders/dy_dx_in_place.wgsl")),
+    ("dy_dx_separate", include_str!("../../shaders/dy_dx_separate.wgsl")),
+    ("dy_only", include_str!("../../shaders/dy_only.wgsl")),
     ("finalize", include_str!("../../shaders/finalize.wgsl")),
     ("lanes_alone", include_str!("../../shaders/lanes_alone.wgsl")),
     ("lanes_subgroup", include_str!("../../shaders/lanes_subgroup.wgsl")),
@@ -234,13 +415,22 @@ pub const FILES: &[(&str, &str)] = &[
     ("moments_type", include_str!("../../shaders/moments_type.wgsl")),
     ("normalize", include_str!("../../shaders/normalize.wgsl")),
     ("params", include_str!("../../shaders/params.wgsl")),
+    ("projection_off", include_str!("../../shaders/projection_off.wgsl")),
+    ("projection_on", include_str!("../../shaders/projection_on.wgsl")),
+    ("projection_type", include_str!("../../shaders/projection_type.wgsl")),
+    ("remaining_batch", include_str!("../../shaders/remaining_batch.wgsl")),
+    ("remaining_running", include_str!("../../shaders/remaining_running.wgsl")),
     ("statistics_batch", include_str!("../../shaders/statistics_batch.wgsl")),
+    ("statistics_none", include_str!("../../shaders/statistics_none.wgsl")),
     ("statistics_running", include_str!("../../shaders/statistics_running.wgsl")),
     ("statistics_type", include_str!("../../shaders/statistics_type.wgsl")),
+    ("sums_type", include_str!("../../shaders/sums_type.wgsl")),
     ("tracking_off", include_str!("../../shaders/tracking_off.wgsl")),
     ("tracking_on", include_str!("../../shaders/tracking_on.wgsl")),
     ("walk_columns", include_str!("../../shaders/walk_columns.wgsl")),
     ("walk_planes", include_str!("../../shaders/walk_planes.wgsl")),
+    ("weight_off", include_str!("../../shaders/weight_off.wgsl")),
+    ("weight_on", include_str!("../../shaders/weight_on.wgsl")),
     ("x_only", include_str!("../../shaders/x_only.wgsl")),
     ("x_y_in_place", include_str!("../../shaders/x_y_in_place.wgsl")),
     ("x_y_separate", include_str!("../../shaders/x_y_separate.wgsl")),

@@ -173,6 +173,16 @@ impl BatchNorm {
         self.saved.as_ref()?.batch.as_ref().map(|batch| &batch.var)
     }
 
+    /// x_hat of the last forward, of the shape of x. `None` before the first forward.
+    pub fn x_hat(&self) -> Option<&ArrayD<f64>> {
+        self.saved.as_ref().map(|saved| &saved.x_hat)
+    }
+
+    /// 1 / sqrt(var + eps) of the last forward, `[C]`. `None` before the first forward.
+    pub fn inv_std(&self) -> Option<&Array1<f64>> {
+        self.saved.as_ref().map(|saved| &saved.inv_std)
+    }
+
     /// Normalises `x`, of shape `[N, C, spatial…]` or `[N, spatial…, C]` (the configuration's layout); y has
     /// the same shape. In training, moves the running statistics:
     ///

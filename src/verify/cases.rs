@@ -32,6 +32,8 @@ pub struct Case {
 pub struct Inputs {
     /// One batch for each step.
     pub xs: Vec<ArrayD<f32>>,
+    /// The gradient with respect to each output; empty where only forward passes are wanted.
+    pub dys: Vec<ArrayD<f32>>,
     /// Parameters and running statistics before the first step.
     pub state: BatchNormState,
 }
@@ -47,6 +49,7 @@ impl Case {
     /// | weight, bias | 1 + N / 2, N / 2 |
     /// | running_mean, running_var | mean + 0.3·std·N, std²·(0.5 + U) |
     /// | num_batches_tracked | 3 |
+    /// | dy | N |
     ///
     /// Where std is 0, the running statistics take 1 for it.
     pub fn inputs(&self) -> Inputs {
@@ -87,7 +90,10 @@ impl Case {
             running_var: track.then_some(running_var),
             num_batches_tracked: track.then_some(3),
         };
-        Inputs { xs, state }
+        let dys = (0..self.steps)
+            .map(|_| ArrayD::from_shape_simple_fn(IxDyn(&self.shape), || random.normal() as f32))
+            .collect();
+        Inputs { xs, dys, state }
     }
 
     /// A training step with PyTorch's defaults on standard normal data, channels first.

@@ -23,7 +23,7 @@ pub use cases::{Case, Inputs, table};
 pub use compare::{Mismatch, compare, compare_scaled, largest};
 
 use crate::reference::BatchNorm;
-use ndarray::{Array1, ArrayD};
+use ndarray::{Array1, ArrayD, Axis};
 use std::fmt;
 
 /// The largest error allowed in `f32`, as a fraction of the quantity's scale.
@@ -41,8 +41,8 @@ pub trait Implementation {
     /// Its name, for messages.
     fn name(&self) -> String;
 
-    /// Runs the forward passes of `case` one after the other on one layer: `inputs.state` before the first,
-    /// one batch of `inputs.xs` per step.
+    /// Runs the passes of `case` one after the other on one layer: `inputs.state` before the first, and for
+    /// each step forward with one batch of `inputs.xs`, then backward with one of `inputs.dys`, if there is.
     ///
     /// # Errors
     /// Whatever the implementation reports.
@@ -56,7 +56,7 @@ pub struct Outputs {
     pub steps: Vec<Step>,
 }
 
-/// The results of one forward pass, and the layer's state after it.
+/// The results of one forward and one backward pass, and the layer's state after them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The output, of the shape of x.
@@ -71,6 +71,32 @@ pub struct Step {
     pub running_var: Option<Array1<f64>>,
     /// Number of training batches seen; `None` without running statistics.
     pub num_batches_tracked: Option<u64>,
+    /// The gradients; `None` where only the forward pass was run.
+    pub gradients: Option<StepGradients>,
+}
+
+/// The results of one backward pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepGradients {
+    /// Gradient with respect to x, of the shape of x.
+    pub dx: ArrayD<f64>,
+    /// Gradient with respect to the weight, `[C]`; `None` without affine.
+    pub dweight: Option<Array1<f64>>,
+    /// Gradient with respect to the bias, `[C]`; `None` without affine.
+    pub dbias: Option<Array1<f64>>,
+    /// How large the terms are that the gradients are sums of. Only those of the exact results count.
+    pub scales: GradientScales,
+}
+
+/// How large the terms are that gradients are sums of; non-finite terms do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GradientScales {
+    /// The largest |dy·weight·inv_std|.
+    pub dx: f64,
+    /// The largest Σ|dy·x_hat| of all channels.
+    pub dweight: f64,
+    /// The largest Σ|dy| of all channels.
+    pub dbias: f64,
 }
 
 /// The CPU reference, [`reference::BatchNorm`](BatchNorm).
@@ -88,8 +114,9 @@ impl Implementation for Reference {
             layer.eval();
         }
         let mut steps = Vec::new();
-        for x in &inputs.xs {
+        for (k, x) in inputs.xs.iter().enumerate() {
             let y = layer.forward(x.mapv(f64::from).view())?;
+            let gradients = inputs.dys.get(k).map(|dy| gradients(&layer, &dy.mapv(f64::from))).transpose()?;
             steps.push(Step {
                 y,
                 batch_mean: layer.batch_mean().cloned(),
@@ -97,10 +124,32 @@ impl Implementation for Reference {
                 running_mean: layer.running_mean().cloned(),
                 running_var: layer.running_var().cloned(),
                 num_batches_tracked: layer.num_batches_tracked(),
+                gradients,
             });
         }
         Ok(Outputs { steps })
     }
+}
+
+/// The gradients after the layer's last forward pass, and their scales.
+fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::Result<StepGradients> {
+    let gradients = layer.backward(dy.view())?;
+    let scales = gradient_scales(layer, dy);
+    Ok(StepGradients { dx: gradients.dx, dweight: gradients.dweight, dbias: gradients.dbias, scales })
+}
+
+fn gradient_scales(layer: &BatchNorm, dy: &ArrayD<f64>) -> GradientScales {
+    let mut scales = GradientScales::default();
+    let (Some(x_hat), Some(inv_std)) = (layer.x_hat(), layer.inv_std()) else { return scales };
+    let axis = Axis(layer.config().layout.channel_axis(dy.ndim()));
+    for (c, (dy, x_hat)) in dy.axis_iter(axis).zip(x_hat.axis_iter(axis)).enumerate() {
+        let finite = |value: f64| if value.is_finite() { value.abs() } else { 0.0 };
+        let factor = finite(inv_std[c] * layer.weight().map_or(1.0, |weight| weight[c]));
+        scales.dx = scales.dx.max(factor * largest(dy.view()));
+        scales.dbias = scales.dbias.max(dy.iter().map(|&dy| finite(dy)).sum());
+        scales.dweight = scales.dweight.max(dy.iter().zip(x_hat).map(|(dy, x_hat)| finite(dy * x_hat)).sum());
+    }
+    scales
 }
 
 /// How one implementation did on one case.
@@ -109,7 +158,7 @@ pub struct CheckReport {
     /// Name of the case.
     pub case: String,
     /// Quantity and worst error over all steps, as a fraction of the quantity's scale, for each of `y`,
-    /// `batch_mean`, `batch_var`, `running_mean` and `running_var` that the case has.
+    /// `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dx`, `dweight` and `dbias` that the case has.
     pub errors: Vec<(&'static str, f64)>,
     /// Everything that is wrong.
     pub mismatches: Vec<Mismatch>,
@@ -194,6 +243,9 @@ pub fn check(case: &Case, implementation: &(impl Implementation + ?Sized)) -> cr
 ///   values that lie about a standard deviation away from it, and it is an average of such values: data
 ///   around 0 has a mean as close to 0 as chance will have it, while rounding leaves an error in proportion
 ///   to the values. Relative to |mean| alone, a right implementation would fail by luck.
+/// - for a gradient, the terms that it is a sum of ([`GradientScales`]). Sums cancel: with two values per
+///   channel, dx is a hundred thousand times smaller than any of its terms, and what is left of them is
+///   rounding, in PyTorch as well.
 ///
 /// `num_batches_tracked` must agree exactly. A quantity that is missing, or there when it should not be, is
 /// a mismatch.
@@ -231,8 +283,44 @@ pub fn judge(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
             }
         }
         report.note_count(name("num_batches_tracked"), actual.num_batches_tracked, exact.num_batches_tracked);
+        judge_gradients(&mut report, &name, actual.gradients.as_ref(), exact.gradients.as_ref());
     }
     report
+}
+
+/// Compares the gradients of one step.
+fn judge_gradients(
+    report: &mut CheckReport,
+    name: &impl Fn(&str) -> String,
+    actual: Option<&StepGradients>,
+    exact: Option<&StepGradients>,
+) {
+    let (actual, exact) = match (actual, exact) {
+        (Some(actual), Some(exact)) => (actual, exact),
+        (None, None) => return,
+        (_, exact) => {
+            let expected = exact.is_some();
+            report.note("gradients", Err(Mismatch::Presence { name: name("gradients"), expected }));
+            return;
+        }
+    };
+    let scales = exact.scales;
+    let dx = compare_scaled(&name("dx"), actual.dx.view(), exact.dx.view(), scales.dx, TOLERANCE);
+    report.note("dx", dx);
+    let vectors = [
+        ("dweight", &actual.dweight, &exact.dweight, scales.dweight),
+        ("dbias", &actual.dbias, &exact.dbias, scales.dbias),
+    ];
+    for (quantity, actual, exact, scale) in vectors {
+        let result = match (actual, exact) {
+            (Some(actual), Some(exact)) => {
+                compare_scaled(&name(quantity), actual.view(), exact.view(), scale, TOLERANCE)
+            }
+            (None, None) => continue,
+            (_, exact) => Err(Mismatch::Presence { name: name(quantity), expected: exact.is_some() }),
+        };
+        report.note(quantity, result);
+    }
 }
 
 #[cfg(test)]

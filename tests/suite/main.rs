@@ -4,6 +4,7 @@
 //! by the same cases, then the kernels by the table of cases, every way there is to them.
 #![expect(clippy::unwrap_used, reason = "a test that meets an unexpected error fails")]
 
+mod binding;
 mod documents;
 mod golden;
 mod layer;

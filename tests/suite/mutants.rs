@@ -300,8 +300,11 @@ impl Implementation for Mutant {
         let track = case.config.track_running_stats;
         let mut count = inputs.state.num_batches_tracked.unwrap_or(0);
 
+        // These are faults of the forward pass: the gradients are right.
+        let right = Reference.run(case, inputs)?.steps;
+
         let mut steps = Vec::new();
-        for x in &inputs.xs {
+        for (x, right) in inputs.xs.iter().zip(right) {
             let x: Vec<f64> = x.iter().map(|&value| f64::from(value)).collect();
             let mut values = vec![Vec::with_capacity(n); channels];
             for (k, &x) in x.iter().enumerate() {
@@ -387,6 +390,7 @@ impl Implementation for Mutant {
                     .then(|| vector(running_mean.iter().copied())),
                 running_var: track.then(|| vector(running_var.iter().copied())),
                 num_batches_tracked: track.then_some(shown),
+                gradients: right.gradients,
             });
         }
         if self.is(Fault::LastStepMissing) {

@@ -2,8 +2,8 @@
 
 use crate::support::runner;
 use proptest::prelude::*;
-use wgpu_batchnorm::kernels::{Kernel, Lanes, Walk};
-use wgpu_batchnorm::{AdapterProfile, BatchNormConfig, Error, Layout, Plan, Problem, wgpu};
+use wgpu_batchnorm::kernels::{BackwardFinalize, Finalize, Kernel, Lanes, Walk};
+use wgpu_batchnorm::{AdapterProfile, BackwardOptions, BatchNormConfig, Error, Layout, Plan, Problem, wgpu};
 
 /// An adapter as wgpu describes it.
 fn profile(
@@ -62,31 +62,32 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
         prop_assert!(step.kernel.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size);
         prop_assert!(step.grid.iter().all(|size| (1..=65_535).contains(size)), "{plan}");
         let workgroups = step.grid.iter().map(|size| u64::from(*size)).product::<u64>();
-        let (splits, chunk, walk) = match step.kernel {
-            Kernel::Moments(moments) => {
-                match moments.lanes {
-                    Lanes::Alone => prop_assert_eq!(moments.walk, Walk::Columns),
-                    Lanes::Tree => prop_assert_eq!(moments.walk, Walk::Planes),
-                    Lanes::Subgroup { min_size, max_size } => {
-                        prop_assert!(profile.has_subgroups());
-                        prop_assert_eq!(
-                            (min_size, max_size),
-                            (profile.subgroup_min_size, profile.subgroup_max_size)
-                        );
-                        prop_assert!(size.is_multiple_of(max_size));
-                    }
+        let reduction = |lanes, walk| {
+            match lanes {
+                Lanes::Alone => prop_assert_eq!(walk, Walk::Columns),
+                Lanes::Tree { .. } => prop_assert_eq!(walk, Walk::Planes),
+                Lanes::Subgroup { min_size, max_size } => {
+                    prop_assert!(profile.has_subgroups());
+                    let sizes = (profile.subgroup_min_size, profile.subgroup_max_size);
+                    prop_assert_eq!((min_size, max_size), sizes);
+                    prop_assert!(size.is_multiple_of(max_size));
                 }
-                (params.moments_splits, params.moments_chunk, moments.walk)
             }
-            Kernel::Normalize(normalize) => (params.normalize_splits, params.normalize_chunk, normalize.walk),
-            Kernel::Finalize(finalize) => {
-                prop_assert!(finalize.channels_per_workgroup.is_power_of_two());
-                prop_assert!(
-                    workgroups * u64::from(finalize.channels_per_workgroup) >= problem.channels as u64
-                );
-                let lanes = u64::from(size / finalize.channels_per_workgroup);
+            Ok((params.reduce_splits, params.reduce_chunk, walk))
+        };
+        let map = |walk| (params.map_splits, params.map_chunk, walk);
+        let (splits, chunk, walk) = match step.kernel {
+            Kernel::Moments(moments) => reduction(moments.lanes, moments.walk)?,
+            Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.walk)?,
+            Kernel::Normalize(normalize) => map(normalize.walk),
+            Kernel::BackwardInput(input) => map(input.walk),
+            Kernel::Finalize(Finalize { channels_per_workgroup, .. })
+            | Kernel::BackwardFinalize(BackwardFinalize { channels_per_workgroup, .. }) => {
+                prop_assert!(channels_per_workgroup.is_power_of_two());
+                prop_assert!(workgroups * u64::from(channels_per_workgroup) >= problem.channels as u64);
+                let lanes = u64::from(size / channels_per_workgroup);
                 prop_assert!(lanes >= 1);
-                prop_assert!(u64::from(params.moments_splits).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
+                prop_assert!(u64::from(params.reduce_splits).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
                 continue;
             }
             _ => continue,
@@ -127,13 +128,15 @@ fn plans_cover_everything_within_the_limits() {
             let config = BatchNormConfig::new(problem.channels);
             for profile in profiles() {
                 for training in [true, false] {
-                    let plan = Plan::forward(&problem, &config, training, false, &profile).unwrap();
-                    check(&plan, &profile)?;
-                    // A pure function.
-                    prop_assert_eq!(
-                        &plan,
-                        &Plan::forward(&problem, &config, training, false, &profile).unwrap()
-                    );
+                    let forward = || Plan::forward(&problem, &config, training, false, &profile).unwrap();
+                    let options = BackwardOptions::default();
+                    let backward =
+                        || Plan::backward(&problem, &config, training, &options, &profile).unwrap();
+                    check(&forward(), &profile)?;
+                    check(&backward(), &profile)?;
+                    // Pure functions.
+                    prop_assert_eq!(forward(), forward());
+                    prop_assert_eq!(backward(), backward());
                 }
             }
             Ok(())
@@ -185,7 +188,7 @@ fn few_channels_with_many_values_are_split() {
         let problem = Problem::new(shape, layout).unwrap();
         for profile in profiles() {
             let plan = training(&problem, &profile);
-            let splits = plan.params().moments_splits;
+            let splits = plan.params().reduce_splits;
             assert!(splits >= 16, "{} splits on {}: {plan}", splits, profile.name);
             assert_eq!(plan.scratch_bytes(), u64::from(splits) * 3 * 16);
         }
@@ -193,7 +196,7 @@ fn few_channels_with_many_values_are_split() {
     // Many channels need no splitting.
     let problem = Problem::new(&[8, 4096, 7, 7], Layout::ChannelsFirst).unwrap();
     for profile in profiles() {
-        assert_eq!(training(&problem, &profile).params().moments_splits, 1, "{}", profile.name);
+        assert_eq!(training(&problem, &profile).params().reduce_splits, 1, "{}", profile.name);
     }
 }
 

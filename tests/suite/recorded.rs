@@ -1,11 +1,13 @@
 //! The recording tier: the caller's encoder on the caller's buffers, which are poisoned with NaN before and
-//! read as a whole after, with geometries of other adapters, too.
+//! read as a whole after, with geometries of other adapters, too. Forward and backward share an encoder.
 
 use crate::support::{self, buffer, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::kernels::Binding;
-use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Step, check, table};
-use wgpu_batchnorm::{AdapterProfile, Buffers, Error, Gpu, Layout, Plan, Problem, Result, wgpu};
+use wgpu_batchnorm::verify::{
+    Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
+};
+use wgpu_batchnorm::{AdapterProfile, BackwardOptions, Buffers, Gpu, Plan, Result, wgpu};
 
 /// How plans are made, and where in their buffers the tensors lie.
 struct Recorded<'a> {
@@ -36,6 +38,22 @@ impl Recorded<'_> {
         self.in_place = true;
         self
     }
+
+    /// A tensor in a buffer, with NaN before and after it.
+    fn guarded(&self, tensor: &ArrayD<f32>) -> wgpu::Buffer {
+        let guard = vec![f32::NAN; self.offset];
+        let values: Vec<f32> = tensor.iter().copied().collect();
+        buffer(self.gpu, &[&guard, &values[..], &guard].concat())
+    }
+
+    /// The tensor again, and that before and after it there is NaN still.
+    fn unguarded(&self, buffer: &wgpu::Buffer, shape: &[usize]) -> ArrayD<f64> {
+        let all = read(self.gpu, buffer);
+        let (before, rest) = all.split_at(self.offset);
+        let (values, after) = rest.split_at(shape.iter().product());
+        assert!(before.iter().chain(&after[..self.offset]).all(|guard| guard.is_nan()));
+        ArrayD::from_shape_vec(IxDyn(shape), values.iter().map(|value| f64::from(*value)).collect()).unwrap()
+    }
 }
 
 impl Implementation for Recorded<'_> {
@@ -46,64 +64,82 @@ impl Implementation for Recorded<'_> {
     fn run(&self, case: &Case, inputs: &Inputs) -> Result<Outputs> {
         let gpu = self.gpu;
         let (config, state) = (&case.config, &inputs.state);
+        let channels = config.num_features;
         let problem = config.problem(&case.shape, config.layout, case.training)?;
-        let plan = Plan::forward(&problem, config, case.training, self.in_place, &self.profile)?;
-        let prepared = gpu.prepare(&plan)?;
-        // A guard of NaN before and after the tensor must be NaN still when all is done.
-        let guard = vec![f32::NAN; self.offset];
-        let guarded = |values: &[f32]| buffer(gpu, &[&guard, values, &guard].concat());
+        let forward = Plan::forward(&problem, config, case.training, self.in_place, &self.profile)?;
+        let options = BackwardOptions { in_place: self.in_place, ..BackwardOptions::default() };
+        let backward = Plan::backward(&problem, config, case.training, &options, &self.profile)?;
+
         let vector = |vector: &Option<Array1<f32>>| vector.as_ref().map(|v| buffer(gpu, &v.to_vec()));
         let [weight, bias] = [&state.weight, &state.bias].map(vector);
         let [running_mean, running_var] = [&state.running_mean, &state.running_var].map(vector);
         let count = state.num_batches_tracked.unwrap_or(0);
         let count = buffer(gpu, bytemuck::cast_slice(&[count as u32, (count >> 32) as u32]));
+        let offset = self.offset as u64 * 4;
         let mut steps = Vec::new();
-        for x in &inputs.xs {
-            let elements = x.len();
-            let x_buffer = guarded(&x.iter().copied().collect::<Vec<f32>>());
-            let y_buffer = if self.in_place { x_buffer.clone() } else { guarded(&vec![f32::NAN; elements]) };
-            let statistics = poisoned(gpu, config.num_features * 4);
-            let scratch = poisoned(gpu, plan.scratch_bytes() as usize / 4);
-            let offset = self.offset as u64 * 4;
-            let bound = prepared.bind(&Buffers {
-                x: (!self.in_place).then_some((&x_buffer, offset).into()),
-                y: Some((&y_buffer, offset).into()),
+        for (x, dy) in inputs.xs.iter().zip(&inputs.dys) {
+            let nothing = ArrayD::from_elem(x.raw_dim(), f32::NAN);
+            let [x_buffer, x_again, dy_buffer] = [x, x, dy].map(|tensor| self.guarded(tensor));
+            let [y_out, dx_out] = [&x_buffer, &dy_buffer]
+                .map(|input| if self.in_place { input.clone() } else { self.guarded(&nothing) });
+            let four_each = || poisoned(gpu, channels * 4);
+            let (statistics, projections) = (four_each(), four_each());
+            let [dweight, dbias] = [(); 2].map(|()| poisoned(gpu, channels));
+            let partials = [&forward, &backward]
+                .map(|plan| poisoned(gpu, plan.bytes_of(Binding::Partials) as usize / 4));
+            let shared = Buffers {
                 weight: weight.as_ref().map(Into::into),
                 bias: bias.as_ref().map(Into::into),
                 running_mean: running_mean.as_ref().map(Into::into),
                 running_var: running_var.as_ref().map(Into::into),
                 num_batches_tracked: Some((&count).into()),
                 statistics: Some((&statistics).into()),
-                scratch: Some((&scratch).into()),
+                ..Buffers::default()
+            };
+            let forward = gpu.prepare(&forward)?.bind(&Buffers {
+                x: (!self.in_place).then_some((&x_buffer, offset).into()),
+                y: Some((&y_out, offset).into()),
+                partials: Some((&partials[0]).into()),
+                ..shared
+            })?;
+            let backward = gpu.prepare(&backward)?.bind(&Buffers {
+                // The forward pass in place has overwritten the other one.
+                x: Some((&x_again, offset).into()),
+                dy: (!self.in_place).then_some((&dy_buffer, offset).into()),
+                dx: Some((&dx_out, offset).into()),
+                dweight: Some((&dweight).into()),
+                dbias: Some((&dbias).into()),
+                partials: Some((&partials[1]).into()),
+                projections: Some((&projections).into()),
+                ..shared
             })?;
             let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            bound.record(&mut encoder);
+            forward.record(&mut encoder);
+            backward.record(&mut encoder);
             gpu.queue().submit([encoder.finish()]);
 
-            let all = read(gpu, &y_buffer);
-            let (before, rest) = all.split_at(self.offset);
-            let (y, after) = rest.split_at(elements);
-            assert!(before.iter().chain(&after[..self.offset]).all(|guard| guard.is_nan()), "{}", case.name);
             let statistics = read(gpu, &statistics);
-            let uses_batch = config.uses_batch_statistics(case.training) && elements > 0;
-            let channels = |f: &dyn Fn(&[f32]) -> f64| {
-                let rows = statistics.chunks_exact(4).take(config.num_features).map(f);
-                uses_batch.then(|| rows.collect::<Array1<f64>>())
+            let uses_batch = config.uses_batch_statistics(case.training) && !x.is_empty();
+            let of_batch = |f: &dyn Fn(&[f32]) -> f64| {
+                uses_batch.then(|| statistics.chunks_exact(4).take(channels).map(f).collect::<Array1<f64>>())
             };
-            let running = |buffer: &Option<wgpu::Buffer>| {
-                buffer.as_ref().map(|buffer| {
-                    read(gpu, buffer).into_iter().take(config.num_features).map(f64::from).collect()
-                })
+            let vector = |buffer: &wgpu::Buffer| -> Array1<f64> {
+                read(gpu, buffer).into_iter().take(channels).map(f64::from).collect()
             };
             let count: Vec<u64> = read(gpu, &count).iter().map(|word| u64::from(word.to_bits())).collect();
             steps.push(Step {
-                y: ArrayD::from_shape_vec(IxDyn(x.shape()), y.iter().map(|y| f64::from(*y)).collect())
-                    .unwrap(),
-                batch_mean: channels(&|row| f64::from(row[0]) + f64::from(row[1])),
-                batch_var: channels(&|row| row[3].into()),
-                running_mean: running(&running_mean),
-                running_var: running(&running_var),
+                y: self.unguarded(&y_out, x.shape()),
+                batch_mean: of_batch(&|row| f64::from(row[0]) + f64::from(row[1])),
+                batch_var: of_batch(&|row| row[3].into()),
+                running_mean: running_mean.as_ref().map(vector),
+                running_var: running_var.as_ref().map(vector),
                 num_batches_tracked: state.num_batches_tracked.map(|_| count[0] | count[1] << 32),
+                gradients: Some(StepGradients {
+                    dx: self.unguarded(&dx_out, x.shape()),
+                    dweight: config.affine.then(|| vector(&dweight)),
+                    dbias: config.affine.then(|| vector(&dbias)),
+                    scales: GradientScales::default(),
+                }),
             });
         }
         Ok(Outputs { steps })
@@ -148,180 +184,4 @@ fn geometry_of_a_discrete_gpu() {
 #[test]
 fn geometry_of_a_discrete_gpu_without_subgroups() {
     check_small_cases(&Recorded::new(support::gpu_without_subgroups()).gpu_like(), 50_000);
-}
-
-/// Tests of binding use this problem and a plan for it.
-fn prepared(training: bool, in_place: bool) -> wgpu_batchnorm::PreparedPlan {
-    let gpu = support::gpu();
-    let problem = Problem::new(&[4, 3, 5, 5], Layout::ChannelsFirst).unwrap();
-    let config = wgpu_batchnorm::BatchNormConfig::new(3);
-    gpu.prepare(&Plan::forward(&problem, &config, training, in_place, gpu.profile()).unwrap()).unwrap()
-}
-
-/// All buffers of a plan, each by its role.
-struct All(Vec<(Binding, wgpu::Buffer)>);
-
-impl All {
-    fn new(plan: &Plan) -> Self {
-        let buffers = plan.buffers().into_iter();
-        Self(buffers.map(|(binding, bytes)| (binding, support::zeros(support::gpu(), bytes))).collect())
-    }
-
-    fn buffers(&self) -> Buffers<'_> {
-        let mut buffers = Buffers::default();
-        for (binding, buffer) in &self.0 {
-            set(&mut buffers, *binding, Some(buffer.into()));
-        }
-        buffers
-    }
-}
-
-fn set<'a>(buffers: &mut Buffers<'a>, binding: Binding, region: Option<wgpu_batchnorm::BufferRegion<'a>>) {
-    let field = match binding {
-        Binding::X => &mut buffers.x,
-        Binding::Y => &mut buffers.y,
-        Binding::Statistics => &mut buffers.statistics,
-        Binding::Weight => &mut buffers.weight,
-        Binding::Bias => &mut buffers.bias,
-        Binding::RunningMean => &mut buffers.running_mean,
-        Binding::RunningVar => &mut buffers.running_var,
-        Binding::NumBatchesTracked => &mut buffers.num_batches_tracked,
-        Binding::Partials => &mut buffers.scratch,
-        other => panic!("{other:?} is no buffer"),
-    };
-    *field = region;
-}
-
-#[test]
-fn a_plan_tells_every_buffer_it_needs() {
-    let names = |training, in_place| -> Vec<&str> {
-        prepared(training, in_place).plan().buffers().iter().map(|(binding, _)| binding.name()).collect()
-    };
-    let training = ["x", "y", "statistics", "weight", "bias", "running_mean", "running_var"];
-    assert_eq!(names(true, false), [&training[..], &["num_batches_tracked", "partials"]].concat());
-    assert_eq!(names(true, true), [&training[1..], &["num_batches_tracked", "partials"]].concat());
-    assert_eq!(names(false, false), ["x", "y", "weight", "bias", "running_mean", "running_var"]);
-    assert_eq!(names(false, true), ["y", "weight", "bias", "running_mean", "running_var"]);
-}
-
-#[test]
-fn missing_small_and_wrong_buffers_are_named() {
-    let gpu = support::gpu();
-    let prepared = prepared(true, false);
-    let all = All::new(prepared.plan());
-    for (binding, bytes) in prepared.plan().buffers() {
-        let mut buffers = all.buffers();
-        set(&mut buffers, binding, None);
-        let error = prepared.bind(&buffers).unwrap_err();
-        assert!(
-            matches!(error, Error::MissingBuffer { name, bytes: b } if name == binding.name() && b == bytes),
-            "{error}"
-        );
-
-        let small = support::zeros(gpu, bytes - 4);
-        set(&mut buffers, binding, Some((&small).into()));
-        let error = prepared.bind(&buffers).unwrap_err();
-        assert!(
-            matches!(error, Error::BufferTooSmall { name, needed, available, offset: 0 }
-                if name == binding.name() && needed == bytes && available == bytes - 4),
-            "{error}"
-        );
-        assert!(error.to_string().contains(&format!("{bytes} bytes")), "{error}");
-
-        let useless = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: bytes,
-            usage: wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        set(&mut buffers, binding, Some((&useless).into()));
-        let error = prepared.bind(&buffers).unwrap_err();
-        assert!(matches!(error, Error::BufferUsage { name, .. } if name == binding.name()), "{error}");
-
-        let large = support::zeros(gpu, bytes + 4096);
-        set(&mut buffers, binding, Some((&large, 2).into()));
-        let error = prepared.bind(&buffers).unwrap_err();
-        assert!(
-            matches!(error, Error::Misaligned { name, offset: 2, .. } if name == binding.name()),
-            "{error}"
-        );
-
-        set(&mut buffers, binding, Some((&large, 1 << 40).into()));
-        let error = prepared.bind(&buffers).unwrap_err();
-        assert!(matches!(error, Error::BufferTooSmall { available: 0, .. }), "{error}");
-
-        // The same plan still binds.
-        set(&mut buffers, binding, Some((&large, 4096).into()));
-        prepared.bind(&buffers).unwrap();
-    }
-}
-
-#[test]
-fn shared_buffers_are_refused_where_wgpu_cannot_have_them() {
-    let gpu = support::gpu();
-    let prepared = prepared(true, false);
-    let all = All::new(prepared.plan());
-    let shared = support::zeros(gpu, 1 << 16);
-    let bind = |first: (Binding, u64), second: (Binding, u64)| {
-        let mut buffers = all.buffers();
-        set(&mut buffers, first.0, Some((&shared, first.1).into()));
-        set(&mut buffers, second.0, Some((&shared, second.1).into()));
-        prepared.bind(&buffers)
-    };
-    let error = bind((Binding::X, 0), (Binding::Y, 0)).unwrap_err();
-    assert!(matches!(error, Error::SharedBuffer { first: "x", second: "y", overlap: true }), "{error}");
-    let error = bind((Binding::X, 0), (Binding::Y, 4096)).unwrap_err();
-    assert!(matches!(error, Error::SharedBuffer { first: "x", second: "y", overlap: false }), "{error}");
-    let error = bind((Binding::RunningMean, 0), (Binding::RunningVar, 0)).unwrap_err();
-    assert!(matches!(error, Error::SharedBuffer { overlap: true, .. }), "{error}");
-    // Parameters that are only read may lie in one buffer, and so may two that are written.
-    bind((Binding::Weight, 0), (Binding::Bias, 256)).unwrap();
-    bind((Binding::RunningMean, 0), (Binding::RunningVar, 256)).unwrap();
-}
-
-#[test]
-fn a_bound_plan_can_be_recorded_again_and_gives_the_same_bits() {
-    let gpu = support::gpu();
-    let case = table().into_iter().find(|case| case.name.starts_with("odd planes")).unwrap();
-    let problem = Problem::new(&case.shape, case.config.layout).unwrap();
-    let plan = Plan::forward(&problem, &case.config, true, false, gpu.profile()).unwrap();
-    assert_eq!(plan, Plan::forward(&problem, &case.config, true, false, gpu.profile()).unwrap());
-    let prepared = gpu.prepare(&plan).unwrap();
-    let x: Vec<f32> = case.inputs().xs[0].iter().copied().collect();
-    let x = buffer(gpu, &x);
-    let all = All::new(&plan);
-    let mut buffers = all.buffers();
-    buffers.x = Some((&x).into());
-    let weight = buffer(gpu, &vec![1.5; problem.channels]);
-    buffers.weight = Some((&weight).into());
-    let bound = prepared.bind(&buffers).unwrap();
-    let bits = |times: usize| -> Vec<u32> {
-        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        (0..times).for_each(|_| bound.record_in(&mut pass));
-        drop(pass);
-        gpu.queue().submit([encoder.finish()]);
-        let y = buffers.y.unwrap().buffer;
-        read(gpu, y).into_iter().map(f32::to_bits).collect()
-    };
-    let first = bits(1);
-    assert!(first.iter().any(|bits| *bits != 0));
-    assert_eq!(first, bits(3));
-    // All four batches were counted.
-    assert_eq!(read(gpu, buffers.num_batches_tracked.unwrap().buffer)[0].to_bits(), 4);
-}
-
-#[test]
-fn the_batch_counter_carries_into_its_second_word() {
-    let gpu = support::gpu();
-    let prepared = prepared(true, false);
-    let all = All::new(prepared.plan());
-    let mut buffers = all.buffers();
-    let count = buffer(gpu, bytemuck::cast_slice(&[u32::MAX, 6]));
-    buffers.num_batches_tracked = Some((&count).into());
-    let bound = prepared.bind(&buffers).unwrap();
-    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    bound.record(&mut encoder);
-    gpu.queue().submit([encoder.finish()]);
-    assert_eq!(read(gpu, &count).into_iter().map(f32::to_bits).collect::<Vec<u32>>(), [0, 7]);
 }

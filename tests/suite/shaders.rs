@@ -7,7 +7,10 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess, TypeInner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use wgpu_batchnorm::kernels::{Access, FILES, Kernel, MOMENTS_BYTES, Params, STATISTICS_BYTES};
+use std::sync::OnceLock;
+use wgpu_batchnorm::kernels::{
+    Access, FILES, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES,
+};
 
 /// Every variant for CPU-like and GPU-like adapters, by a name of its own.
 fn kernels() -> BTreeMap<String, Kernel> {
@@ -25,16 +28,33 @@ fn kernels() -> BTreeMap<String, Kernel> {
     kernels
 }
 
+/// A shader as naga sees it, or what is wrong with it.
+type Parsed = Result<(Module, ModuleInfo), String>;
+
+/// Every variant, parsed and validated once for all tests.
+fn shaders() -> &'static BTreeMap<String, (Kernel, Parsed)> {
+    static SHADERS: OnceLock<BTreeMap<String, (Kernel, Parsed)>> = OnceLock::new();
+    SHADERS.get_or_init(|| {
+        kernels().into_iter().map(|(name, kernel)| (name, (kernel, parse(&kernel)))).collect()
+    })
+}
+
 /// Runs a check on every shader, and reports all failures together.
-fn for_every_shader(check: impl Fn(&str, &Kernel) -> Result<(), String>) {
-    let failures: Vec<String> = kernels()
+fn for_every_shader(check: impl Fn(&Kernel, &Module, &ModuleInfo) -> Result<(), String>) {
+    let failures: Vec<String> = shaders()
         .iter()
-        .filter_map(|(name, kernel)| check(name, kernel).err().map(|error| format!("{name}: {error}")))
+        .filter_map(|(name, (kernel, parsed))| {
+            let result = match parsed {
+                Ok((module, info)) => check(kernel, module, info),
+                Err(error) => Err(error.clone()),
+            };
+            result.err().map(|error| format!("{name}: {error}"))
+        })
         .collect();
     assert!(failures.is_empty(), "{} shaders failed:\n{}", failures.len(), failures.join("\n"));
 }
 
-fn parse(kernel: &Kernel) -> Result<(Module, ModuleInfo), String> {
+fn parse(kernel: &Kernel) -> Parsed {
     let text = kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
     // Nothing beyond what the kernel says it needs.
@@ -66,13 +86,12 @@ fn every_file_is_in_the_table() {
 
 #[test]
 fn shaders_are_valid() {
-    for_every_shader(|_, kernel| parse(kernel).map(|_| ()));
+    for_every_shader(|_, _, _| Ok(()));
 }
 
 #[test]
 fn entry_points_are_named_after_their_files() {
-    for_every_shader(|_, kernel| {
-        let (module, _) = parse(kernel)?;
+    for_every_shader(|kernel, module, _| {
         expect("number of entry points", &module.entry_points.len(), &1)?;
         let entry = &module.entry_points[0];
         expect("name", &entry.name.as_str(), &kernel.stem())?;
@@ -83,8 +102,7 @@ fn entry_points_are_named_after_their_files() {
 
 #[test]
 fn bindings_are_what_the_host_binds() {
-    for_every_shader(|_, kernel| {
-        let (module, info) = parse(kernel)?;
+    for_every_shader(|kernel, module, info| {
         let mut actual = BTreeMap::new();
         for (handle, variable) in module.global_variables.iter() {
             let Some(binding) = &variable.binding else { continue };
@@ -129,20 +147,23 @@ fn layout(module: &Module, name: &str) -> Option<(Vec<(String, usize)>, u64)> {
 #[test]
 fn structs_have_the_host_layout() {
     let mut seen = BTreeSet::new();
-    for kernel in kernels().values() {
-        let (module, _) = parse(kernel).unwrap();
-        if let Some((members, size)) = layout(&module, "Params") {
+    for (module, _) in shaders().values().filter_map(|(_, parsed)| parsed.as_ref().ok()) {
+        if let Some((members, size)) = layout(module, "Params") {
             let fields: Vec<(String, usize)> =
                 Params::FIELDS.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect();
             assert_eq!(members, fields);
             assert_eq!(size, size_of::<Params>() as u64);
             seen.insert("Params");
         }
-        if let Some((members, size)) = layout(&module, "Moments") {
-            assert_eq!(size, MOMENTS_BYTES, "{members:?}");
-            seen.insert("Moments");
+        for (name, bytes) in
+            [("Moments", PARTIAL_BYTES), ("Sums", PARTIAL_BYTES), ("Projection", PROJECTION_BYTES)]
+        {
+            if let Some((members, size)) = layout(module, name) {
+                assert_eq!(size, bytes, "{name}: {members:?}");
+                seen.insert(name);
+            }
         }
-        if let Some((members, size)) = layout(&module, "Statistics") {
+        if let Some((members, size)) = layout(module, "Statistics") {
             // BatchNorm::batch_statistics reads these columns.
             let names = ["mean_hi", "mean_lo", "inv_std", "variance"];
             let wanted: Vec<(String, usize)> =
@@ -151,13 +172,12 @@ fn structs_have_the_host_layout() {
             seen.insert("Statistics");
         }
     }
-    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
 #[test]
 fn workgroup_memory_is_what_the_plan_counts() {
-    for_every_shader(|_, kernel| {
-        let (module, _) = parse(kernel)?;
+    for_every_shader(|kernel, module, _| {
         let sizes = module
             .global_variables
             .iter()
@@ -169,11 +189,10 @@ fn workgroup_memory_is_what_the_plan_counts() {
 
 #[test]
 fn every_backend_can_be_written() {
-    for_every_shader(|_, kernel| {
-        let (module, info) = parse(kernel)?;
+    for_every_shader(|_, module, info| {
         let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
         let words =
-            naga::back::spv::write_vec(&module, &info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
+            naga::back::spv::write_vec(module, info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
         expect("the first word of SPIR-V", &words[0], &0x0723_0203)?;
 
         let msl = naga::back::msl::Options {
@@ -182,7 +201,7 @@ fn every_backend_can_be_written() {
             ..Default::default()
         };
         let (text, translation) =
-            naga::back::msl::write_string(&module, &info, &msl, &naga::back::msl::PipelineOptions::default())
+            naga::back::msl::write_string(module, info, &msl, &naga::back::msl::PipelineOptions::default())
                 .map_err(|error| format!("MSL: {error}"))?;
         let name = translation.entry_point_names[0].clone().map_err(|error| format!("MSL: {error}"))?;
         if !text.contains(&format!("kernel void {name}(")) {
@@ -197,7 +216,7 @@ fn every_backend_can_be_written() {
         let mut text = String::new();
         let pipeline = naga::back::hlsl::PipelineOptions::default();
         let reflection = naga::back::hlsl::Writer::new(&mut text, &hlsl, &pipeline)
-            .write(&module, &info, None)
+            .write(module, info, None)
             .map_err(|error| format!("HLSL: {error}"))?;
         let name = reflection.entry_point_names[0].clone().map_err(|error| format!("HLSL: {error}"))?;
         if text.contains(&format!("void {name}(")) { Ok(()) } else { Err(format!("HLSL has no {name}")) }

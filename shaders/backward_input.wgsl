@@ -1,0 +1,18 @@
+// dx = weight * inv_std * (dy - what the mean and the variance of the batch take away), for every element.
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn backward_input(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let number = linear_workgroup(workgroup, grid);
+    var walk = walk_begin(number, lane, params.map_splits, params.map_chunk);
+    let channel = channel_statistics(walk.channel);
+    let projection = channel_projection(walk.channel);
+    let scale = channel_weight(walk.channel) * channel.inv_std;
+    while walk.value < walk.end {
+        store_dx(walk.element, scale * remaining(walk.element, channel, projection));
+        walk_on(&walk);
+    }
+}

@@ -1,0 +1,205 @@
+//! The backward pass of the layer, on tensors.
+
+use crate::plan::{BackwardOptions, Wanted};
+use crate::{BatchNorm, Buffers, Error, Layout, Plan, Result, Tensor};
+
+/// What a forward pass leaves for its backward pass: the input (a handle, not a copy) and the statistics it
+/// was normalised with.
+///
+/// An autodiff engine keeps it with the node of its graph, and hands it to
+/// [`BatchNorm::backward_saved`]. Until then the contents of x must not change.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    pub(crate) x: Tensor,
+    pub(crate) training: bool,
+    pub(crate) statistics: Option<Tensor>,
+}
+
+impl Saved {
+    /// The input of the forward pass.
+    pub fn x(&self) -> &Tensor {
+        &self.x
+    }
+
+    /// Whether the forward pass was in training mode.
+    pub fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// The batch's statistics, `[C, 4]`: mean, what the mean lacks of the exact one, 1 / sqrt(var + eps), and
+    /// the biased variance. `None` when the running statistics were used, or the batch was empty.
+    pub fn statistics(&self) -> Option<&Tensor> {
+        self.statistics.as_ref()
+    }
+}
+
+/// The gradients of a loss with respect to the input, the weight and the bias of a layer; those that were
+/// wanted. Clones are handles to the same tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    /// dx, of the shape and layout of x.
+    pub input: Option<Tensor>,
+    /// dweight, `[C]`. `None` without affine.
+    pub weight: Option<Tensor>,
+    /// dbias, `[C]`. `None` without affine.
+    pub bias: Option<Tensor>,
+}
+
+impl BatchNorm {
+    /// [`forward`](Self::forward), returning what [`backward_saved`](Self::backward_saved) needs as well.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_saved(&mut self, x: &Tensor) -> Result<(Tensor, Saved)> {
+        let y = self.forward(x)?;
+        let saved = self.saved().cloned().ok_or(Error::NoForward)?;
+        Ok((y, saved))
+    }
+
+    /// The gradients of a loss, given its gradient `dy` with respect to the output of the last forward pass.
+    ///
+    /// With sums over the n values of a channel:
+    ///
+    /// ```text
+    /// dweight = Σ dy·x_hat        dbias = Σ dy
+    /// dx = weight·inv_std·(dy − Σdy/n − x_hat·Σ(dy·x_hat)/n)    after batch statistics
+    /// dx = weight·inv_std·dy                                    after running statistics
+    /// ```
+    ///
+    /// Through batch statistics the gradient flows as through everything else (the paper's section 3);
+    /// running statistics are constants. It is the mode of the *forward pass* that counts, and the weight
+    /// (and running statistics) as they are *now*. An empty batch has an empty dx, and zeros for the others.
+    /// Called again, it gives the same gradients again.
+    ///
+    /// # Errors
+    /// [`Error::NoForward`] without a forward pass, or after one in place; [`Error::ShapeMismatch`] when `dy`
+    /// has not the shape and layout of the last x; [`Error::ForeignDevice`]; [`Error::OutOfMemory`];
+    /// [`Error::Gpu`].
+    pub fn backward(&mut self, dy: &Tensor) -> Result<Gradients> {
+        self.backward_wanted(dy, Wanted::ALL)
+    }
+
+    /// [`backward`](Self::backward) for some of the gradients: the others are neither computed nor allocated.
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward).
+    pub fn backward_wanted(&mut self, dy: &Tensor, wanted: Wanted) -> Result<Gradients> {
+        let saved = self.saved().cloned().ok_or(Error::NoForward)?;
+        self.backward_saved(&saved, dy, wanted)
+    }
+
+    /// The functional form: [`backward_wanted`](Self::backward_wanted) for any earlier forward pass.
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward).
+    pub fn backward_saved(&mut self, saved: &Saved, dy: &Tensor, wanted: Wanted) -> Result<Gradients> {
+        self.check_backward(saved, dy)?;
+        let affine = self.config().affine;
+        let gpu = self.gpu().clone();
+        let vector = |wanted: bool| {
+            let shape = [self.config().num_features];
+            (wanted && affine).then(|| Tensor::zeros(&gpu, &shape, Layout::ChannelsFirst)).transpose()
+        };
+        let gradients = Gradients {
+            input: wanted.input.then(|| Tensor::zeros(&gpu, dy.shape(), dy.layout())).transpose()?,
+            weight: vector(wanted.weight)?,
+            bias: vector(wanted.bias)?,
+        };
+        self.backward_into(saved, dy, &gradients, false)?;
+        Ok(gradients)
+    }
+
+    /// Writes the gradients to tensors there are; those that are `None` are not computed.
+    ///
+    /// `gradients.input` may be `dy` itself: then dx overwrites dy, and nothing of the tensor's size is
+    /// allocated. With `accumulate`, the gradients of weight and bias are added to what their tensors hold,
+    /// as for a batch that comes in several parts; dx never is.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`], [`Error::ParameterLength`], [`Error::SharedBuffer`];
+    /// [`Error::StateMismatch`] when a gradient of weight or bias is asked of a layer without affine; as
+    /// [`backward`](Self::backward).
+    pub fn backward_into(
+        &mut self,
+        saved: &Saved,
+        dy: &Tensor,
+        gradients: &Gradients,
+        accumulate: bool,
+    ) -> Result<()> {
+        self.submit(|layer, encoder| layer.record_backward(encoder, saved, dy, gradients, accumulate))
+    }
+
+    /// Records [`backward_into`](Self::backward_into) in a command encoder of the caller's, who submits it.
+    ///
+    /// # Errors
+    /// As [`backward_into`](Self::backward_into). Nothing is recorded then.
+    pub fn record_backward(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        saved: &Saved,
+        dy: &Tensor,
+        gradients: &Gradients,
+        accumulate: bool,
+    ) -> Result<()> {
+        self.check_backward(saved, dy)?;
+        self.check_gradients(gradients, dy)?;
+        let in_place = gradients.input.as_ref().is_some_and(|dx| dx.is_same_memory(dy));
+        let plan = self.plan_backward(saved, gradients, in_place, accumulate)?;
+        let prepared = self.gpu().prepare(&plan)?;
+        self.reserve_scratch(&plan)?;
+        let bound = prepared.bind(&Buffers {
+            x: Some(saved.x.binding()),
+            dy: Some(dy.binding()),
+            statistics: saved.statistics.as_ref().map(Tensor::binding),
+            dx: gradients.input.as_ref().map(Tensor::binding),
+            dweight: gradients.weight.as_ref().map(Tensor::binding),
+            dbias: gradients.bias.as_ref().map(Tensor::binding),
+            ..self.buffers()
+        })?;
+        bound.record(encoder);
+        Ok(())
+    }
+
+    fn plan_backward(
+        &self,
+        saved: &Saved,
+        gradients: &Gradients,
+        in_place: bool,
+        accumulate: bool,
+    ) -> Result<Plan> {
+        let wanted = Wanted {
+            input: gradients.input.is_some(),
+            weight: gradients.weight.is_some(),
+            bias: gradients.bias.is_some(),
+        };
+        let options = BackwardOptions { wanted, in_place, accumulate };
+        let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.training)?;
+        Plan::backward(&problem, self.config(), saved.training, &options, self.gpu().profile())
+    }
+
+    fn check_backward(&self, saved: &Saved, dy: &Tensor) -> Result<()> {
+        saved.x.check_device(self.gpu(), "x")?;
+        dy.check_device(self.gpu(), "dy")?;
+        dy.check_like(&saved.x, "dy")?;
+        self.config().problem(saved.x.shape(), saved.x.layout(), saved.training).map(|_| ())
+    }
+
+    fn check_gradients(&self, gradients: &Gradients, dy: &Tensor) -> Result<()> {
+        if let Some(dx) = &gradients.input {
+            dx.check_device(self.gpu(), "dx")?;
+            dx.check_like(dy, "dx")?;
+        }
+        for (name, vector) in [("dweight", &gradients.weight), ("dbias", &gradients.bias)] {
+            let Some(vector) = vector else { continue };
+            if !self.config().affine {
+                return Err(Error::StateMismatch { name, expected: false });
+            }
+            vector.check_device(self.gpu(), name)?;
+            let (length, num_features) = (vector.shape().iter().product(), self.config().num_features);
+            if length != num_features {
+                return Err(Error::ParameterLength { name, length, num_features });
+            }
+        }
+        Ok(())
+    }
+}

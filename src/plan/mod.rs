@@ -1,0 +1,399 @@
+//! Plans: which kernels run for a problem on an adapter, and with what geometry.
+//!
+//! Planning is a pure function: no GPU is touched, and the same input gives the same plan. A plan can be
+//! printed.
+
+mod geometry;
+
+use crate::kernels::{
+    Access, BackwardFinalize, BackwardInput, BackwardSums, Binding, CountBatch, Finalize, Kernel, Moments,
+    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Walk,
+};
+use crate::{AdapterProfile, BatchNormConfig, Error, Layout, Problem, Result};
+use geometry::{Geometry, u32_of};
+use std::fmt;
+
+/// One dispatch of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Workgroups in each dimension.
+    pub grid: [u32; 3],
+}
+
+/// Which gradients are wanted. What is not wanted is neither computed nor allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// dx.
+    pub input: bool,
+    /// dweight. Without affine there is none, wanted or not.
+    pub weight: bool,
+    /// dbias. Without affine there is none, wanted or not.
+    pub bias: bool,
+}
+
+impl Wanted {
+    /// All three.
+    pub const ALL: Self = Self { input: true, weight: true, bias: true };
+    /// dx alone, as for frozen parameters.
+    pub const INPUT: Self = Self { input: true, weight: false, bias: false };
+    /// dweight and dbias, as for the first layer of a network.
+    pub const PARAMETERS: Self = Self { input: false, weight: true, bias: true };
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// How a backward pass is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct BackwardOptions {
+    /// Which gradients are wanted.
+    pub wanted: Wanted,
+    /// Whether dx overwrites dy.
+    pub in_place: bool,
+    /// Whether dweight and dbias are added to what their buffers hold.
+    pub accumulate: bool,
+}
+
+/// Forward or backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    Backward,
+}
+
+/// What runs for one problem on one adapter. See the [module](self).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pass: Pass,
+    problem: Problem,
+    training: bool,
+    in_place: bool,
+    steps: Vec<Step>,
+    params: Params,
+}
+
+impl Plan {
+    /// Plans a forward pass.
+    ///
+    /// `training` chooses the mode, as in [`BatchNorm::train`](crate::BatchNorm::train); `in_place` makes y
+    /// overwrite x. A problem without elements only counts the batch.
+    ///
+    /// # Errors
+    /// [`Error::BindingTooLarge`] when the tensor is larger than the device binds at once, [`Error::Limit`]
+    /// when a limit is below what the kernels need, and the errors of [`BatchNormConfig::validate`] and
+    /// [`BatchNormConfig::problem`].
+    pub fn forward(
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        in_place: bool,
+        profile: &AdapterProfile,
+    ) -> Result<Self> {
+        let mut plan = Self::new(Pass::Forward, problem, config, training, in_place)?;
+        let geometry = Geometry::new(profile);
+        let (walk, statistics, affine) = (walk(problem), statistics(config, training), config.affine);
+        let tracking = training && config.track_running_stats;
+        let empty = problem.elements() == 0;
+        if tracking {
+            plan.step(&geometry, Kernel::CountBatch(CountBatch), 1);
+        }
+        if statistics == Statistics::Batch && !empty {
+            let reduction = geometry.reduction(problem, walk);
+            let (lanes, workgroup_size) = (reduction.lanes, reduction.workgroup_size);
+            plan.reduce(&geometry, reduction, Kernel::Moments(Moments { walk, lanes, workgroup_size }));
+            let channels_per_workgroup = geometry.channels_per_workgroup(reduction.splits.splits);
+            let workgroup_size = geometry.workgroup_size;
+            let finalize = Finalize { tracking, channels_per_workgroup, workgroup_size };
+            let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
+            plan.step(&geometry, Kernel::Finalize(finalize), workgroups);
+        }
+        if !empty {
+            let workgroup_size = geometry.workgroup_size;
+            let normalize = Normalize { walk, in_place, statistics, affine, workgroup_size };
+            plan.map(&geometry, walk, Kernel::Normalize(normalize));
+        }
+        plan.check_limits(profile)?;
+        Ok(plan)
+    }
+
+    /// Plans a backward pass after a forward pass in the mode `training`.
+    ///
+    /// Without elements, dweight and dbias are zeros (or stay as they are, when accumulated).
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn backward(
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        options: &BackwardOptions,
+        profile: &AdapterProfile,
+    ) -> Result<Self> {
+        let BackwardOptions { wanted, in_place, accumulate } = *options;
+        let mut plan = Self::new(Pass::Backward, problem, config, training, in_place)?;
+        plan.params.accumulate = accumulate.into();
+        let geometry = Geometry::new(profile);
+        let (walk, statistics, affine) = (walk(problem), statistics(config, training), config.affine);
+        let empty = problem.elements() == 0;
+        let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
+        // Through running statistics no gradient flows, so dx needs no sums then.
+        let projection = wanted.input && statistics == Statistics::Batch && !empty;
+
+        if dweight || dbias || projection {
+            let needs_x = (dweight || projection) && !empty;
+            let of_sums = if needs_x { statistics } else { Statistics::None };
+            let mut splits = 0;
+            if !empty {
+                let reduction = geometry.reduction(problem, walk);
+                let (lanes, workgroup_size) = (reduction.lanes, reduction.workgroup_size);
+                let sums = BackwardSums { walk, lanes, statistics: of_sums, workgroup_size };
+                plan.reduce(&geometry, reduction, Kernel::BackwardSums(sums));
+                splits = reduction.splits.splits;
+            }
+            let channels_per_workgroup = geometry.channels_per_workgroup(splits);
+            let finalize = BackwardFinalize {
+                statistics: of_sums,
+                dweight,
+                dbias,
+                projection,
+                channels_per_workgroup,
+                workgroup_size: geometry.workgroup_size,
+            };
+            let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
+            plan.step(&geometry, Kernel::BackwardFinalize(finalize), workgroups);
+        }
+        if wanted.input && !empty {
+            let workgroup_size = geometry.workgroup_size;
+            let input = BackwardInput { walk, in_place, statistics, affine, workgroup_size };
+            plan.map(&geometry, walk, Kernel::BackwardInput(input));
+        }
+        plan.check_limits(profile)?;
+        Ok(plan)
+    }
+
+    /// A plan without steps.
+    fn new(
+        pass: Pass,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        in_place: bool,
+    ) -> Result<Self> {
+        config.validate()?;
+        let shape = [problem.outer, problem.channels, problem.inner];
+        config.problem(&shape, Layout::ChannelsFirst, training)?;
+        let momentum = config.momentum.unwrap_or(0.0);
+        let params = Params {
+            channels: u32_of(problem.channels),
+            inner: u32_of(problem.inner),
+            values: u32_of(problem.values_per_channel()),
+            eps: config.eps as f32,
+            momentum: momentum as f32,
+            retain: (1.0 - momentum) as f32,
+            cumulative_average: config.momentum.is_none().into(),
+            skip_non_finite: config.skip_non_finite.into(),
+            ..Params::default()
+        };
+        Ok(Self { pass, problem: *problem, training, in_place, steps: Vec::new(), params })
+    }
+
+    fn step(&mut self, geometry: &Geometry<'_>, kernel: Kernel, workgroups: usize) {
+        self.steps.push(Step { kernel, grid: geometry.grid(workgroups) });
+    }
+
+    /// Adds a kernel that reduces every channel.
+    fn reduce(&mut self, geometry: &Geometry<'_>, reduction: geometry::Reduction, kernel: Kernel) {
+        let splits = reduction.splits;
+        (self.params.reduce_splits, self.params.reduce_chunk) = (u32_of(splits.splits), u32_of(splits.chunk));
+        self.step(geometry, kernel, splits.workgroups);
+    }
+
+    /// Adds a kernel that computes every element.
+    fn map(&mut self, geometry: &Geometry<'_>, walk: Walk, kernel: Kernel) {
+        let splits = geometry.map(&self.problem, walk);
+        (self.params.map_splits, self.params.map_chunk) = (u32_of(splits.splits), u32_of(splits.chunk));
+        self.step(geometry, kernel, splits.workgroups);
+    }
+
+    /// The problem that was planned.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// Whether the forward pass is in training mode.
+    pub fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// Whether y overwrites x, or dx overwrites dy.
+    pub fn is_in_place(&self) -> bool {
+        self.in_place
+    }
+
+    /// The dispatches, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The uniform, but for the offsets of the tensors.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Where in place, the binding that stands for another: y for x, dx for dy.
+    pub(crate) fn stands_for(&self, binding: Binding) -> Binding {
+        match (self.in_place, self.pass, binding) {
+            (true, Pass::Forward, Binding::X) => Binding::Y,
+            (true, Pass::Backward, Binding::Dy) => Binding::Dx,
+            _ => binding,
+        }
+    }
+
+    /// The buffers to give to [`PreparedPlan::bind`](crate::PreparedPlan::bind), with the bytes each must
+    /// hold. All need [`wgpu::BufferUsages::STORAGE`].
+    pub fn buffers(&self) -> Vec<(Binding, u64)> {
+        let mut bindings: Vec<Binding> = self
+            .steps
+            .iter()
+            .flat_map(|step| step.kernel.bindings())
+            .filter(|(_, access)| *access != Access::Uniform)
+            .map(|(binding, _)| self.stands_for(binding))
+            .collect();
+        bindings.sort_unstable();
+        bindings.dedup();
+        bindings.into_iter().map(|binding| (binding, self.bytes_of(binding))).collect()
+    }
+
+    /// Bytes that `binding` must hold in this plan.
+    pub fn bytes_of(&self, binding: Binding) -> u64 {
+        let channels = self.problem.channels as u64;
+        match binding {
+            Binding::Params => size_of::<Params>() as u64,
+            Binding::X | Binding::Y | Binding::Dy | Binding::Dx => self.problem.elements() as u64 * 4,
+            Binding::Statistics => channels * STATISTICS_BYTES,
+            Binding::Projections => channels * PROJECTION_BYTES,
+            Binding::Weight
+            | Binding::Bias
+            | Binding::RunningMean
+            | Binding::RunningVar
+            | Binding::DWeight
+            | Binding::DBias => channels * 4,
+            Binding::NumBatchesTracked => 8,
+            // Not nothing, even where an empty batch leaves no partial results to merge.
+            Binding::Partials => channels * u64::from(self.params.reduce_splits.max(1)) * PARTIAL_BYTES,
+        }
+    }
+
+    /// Bytes of scratch in all: [`Binding::Partials`] and [`Binding::Projections`], where they are needed.
+    pub fn scratch_bytes(&self) -> u64 {
+        let scratch = [Binding::Partials, Binding::Projections];
+        self.buffers().iter().filter(|(binding, _)| scratch.contains(binding)).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Bytes that the plan reads from and writes to memory, tensors only.
+    pub fn bytes_moved(&self) -> u64 {
+        let tensors = [Binding::X, Binding::Y, Binding::Dy, Binding::Dx];
+        let moved = self.steps.iter().map(|step| match step.kernel {
+            // Read and written through one binding.
+            Kernel::Normalize(Normalize { in_place: true, .. }) => 2,
+            Kernel::BackwardInput(BackwardInput { in_place: true, statistics, .. }) => {
+                if statistics == Statistics::Batch { 3 } else { 2 }
+            }
+            kernel => kernel.bindings().iter().filter(|(binding, _)| tensors.contains(binding)).count(),
+        });
+        self.bytes_of(Binding::X) * moved.sum::<usize>() as u64
+    }
+
+    /// Bytes that any pass must move: forward, x read and y written; backward, x and dy read and dx written.
+    pub fn floor_bytes(&self) -> u64 {
+        let tensors = match self.pass {
+            Pass::Forward => 2,
+            Pass::Backward => 3,
+        };
+        tensors * self.bytes_of(Binding::X)
+    }
+
+    fn check_limits(&self, profile: &AdapterProfile) -> Result<()> {
+        let limits = &profile.limits;
+        for (binding, bytes) in self.buffers() {
+            let limit = limits.max_storage_buffer_binding_size;
+            if bytes > limit {
+                return Err(Error::BindingTooLarge { name: binding.name(), bytes, limit });
+            }
+        }
+        for step in &self.steps {
+            let storage = step.kernel.bindings().iter().filter(|(_, a)| *a != Access::Uniform).count();
+            let checks = [
+                (
+                    "max_storage_buffers_per_shader_stage",
+                    limits.max_storage_buffers_per_shader_stage,
+                    storage as u32,
+                ),
+                (
+                    "max_compute_workgroups_per_dimension",
+                    limits.max_compute_workgroups_per_dimension,
+                    step.grid[1],
+                ),
+                (
+                    "max_compute_workgroup_storage_size",
+                    limits.max_compute_workgroup_storage_size,
+                    step.kernel.workgroup_memory(),
+                ),
+            ];
+            for (limit, available, needed) in checks {
+                if available < needed {
+                    return Err(Error::Limit { limit, needed: needed.into(), available: available.into() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn walk(problem: &Problem) -> Walk {
+    if problem.inner == 1 { Walk::Columns } else { Walk::Planes }
+}
+
+fn statistics(config: &BatchNormConfig, training: bool) -> Statistics {
+    if config.uses_batch_statistics(training) { Statistics::Batch } else { Statistics::Running }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pass = match self.pass {
+            Pass::Forward => "forward",
+            Pass::Backward => "backward",
+        };
+        let mode = if self.training { "training" } else { "eval" };
+        let in_place = if self.in_place { ", in place" } else { "" };
+        writeln!(
+            f,
+            "{pass}, {mode}{in_place} on {}: {} bytes moved (floor {}), {} bytes of scratch",
+            self.problem,
+            self.bytes_moved(),
+            self.floor_bytes(),
+            self.scratch_bytes()
+        )?;
+        for step in &self.steps {
+            let splits = match step.kernel {
+                Kernel::Moments(_) | Kernel::BackwardSums(_) => {
+                    format!(", {} splits", self.params.reduce_splits)
+                }
+                Kernel::Normalize(_) | Kernel::BackwardInput(_) => {
+                    format!(", {} splits", self.params.map_splits)
+                }
+                _ => String::new(),
+            };
+            let [x, y, _] = step.grid;
+            let (stem, size) = (step.kernel.stem(), step.kernel.workgroup_size());
+            let variant = step.kernel.variant();
+            writeln!(f, "  {stem:<17} {x} × {y} workgroups of {size}{splits}{variant}")?;
+        }
+        Ok(())
+    }
+}
