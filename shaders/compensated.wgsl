@@ -29,12 +29,28 @@ fn add_pairs(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     return two_sum(sum.x, sum.y + (a.y + b.y));
 }
 
+// a * b as the rounded product and what rounding lost: Dekker's product of halves with 12 bits each, since
+// `fma` need not be fused.
+fn exact_product(a: f32, b: f32) -> vec2<f32> {
+    let product = rounded(a * b);
+    if !is_finite(product) {
+        return vec2<f32>(product, 0.0);
+    }
+    let a_high = bitcast<f32>(bitcast<u32>(a) & 0xfffff000u);
+    let b_high = bitcast<f32>(bitcast<u32>(b) & 0xfffff000u);
+    let a_low = a - a_high;
+    let b_low = b - b_high;
+    let rest = rounded(rounded(rounded(a_high * b_high) - product) + rounded(a_high * b_low));
+    return vec2<f32>(product, rounded(rest + rounded(a_low * b_high)) + a_low * b_low);
+}
+
 // A pair divided by a number.
 fn divide_pair(pair: vec2<f32>, divisor: f32) -> vec2<f32> {
     let quotient = rounded(pair.x / divisor);
     if !is_finite(quotient) {
         return vec2<f32>(quotient, 0.0);
     }
-    let rest = fma(-quotient, divisor, pair.x) + pair.y;
+    let product = exact_product(quotient, divisor);
+    let rest = (rounded(pair.x - product.x) - product.y) + pair.y;
     return vec2<f32>(quotient, rest / divisor);
 }

@@ -9,5 +9,10 @@ fn channel_projection(channel: u32) -> Projection {
 fn remaining(element: u32, channel: Statistics, projection: Projection) -> f32 {
     let away = deviation(element, channel);
     let centered = rounded(load_dy(element) - projection.mean_dy.x) - projection.mean_dy.y;
-    return fma(-away, projection.slope.x, centered) - away * projection.slope.y;
+    if EXACT_PRODUCTS == 0u {
+        return centered - away * projection.slope.x;
+    }
+    // Where few values share a channel, almost nothing remains, and the product's rounding would show.
+    let along = exact_product(away, projection.slope.x);
+    return (rounded(centered - along.x) - along.y) - away * projection.slope.y;
 }

@@ -12,6 +12,9 @@ pub struct BackwardInput {
     pub statistics: Statistics,
     /// Whether there is a weight.
     pub affine: bool,
+    /// Whether the product of slope and deviation keeps what rounding would lose: for channels of few
+    /// values, where dx is the small difference of large numbers. Without batch statistics there is none.
+    pub exact_products: bool,
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
 }
@@ -44,16 +47,28 @@ impl BackwardInput {
         }
         pieces.push(choose(batch, "remaining_batch", "remaining_running"));
         pieces.push(choose(self.affine, "weight_on", "weight_off"));
-        let constants = Lanes::Alone.constants(self.workgroup_size);
+        let mut constants = Lanes::Alone.constants(self.workgroup_size);
+        if batch {
+            constants.push(("EXACT_PRODUCTS", self.exact_products.into()));
+        }
         Source { stem: "backward_input", constants, pieces, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {
         let mut variants = Vec::new();
         for walk in [Walk::Planes, Walk::Columns] {
-            for statistics in [Statistics::Batch, Statistics::Running] {
+            let statistics =
+                [(Statistics::Batch, false), (Statistics::Batch, true), (Statistics::Running, false)];
+            for (statistics, exact_products) in statistics {
                 for (in_place, affine) in [(false, false), (false, true), (true, false), (true, true)] {
-                    variants.push(Self { walk, in_place, statistics, affine, workgroup_size });
+                    variants.push(Self {
+                        walk,
+                        in_place,
+                        statistics,
+                        affine,
+                        exact_products,
+                        workgroup_size,
+                    });
                 }
             }
         }
@@ -65,6 +80,7 @@ impl fmt::Display for BackwardInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let affine = if self.affine { ", weight" } else { "" };
         let in_place = if self.in_place { ", in place" } else { "" };
-        write!(f, "{}, {}{affine}{in_place}", self.walk.name(), self.statistics.name())
+        let exact = if self.exact_products { ", exact products" } else { "" };
+        write!(f, "{}, {}{affine}{exact}{in_place}", self.walk.name(), self.statistics.name())
     }
 }

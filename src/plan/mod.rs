@@ -59,6 +59,11 @@ pub struct BackwardOptions {
     pub accumulate: bool,
 }
 
+/// Up to so many values per channel, dx is computed with exact products. Batch statistics take two of the n
+/// dimensions of dy away, so of a random dy a share of (n − 2) / n is left: with more values than these, the
+/// rounding of a product is as harmless as any other.
+const FEW_VALUES: usize = 32;
+
 /// Forward or backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pass {
@@ -169,7 +174,9 @@ impl Plan {
         }
         if wanted.input && !empty {
             let workgroup_size = geometry.workgroup_size;
-            let input = BackwardInput { walk, in_place, statistics, affine, workgroup_size };
+            let exact_products =
+                statistics == Statistics::Batch && problem.values_per_channel() <= FEW_VALUES;
+            let input = BackwardInput { walk, in_place, statistics, affine, exact_products, workgroup_size };
             plan.map(&geometry, walk, Kernel::BackwardInput(input));
         }
         plan.check_limits(profile)?;

@@ -55,7 +55,7 @@ fn loss(
 
 #[test]
 fn gradients_are_the_finite_differences() -> Result<()> {
-    let shapes: [(&[usize], Layout); 7] = [
+    let shapes: [(&[usize], Layout); 8] = [
         (&[5, 3], Layout::ChannelsFirst),
         (&[5, 3], Layout::ChannelsLast),
         (&[2, 3, 4], Layout::ChannelsFirst),
@@ -63,15 +63,23 @@ fn gradients_are_the_finite_differences() -> Result<()> {
         (&[2, 3, 2, 3], Layout::ChannelsFirst),
         (&[2, 3, 2, 5], Layout::ChannelsLast),
         (&[2, 2, 2, 1, 3], Layout::ChannelsFirst),
+        (&[2, 1, 3, 2, 2], Layout::ChannelsLast),
     ];
     const H: f64 = 1e-5;
     for (shape, layout) in shapes {
-        for (training, affine, track) in
-            [(true, true, true), (false, true, true), (true, false, true), (false, true, false)]
-        {
+        // An eps of 2 is larger than any variance here, so that a wrong place for it shows.
+        for (training, affine, track, eps) in [
+            (true, true, true, 0.01),
+            (false, true, true, 0.01),
+            (true, false, true, 0.01),
+            (false, false, true, 0.01),
+            (false, true, false, 0.01),
+            (true, true, true, 2.0),
+            (false, true, true, 2.0),
+        ] {
             let channels = shape[layout.channel_axis(shape.len())];
             let config = BatchNormConfig::new(channels)
-                .eps(0.01)
+                .eps(eps)
                 .layout(layout)
                 .affine(affine)
                 .track_running_stats(track);

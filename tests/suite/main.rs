@@ -7,6 +7,8 @@
 mod binding;
 mod documents;
 mod golden;
+mod gradient_mutants;
+mod gradients;
 mod layer;
 mod mutants;
 mod onnx;

@@ -1,0 +1,573 @@
+//! Tests of the tests, for the backward pass: gradients with one deliberate fault each, all of which the
+//! table of cases and the comparator must reject, and a control without a fault that they must accept.
+//!
+//! As in `mutants`, a mutant computes in f64 by flat indices, unlike the reference, and rounds its results to
+//! f32, as a GPU does. Its forward results are right, so that only the gradients can be blamed.
+
+use std::collections::BTreeSet;
+use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
+use wgpu_batchnorm::verify::{
+    Case, GradientScales, Implementation, Inputs, Outputs, Reference, StepGradients, check, judge, table,
+};
+use wgpu_batchnorm::{Layout, Problem, Result};
+
+/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
+/// and no others.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident => $blamed:expr,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Fault {
+            /// The control.
+            None,
+            $($(#[$doc])* $name,)*
+        }
+
+        const FAULTS: &[(Fault, &[&str])] = &[$((Fault::$name, $blamed),)*];
+    };
+}
+
+const DX: &[&str] = &["dx"];
+const DWEIGHT: &[&str] = &["dweight"];
+const DBIAS: &[&str] = &["dbias"];
+const PARAMETERS: &[&str] = &["dbias", "dweight"];
+/// What depends on x_hat and inv_std.
+const OF_X: &[&str] = &["dweight", "dx"];
+const ALL: &[&str] = &["dbias", "dweight", "dx"];
+
+faults! {
+    // The gradient through the statistics.
+    /// The mean of dy stays.
+    MeanStays => DX,
+    /// The slope of dy along x_hat stays.
+    SlopeStays => DX,
+    /// Batch statistics are taken for constants.
+    StatisticsDetached => DX,
+    /// Running statistics are taken for functions of x.
+    RunningAttached => DX,
+    /// The means are over n − 1.
+    UnbiasedMeans => DX,
+    /// The means are over n + 1.
+    MeansOverOneMore => DX,
+    /// The slope is Σ(dy·(x − mean)) / (n·var), without eps.
+    SlopeWithoutEps => DX,
+    /// The slope is Σ(dy·(x − mean)) / n, not divided by the variance.
+    SlopeWithoutVariance => DX,
+    /// The slope is added.
+    SlopeAdded => DX,
+    /// Both means have half the digits.
+    MeansInHalf => DX,
+
+    // The scale.
+    /// eps is missing in inv_std.
+    EpsForgotten => OF_X,
+    /// eps is always 1e-5.
+    EpsIgnored => OF_X,
+    /// inv_std comes from the unbiased variance.
+    UnbiasedInvStd => OF_X,
+    /// dx = … without weight.
+    WeightDropped => DX,
+    /// dx = … with the weight's square.
+    WeightSquared => DX,
+    /// dx = … with the bias for the weight.
+    BiasForWeight => DX,
+    /// dx = … with the next channel's weight.
+    NeighbourWeight => DX,
+    /// dx = … with inv_std's square.
+    InvStdSquared => DX,
+    /// dx = … without inv_std.
+    InvStdDropped => DX,
+
+    // dweight and dbias.
+    /// dweight = Σ dy·x.
+    DWeightOfX => DWEIGHT,
+    /// dweight = Σ dy·y.
+    DWeightOfY => DWEIGHT,
+    /// dweight = Σ dy·(x − mean).
+    DWeightWithoutInvStd => DWEIGHT,
+    /// dweight = weight·Σ dy·x_hat.
+    DWeightTimesWeight => DWEIGHT,
+    /// dweight = Σ dy·x_hat / n.
+    DWeightMean => DWEIGHT,
+    /// dbias = Σ dy / n.
+    DBiasMean => DBIAS,
+    /// dbias = Σ dx.
+    DBiasOfDx => DBIAS,
+    /// Each is taken for the other.
+    ParametersSwapped => PARAMETERS,
+
+    // The sums.
+    /// Sums over the first image only.
+    FirstImageOnly => ALL,
+    /// Sums without the last value of each channel.
+    LastValueDropped => ALL,
+    /// What does not fill a tile of 64 values is left out of the sums.
+    LastTileDropped => ALL,
+    /// Only the first 1024 values count.
+    LoopEndsEarly => ALL,
+    /// The sums of the next channel.
+    NeighbourSums => ALL,
+    /// The sums of channels from 256 on are not computed.
+    ChannelsBeyond256Dropped => ALL,
+    /// Channels are taken for images, and images for channels.
+    ImagesAndChannelsSwapped => ALL,
+    /// Channels-last memory is read as channels-first.
+    LayoutIgnored => ALL,
+    /// dy is taken for ones.
+    DyIgnored => ALL,
+    /// |dy| is summed.
+    SignOfDyLost => ALL,
+    /// Σ dy·x − mean·Σ dy in f32, though both sums are exact.
+    OnePassInF32 => OF_X,
+    /// The mean of x is rounded to f32 before it is subtracted.
+    MeanRoundedToF32 => OF_X,
+
+    // Which statistics, and when.
+    /// After running statistics, x_hat and inv_std are those of the batch.
+    EvalUsesBatch => OF_X,
+    /// After batch statistics, x_hat and inv_std are those of the running statistics.
+    TrainingUsesRunning => OF_X,
+    /// x_hat and inv_std of the first batch stay.
+    StatisticsOfTheFirstStep => OF_X,
+    /// The gradients of the step before.
+    PreviousStep => ALL,
+    /// dweight and dbias are added to those of the steps before.
+    Accumulated => PARAMETERS,
+    /// dx is added to that of the step before.
+    DxAccumulated => DX,
+
+    // The output.
+    /// dx = dy.
+    DyPassedOn => DX,
+    /// Everything has the wrong sign.
+    SignFlipped => ALL,
+    /// Everything is 0.
+    Zeros => ALL,
+    /// The last element of dx is never written: 0.
+    LastElementUnwritten => DX,
+    /// The last element of dx is never written: NaN.
+    LastElementPoisoned => DX,
+    /// One element in the middle of dx is NaN.
+    OneNan => DX,
+    /// dx of half the digits.
+    DxInHalf => DX,
+    /// dweight of the last channel is never written: NaN.
+    LastDWeightPoisoned => DWEIGHT,
+    /// dbias of the last channel is never written: 0.
+    LastDBiasUnwritten => DBIAS,
+    /// A NaN or infinity anywhere makes everything NaN.
+    NanSpreads => ALL,
+    /// max(value, lowest number) loses a NaN, as some GPUs' `max` does.
+    NanLost => OF_X,
+    /// dx is flattened.
+    WrongShape => DX,
+    /// dweight has one value too many.
+    DWeightTooLong => DWEIGHT,
+    /// dweight is missing.
+    DWeightMissing => DWEIGHT,
+    /// dbias is missing.
+    DBiasMissing => DBIAS,
+    /// dweight and dbias are there without affine.
+    ParametersWithoutAffine => PARAMETERS,
+    /// There are no gradients at all.
+    GradientsMissing => &["gradients"],
+}
+
+/// The backward pass with a fault.
+struct Mutant(Fault);
+
+/// What one channel was normalised with.
+#[derive(Clone, Copy)]
+struct Channel {
+    mean: f64,
+    var: f64,
+    inv_std: f64,
+}
+
+/// The sums of one channel.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    /// Of dy.
+    dy: f64,
+    /// Of dy·(x − mean).
+    product: f64,
+    /// Of dy·x.
+    dy_x: f64,
+    /// Of dy·y.
+    dy_y: f64,
+}
+
+/// What a step computes from.
+struct Values<'a> {
+    x: &'a [f64],
+    dy: &'a [f64],
+    weight: &'a [f64],
+    bias: &'a [f64],
+}
+
+impl Mutant {
+    fn is(&self, fault: Fault) -> bool {
+        self.0 == fault
+    }
+
+    /// The channel of the element at each flat index.
+    fn channel_of(&self, case: &Case, problem: &Problem) -> impl Fn(usize) -> usize {
+        let Problem { outer, channels, inner } = *problem;
+        let rank = case.shape.len();
+        let last = case.config.layout == Layout::ChannelsLast && rank > 2;
+        let spatial: usize = if last { case.shape[1..rank - 1].iter().product() } else { inner };
+        let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
+        move |k| {
+            if swapped {
+                k / inner / outer
+            } else if ignored {
+                k / spatial % channels
+            } else {
+                k / inner % channels
+            }
+        }
+    }
+
+    /// Mean, variance and inv_std of the batch's channel.
+    fn of_batch(&self, case: &Case, values: &[f64]) -> Channel {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let var = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        let normalised = if self.is(Fault::UnbiasedInvStd) { var * n / (n - 1.0) } else { var };
+        let mean = if self.is(Fault::MeanRoundedToF32) { round(mean) } else { mean };
+        Channel { mean, var, inv_std: self.inv_std(case, normalised) }
+    }
+
+    fn of_running(&self, case: &Case, inputs: &Inputs, c: usize) -> Channel {
+        let of = |vector: &Option<Array1<f32>>| vector.as_ref().map_or(f64::NAN, |v| f64::from(v[c]));
+        let (mean, var) = (of(&inputs.state.running_mean), of(&inputs.state.running_var));
+        Channel { mean, var, inv_std: self.inv_std(case, var) }
+    }
+
+    fn inv_std(&self, case: &Case, var: f64) -> f64 {
+        let eps = match self.0 {
+            Fault::EpsForgotten => 0.0,
+            Fault::EpsIgnored => 1e-5,
+            _ => case.config.eps,
+        };
+        1.0 / (var + eps).sqrt()
+    }
+
+    /// The sums over the elements with these flat indices, all of one channel.
+    fn sums(&self, case: &Case, values: &Values<'_>, channel: Channel, c: usize, indices: &[usize]) -> Sums {
+        let n = indices.len();
+        let indices = match self.0 {
+            _ if n == 0 => indices,
+            Fault::ChannelsBeyond256Dropped if c >= 256 => &[],
+            Fault::LastValueDropped => &indices[..n - 1],
+            Fault::LastTileDropped if n > 64 => &indices[..n / 64 * 64],
+            Fault::FirstImageOnly => &indices[..n / case.shape[0]],
+            Fault::LoopEndsEarly => &indices[..n.min(1024)],
+            _ => indices,
+        };
+        let mut sums = Sums::default();
+        for &k in indices {
+            let (x, dy) = (values.x[k], self.gradient(values.dy[k]));
+            let away = x - channel.mean;
+            sums.dy += dy;
+            sums.product += dy * away;
+            sums.dy_x += dy * x;
+            sums.dy_y += dy * (away * channel.inv_std * values.weight[c] + values.bias[c]);
+        }
+        if self.is(Fault::OnePassInF32) {
+            sums.product = f64::from(sums.dy_x as f32 - (channel.mean * sums.dy) as f32);
+        }
+        sums
+    }
+
+    fn gradient(&self, dy: f64) -> f64 {
+        match self.0 {
+            Fault::DyIgnored => 1.0,
+            Fault::SignOfDyLost => dy.abs(),
+            _ => dy,
+        }
+    }
+
+    /// What remains of dy when what flows through the statistics is taken away.
+    fn remaining(&self, dy: f64, x: f64, n: f64, channel: Channel, sums: Sums) -> f64 {
+        let n = match self.0 {
+            Fault::UnbiasedMeans => n - 1.0,
+            Fault::MeansOverOneMore => n + 1.0,
+            _ => n,
+        };
+        let mut mean_dy = sums.dy / n;
+        let mut mean_dy_x_hat = sums.product * channel.inv_std / n;
+        if self.is(Fault::MeansInHalf) {
+            mean_dy = half(mean_dy);
+            mean_dy_x_hat = half(mean_dy_x_hat);
+        }
+        let x_hat = (x - channel.mean) * channel.inv_std;
+        let along = match self.0 {
+            Fault::SlopeWithoutEps if channel.var > 0.0 => {
+                (x - channel.mean) * (sums.product / n / channel.var)
+            }
+            Fault::SlopeWithoutVariance => (x - channel.mean) * (sums.product / n),
+            _ => x_hat * mean_dy_x_hat,
+        };
+        match self.0 {
+            Fault::MeanStays => dy - along,
+            Fault::SlopeStays => dy - mean_dy,
+            Fault::SlopeAdded => dy - mean_dy + along,
+            _ => dy - mean_dy - along,
+        }
+    }
+
+    /// What dx is scaled with.
+    fn scale(&self, values: &Values<'_>, inv_std: f64, c: usize) -> f64 {
+        let weight = values.weight[c];
+        match self.0 {
+            Fault::WeightDropped => inv_std,
+            Fault::WeightSquared => weight * weight * inv_std,
+            Fault::BiasForWeight => values.bias[c] * inv_std,
+            Fault::NeighbourWeight => values.weight[(c + 1) % values.weight.len()] * inv_std,
+            Fault::InvStdSquared => weight * inv_std * inv_std,
+            Fault::InvStdDropped => weight,
+            _ => weight * inv_std,
+        }
+    }
+
+    /// dweight of one channel.
+    fn dweight(&self, sums: Sums, inv_std: f64, weight: f64, n: f64) -> f64 {
+        match self.0 {
+            Fault::DWeightOfX => sums.dy_x,
+            Fault::DWeightOfY => sums.dy_y,
+            Fault::DWeightWithoutInvStd => sums.product,
+            Fault::DWeightTimesWeight => sums.product * inv_std * weight,
+            Fault::DWeightMean if n > 0.0 => sums.product * inv_std / n,
+            _ => sums.product * inv_std,
+        }
+    }
+
+    /// The faults of what was computed, rather than of how.
+    fn spoil(&self, dx: &mut [f64], dweight: &mut [f64], dbias: &mut [f64]) {
+        let (middle, channels) = (dx.len() / 2, dweight.len());
+        match self.0 {
+            Fault::ParametersSwapped => dweight.swap_with_slice(dbias),
+            Fault::SignFlipped => {
+                dx.iter_mut().chain(dweight).chain(dbias).for_each(|value| *value = -*value);
+            }
+            Fault::Zeros => dx.iter_mut().chain(dweight).chain(dbias).for_each(|value| *value = 0.0),
+            Fault::LastElementUnwritten => dx.iter_mut().rev().take(1).for_each(|dx| *dx = 0.0),
+            Fault::LastElementPoisoned => dx.iter_mut().rev().take(1).for_each(|dx| *dx = f64::NAN),
+            Fault::OneNan => dx.iter_mut().skip(middle).take(1).for_each(|dx| *dx = f64::NAN),
+            Fault::DxInHalf => dx.iter_mut().for_each(|dx| *dx = half(*dx)),
+            Fault::LastDWeightPoisoned => dweight[channels - 1] = f64::NAN,
+            Fault::LastDBiasUnwritten => dbias[channels - 1] = 0.0,
+            Fault::NanSpreads if dx.iter().chain(&*dweight).any(|value| !value.is_finite()) => {
+                dx.iter_mut().chain(dweight).chain(dbias).for_each(|value| *value = f64::NAN);
+            }
+            Fault::NanLost => {
+                dx.iter_mut().chain(dweight).for_each(|value| *value = value.max(-3e38));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn round(value: f64) -> f64 {
+    f64::from(value as f32)
+}
+
+/// Rounded to the 11 binary digits of an f16.
+fn half(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let unit = 2f64.powf(value.abs().log2().floor() - 10.0);
+    (value / unit).round() * unit
+}
+
+fn exact(vector: Option<&Array1<f32>>, default: f64, channels: usize) -> Vec<f64> {
+    match vector {
+        Some(vector) => vector.iter().map(|&value| f64::from(value)).collect(),
+        None => vec![default; channels],
+    }
+}
+
+impl Implementation for Mutant {
+    fn name(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    fn run(&self, case: &Case, inputs: &Inputs) -> Result<Outputs> {
+        self.backward(case, inputs, &Reference.run(case, inputs)?)
+    }
+}
+
+impl Mutant {
+    /// The reference's `right` results, but for the gradients.
+    fn backward(&self, case: &Case, inputs: &Inputs, right: &Outputs) -> Result<Outputs> {
+        let problem = Problem::new(&case.shape, case.config.layout)?;
+        let Problem { channels, .. } = problem;
+        let n = problem.values_per_channel() as f64;
+        let channel_of = self.channel_of(case, &problem);
+        let mut indices = vec![Vec::new(); channels];
+        (0..problem.elements()).for_each(|k| indices[channel_of(k)].push(k));
+        let weight = exact(inputs.state.weight.as_ref(), 1.0, channels);
+        let bias = exact(inputs.state.bias.as_ref(), 0.0, channels);
+        let track = case.config.track_running_stats;
+        let used_batch = case.training || !track;
+        let mut outputs = right.clone();
+        let mut first: Option<Vec<Channel>> = None;
+        let mut before: Option<StepGradients> = None;
+        for (step, (x, dy)) in outputs.steps.iter_mut().zip(inputs.xs.iter().zip(&inputs.dys)) {
+            let x: Vec<f64> = x.iter().map(|&value| f64::from(value)).collect();
+            let dy: Vec<f64> = dy.iter().map(|&value| f64::from(value)).collect();
+            let values = Values { x: &x, dy: &dy, weight: &weight, bias: &bias };
+            let takes_batch = match self.0 {
+                Fault::EvalUsesBatch => n > 1.0,
+                Fault::TrainingUsesRunning if track => false,
+                _ => used_batch,
+            };
+            let mut used: Vec<Channel> = (0..channels)
+                .map(|c| {
+                    if n == 0.0 {
+                        Channel { mean: 0.0, var: 1.0, inv_std: 1.0 }
+                    } else if takes_batch {
+                        let of_channel: Vec<f64> = indices[c].iter().map(|&k| x[k]).collect();
+                        self.of_batch(case, &of_channel)
+                    } else {
+                        self.of_running(case, inputs, c)
+                    }
+                })
+                .collect();
+            if self.is(Fault::StatisticsOfTheFirstStep) {
+                used.clone_from(first.get_or_insert(used.clone()));
+            }
+            let own: Vec<Sums> =
+                (0..channels).map(|c| self.sums(case, &values, used[c], c, &indices[c])).collect();
+            let neighbour = usize::from(self.is(Fault::NeighbourSums));
+            let sums: Vec<Sums> = (0..channels).map(|c| own[(c + neighbour) % channels]).collect();
+
+            let flows = match self.0 {
+                Fault::StatisticsDetached => false,
+                Fault::RunningAttached => true,
+                _ => used_batch,
+            };
+            let mut dx: Vec<f64> = (0..x.len())
+                .map(|k| {
+                    let (c, dy) = (channel_of(k), self.gradient(dy[k]));
+                    let remaining = if flows { self.remaining(dy, x[k], n, used[c], sums[c]) } else { dy };
+                    match self.0 {
+                        Fault::DyPassedOn => dy,
+                        _ => remaining * self.scale(&values, used[c].inv_std, c),
+                    }
+                })
+                .collect();
+            let mut dweight: Vec<f64> =
+                (0..channels).map(|c| self.dweight(sums[c], used[c].inv_std, weight[c], n)).collect();
+            let mut dbias: Vec<f64> = (0..channels)
+                .map(|c| match self.0 {
+                    Fault::DBiasMean if n > 0.0 => sums[c].dy / n,
+                    Fault::DBiasOfDx => indices[c].iter().map(|&k| dx[k]).sum(),
+                    _ => sums[c].dy,
+                })
+                .collect();
+            self.spoil(&mut dx, &mut dweight, &mut dbias);
+            if let Some(before) = &before {
+                let add = |values: &mut [f64], before: &mut dyn Iterator<Item = &f64>| {
+                    values.iter_mut().zip(before).for_each(|(value, before)| *value += before);
+                };
+                match self.0 {
+                    Fault::Accumulated => {
+                        add(&mut dweight, &mut before.dweight.iter().flatten());
+                        add(&mut dbias, &mut before.dbias.iter().flatten());
+                    }
+                    Fault::DxAccumulated => add(&mut dx, &mut before.dx.iter()),
+                    _ => {}
+                }
+            }
+
+            let affine = case.config.affine;
+            let shape = if self.is(Fault::WrongShape) { &[dx.len()] } else { case.shape.as_slice() };
+            if self.is(Fault::DWeightTooLong) {
+                dweight.push(0.0);
+            }
+            let there = |missing: Fault| match self.0 {
+                Fault::ParametersWithoutAffine => true,
+                _ => affine && !self.is(missing),
+            };
+            let vector = |values: Vec<f64>| values.into_iter().map(round).collect::<Array1<f64>>();
+            let dx = ArrayD::from_shape_vec(IxDyn(shape), dx.into_iter().map(round).collect());
+            let gradients = StepGradients {
+                dx: dx.expect("one value for each element of x"),
+                dweight: there(Fault::DWeightMissing).then(|| vector(dweight)),
+                dbias: there(Fault::DBiasMissing).then(|| vector(dbias)),
+                scales: GradientScales::default(),
+            };
+            let shown = match (self.0, &before) {
+                (Fault::PreviousStep, Some(before)) => before.clone(),
+                _ => gradients.clone(),
+            };
+            step.gradients = (!self.is(Fault::GradientsMissing)).then_some(shown);
+            before = Some(gradients);
+        }
+        Ok(outputs)
+    }
+}
+
+#[test]
+fn the_control_passes_every_case() -> Result<()> {
+    let mut failures = Vec::new();
+    for case in table() {
+        let inputs = case.inputs();
+        let exact = Reference.run(&case, &inputs)?;
+        let report = judge(&case, &Mutant(Fault::None).backward(&case, &inputs, &exact)?, &exact);
+        if !report.passed() {
+            failures.push(report.to_string());
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    Ok(())
+}
+
+fn small_cases() -> Vec<Case> {
+    // The small cases are enough: a suite that cannot afford the large ones is as sharp.
+    table().into_iter().filter(|case| case.shape.iter().product::<usize>() <= 20_000).collect()
+}
+
+#[test]
+fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
+    let cases = small_cases();
+    let mut blamed = vec![BTreeSet::new(); FAULTS.len()];
+    for case in &cases {
+        let inputs = case.inputs();
+        let exact = Reference.run(case, &inputs)?;
+        for (&(fault, _), blamed) in FAULTS.iter().zip(&mut blamed) {
+            let report = judge(case, &Mutant(fault).backward(case, &inputs, &exact)?, &exact);
+            blamed.extend(report.mismatches.iter().map(|mismatch| mismatch.quantity().to_owned()));
+        }
+    }
+    let misjudged: Vec<_> = FAULTS
+        .iter()
+        .zip(&blamed)
+        .filter(|((_, expected), blamed)| !blamed.iter().eq(expected.iter()))
+        .map(|((fault, expected), blamed)| format!("{fault:?}: {blamed:?} instead of {expected:?}"))
+        .collect();
+    assert!(misjudged.is_empty(), "survive, or are blamed for something else:\n{}", misjudged.join("\n"));
+    Ok(())
+}
+
+/// These are right but for a mean far above the standard deviation: the measure is no stricter than that.
+#[test]
+fn lost_digits_are_rejected_at_a_large_mean_only() -> Result<()> {
+    let (mut accepted, mut rejected) = (0, 0);
+    for case in small_cases() {
+        for fault in [Fault::OnePassInF32, Fault::MeanRoundedToF32] {
+            let report = check(&case, &Mutant(fault))?;
+            if case.mean == 0.0 {
+                assert!(report.passed(), "{fault:?}: {report}");
+                accepted += 1;
+            } else if case.mean.abs() >= 1e4 && case.training {
+                assert!(!report.passed(), "{fault:?}: {report}");
+                rejected += 1;
+            }
+        }
+    }
+    assert!(accepted > 100 && rejected >= 6, "{accepted} accepted, {rejected} rejected");
+    Ok(())
+}
