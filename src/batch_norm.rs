@@ -136,12 +136,12 @@ impl BatchNorm {
         self.training
     }
 
-    /// γ on the GPU; an optimiser may write to its buffer.
+    /// γ on the GPU; an optimiser may write to it ([`Tensor::write_array`]).
     pub fn weight(&self) -> Option<&Tensor> {
         self.weight.as_ref()
     }
 
-    /// β on the GPU; an optimiser may write to its buffer.
+    /// β on the GPU; an optimiser may write to it ([`Tensor::write_array`]).
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }
@@ -187,8 +187,7 @@ impl BatchNorm {
         ];
         for (tensor, vector) in vectors {
             if let (Some(tensor), Some(vector)) = (tensor, vector) {
-                let values = vector.to_vec();
-                self.gpu.queue().write_buffer(tensor.buffer(), 0, bytemuck::cast_slice(&values));
+                tensor.write_array(vector.view())?;
             }
         }
         if let (Some(buffer), Some(count)) = (&self.num_batches_tracked, state.num_batches_tracked) {

@@ -68,6 +68,34 @@ impl Tensor {
         Ok(Self { gpu: gpu.clone(), buffer: buffer.clone(), offset, shape: shape.to_vec(), layout })
     }
 
+    /// Replaces the values, in the buffer there is: what an optimiser does to a weight. Passes submitted
+    /// before still see the old ones.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] unless the array has the tensor's shape; [`Error::BufferUsage`] when a
+    /// caller's buffer lacks COPY_DST.
+    pub fn write_array<D: Dimension>(&self, array: ArrayView<'_, f32, D>) -> Result<()> {
+        if array.shape() != self.shape {
+            return Err(Error::ShapeMismatch {
+                name: "array",
+                expected: self.shape.clone(),
+                expected_layout: self.layout,
+                shape: array.shape().to_vec(),
+                layout: self.layout,
+            });
+        }
+        let (needed, usage) = (wgpu::BufferUsages::COPY_DST, self.buffer.usage());
+        if !usage.contains(needed) {
+            return Err(Error::BufferUsage { name: "tensor", needed, usage });
+        }
+        let contiguous = array.as_standard_layout();
+        let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
+        self.gpu.validated(|| {
+            self.gpu.queue().write_buffer(&self.buffer, self.offset, bytemuck::cast_slice(values));
+            Ok(())
+        })
+    }
+
     /// The same values seen in another layout: the shape stays as it is, and only the axis that is taken
     /// for the channels changes.
     #[must_use]

@@ -248,7 +248,9 @@ fn states_are_checked_and_come_back() {
 fn eval_reads_what_was_written_to_the_parameters() {
     let mut bn = layer(2);
     let weight = bn.weight().unwrap();
-    gpu().queue().write_buffer(weight.buffer(), 0, bytemuck::cast_slice(&[2.0f32, 3.0]));
+    let error = weight.write_array(ndarray::array![1.0f32].view()).unwrap_err();
+    assert!(matches!(error, Error::ShapeMismatch { name: "array", .. }), "{error}");
+    weight.write_array(ndarray::array![2.0f32, 3.0].view()).unwrap();
     bn.eval();
     let y = bn.forward_array(ndarray::array![[1.0f32, 1.0]].view()).unwrap();
     assert_same(&y, &(ndarray::array![[2.0, 3.0]] / (1.0f64 + 1e-5).sqrt()));

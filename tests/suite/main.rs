@@ -11,6 +11,7 @@ mod gradient_mutants;
 mod gradients;
 mod layer;
 mod mutants;
+mod network;
 mod onnx;
 mod plans;
 mod properties;

@@ -1,0 +1,59 @@
+//! Batch norm on the GPU as a layer of a network whose other layers are on the CPU.
+
+use super::Result;
+use super::sgd::{Parameter, Sgd};
+use ndarray::{Array, Array1, Dimension, Ix1};
+use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Gpu};
+
+/// The layer, and its parameters where SGD finds them.
+pub(crate) struct TrainableBatchNorm {
+    /// The layer on the GPU.
+    pub(crate) layer: BatchNorm,
+    /// γ. After a change, [`upload`](Self::upload).
+    pub(crate) weight: Parameter<Ix1>,
+    /// β. After a change, [`upload`](Self::upload).
+    pub(crate) bias: Parameter<Ix1>,
+}
+
+impl TrainableBatchNorm {
+    /// A new layer in training mode: weight 1, bias 0.
+    pub(crate) fn new(gpu: &Gpu, num_features: usize) -> Result<Self> {
+        Ok(Self {
+            layer: BatchNorm::new(gpu, BatchNormConfig::new(num_features))?,
+            weight: Parameter::new(Array1::ones(num_features)),
+            bias: Parameter::new(Array1::zeros(num_features)),
+        })
+    }
+
+    /// y. The layer keeps x, and the statistics of the batch, for [`backward`](Self::backward).
+    pub(crate) fn forward<D: Dimension>(&mut self, x: &Array<f32, D>) -> Result<Array<f32, D>> {
+        Ok(self.layer.forward_array(x.view())?)
+    }
+
+    /// dx. Leaves dweight and dbias with the parameters.
+    pub(crate) fn backward<D: Dimension>(&mut self, dy: &Array<f32, D>) -> Result<Array<f32, D>> {
+        let gradients = self.layer.backward_array(dy.view())?;
+        // Both are there in a layer with affine parameters.
+        if let (Some(dweight), Some(dbias)) = (gradients.weight, gradients.bias) {
+            (self.weight.gradient, self.bias.gradient) = (dweight, dbias);
+        }
+        Ok(gradients.input)
+    }
+
+    /// A step down the gradients of the last backward pass.
+    pub(crate) fn step(&mut self, sgd: Sgd) -> Result<()> {
+        self.weight.step(sgd);
+        self.bias.step(sgd);
+        self.upload()
+    }
+
+    /// Brings weight and bias to the GPU. The running statistics there stay as they are.
+    pub(crate) fn upload(&self) -> Result<()> {
+        for (tensor, parameter) in [(self.layer.weight(), &self.weight), (self.layer.bias(), &self.bias)] {
+            if let Some(tensor) = tensor {
+                tensor.write_array(parameter.value.view())?;
+            }
+        }
+        Ok(())
+    }
+}

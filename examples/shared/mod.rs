@@ -1,0 +1,14 @@
+//! What the examples share: handwritten digits, a dense layer, batch norm with its SGD step, the loss,
+//! random numbers, and the command line.
+
+pub(crate) mod args;
+pub(crate) mod batch_norm;
+pub(crate) mod dense;
+pub(crate) mod digits;
+pub(crate) mod loss;
+pub(crate) mod progress;
+pub(crate) mod random;
+pub(crate) mod sgd;
+
+/// Whatever goes wrong, in words.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
