@@ -11,7 +11,7 @@ fn backward_finalize(invocation: Invocation) {
     var own = Sums(vec2<f32>(), vec2<f32>());
     if channel < params.channels {
         let lanes = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
-        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduce_splits; split += lanes) {
+        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduce.count; split += lanes) {
             own = merge(own, partials[split * params.channels + channel]);
         }
     }

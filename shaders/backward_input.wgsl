@@ -7,12 +7,14 @@ fn backward_input(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let number = linear_workgroup(workgroup, grid);
-    var walk = walk_begin(number, lane, params.map_splits, params.map_chunk);
+    var walk = walk_begin(number, lane, params.map);
     let channel = channel_statistics(walk.channel);
     let projection = channel_projection(walk.channel);
     let scale = channel_weight(walk.channel) * channel.inv_std;
-    while walk.value < walk.end {
-        store_dx(walk.element, scale * remaining(walk.element, channel, projection));
-        walk_on(&walk);
+    while walk_goes_on(walk) {
+        let run = walk_run(&walk);
+        for (var element = run.begin; element < run.end; element += run.step) {
+            store_dx(element, scale * remaining(element, channel, projection));
+        }
     }
 }

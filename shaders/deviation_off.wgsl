@@ -1,4 +1,4 @@
 // x is not needed.
-fn deviation(element: u32, channel: Statistics) -> f32 {
-    return 0.0;
+fn deviation(element: u32, channel: Statistics) -> Value {
+    return Value();
 }

@@ -10,13 +10,15 @@ fn normalize(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let number = linear_workgroup(workgroup, grid);
-    var walk = walk_begin(number, lane, params.map_splits, params.map_chunk);
+    var walk = walk_begin(number, lane, params.map);
     let channel = channel_statistics(walk.channel);
     let scale = channel_weight(walk.channel) * channel.inv_std;
     let shift = channel_bias(walk.channel);
-    while walk.value < walk.end {
-        let deviation = rounded(load_x(walk.element) - channel.mean_hi) - channel.mean_lo;
-        store_y(walk.element, deviation * scale + shift);
-        walk_on(&walk);
+    while walk_goes_on(walk) {
+        let run = walk_run(&walk);
+        for (var element = run.begin; element < run.end; element += run.step) {
+            let deviation = rounded_value(load_x(element) - channel.mean_hi) - channel.mean_lo;
+            store_y(element, deviation * scale + shift);
+        }
     }
 }

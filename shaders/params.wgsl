@@ -1,18 +1,29 @@
 // What every kernel is told, and what all of them share. Names and meanings are those of the Rust
 // struct `Params`; a test holds the two layouts against each other.
 
+// How a channel is divided among workgroups (planes) or invocations (columns).
+struct Splits {
+    // How many share a channel.
+    count: u32,
+    // How many of them share each plane.
+    of_inner: u32,
+    // Planes, and values of each plane, that one takes at most.
+    outer_chunk: u32,
+    inner_chunk: u32,
+}
+
 struct Params {
+    // The tensor as [outer, channels, inner], and the values of each channel. Here and below, what counts
+    // along `inner` and what counts elements counts Values.
+    outer: u32,
     channels: u32,
-    // Contiguous values of one channel, and all values of one channel.
     inner: u32,
+    // This counts single values.
     values: u32,
-    // How many invocations or workgroups share a channel, and how many values each takes at most: in
-    // kernels that reduce a channel, and in those that compute every element.
-    reduce_splits: u32,
-    reduce_chunk: u32,
-    map_splits: u32,
-    map_chunk: u32,
-    // Where the tensors begin in their bindings, in elements.
+    // Of kernels that reduce a channel, and of those that compute every element.
+    reduce: Splits,
+    map: Splits,
+    // Where the tensors begin in their bindings.
     x_offset: u32,
     y_offset: u32,
     dy_offset: u32,

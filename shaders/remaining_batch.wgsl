@@ -6,13 +6,8 @@ fn channel_projection(channel: u32) -> Projection {
     return projections[channel];
 }
 
-fn remaining(element: u32, channel: Statistics, projection: Projection) -> f32 {
+fn remaining(element: u32, channel: Statistics, projection: Projection) -> Value {
     let away = deviation(element, channel);
-    let centered = rounded(load_dy(element) - projection.mean_dy.x) - projection.mean_dy.y;
-    if EXACT_PRODUCTS == 0u {
-        return centered - away * projection.slope.x;
-    }
-    // Where few values share a channel, almost nothing remains, and the product's rounding would show.
-    let along = exact_product(away, projection.slope.x);
-    return (rounded(centered - along.x) - along.y) - away * projection.slope.y;
+    let centered = rounded_value(load_dy(element) - projection.mean_dy.x) - projection.mean_dy.y;
+    return centered - away * projection.slope.x;
 }

@@ -3,6 +3,6 @@ fn channel_projection(channel: u32) -> Projection {
     return Projection();
 }
 
-fn remaining(element: u32, channel: Statistics, projection: Projection) -> f32 {
+fn remaining(element: u32, channel: Statistics, projection: Projection) -> Value {
     return load_dy(element);
 }

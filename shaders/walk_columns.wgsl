@@ -1,32 +1,38 @@
 // Which values an invocation visits when channels are neighbours (inner = 1): x[o, c] is element
-// o * channels + c. Invocation t takes channel t % channels and every splits-th row, beginning with row
+// o * channels + c. Invocation t takes channel t % channels and every so many rows, beginning with row
 // t / channels: element t, t + splits * channels, and so on. Neighbouring invocations always read
 // neighbouring elements, and each keeps to one channel.
 struct Walk {
     channel: u32,
     split: u32,
-    // The next row and its element.
-    value: u32,
-    end: u32,
-    element: u32,
-    step_value: u32,
-    step_element: u32,
+    run: Run,
 }
 
-fn walk_begin(workgroup: u32, lane: u32, splits: u32, chunk: u32) -> Walk {
+// Elements begin, begin + step, and so on, before end.
+struct Run {
+    begin: u32,
+    end: u32,
+    step: u32,
+}
+
+fn walk_begin(workgroup: u32, lane: u32, splits: Splits) -> Walk {
     let invocation = workgroup * WORKGROUP_SIZE + lane;
     var walk: Walk;
     walk.channel = invocation % params.channels;
     walk.split = invocation / params.channels;
-    walk.value = walk.split;
-    walk.end = select(0u, params.values, walk.split < splits);
-    walk.element = invocation;
-    walk.step_value = splits;
-    walk.step_element = splits * params.channels;
+    if walk.split < splits.count {
+        walk.run = Run(invocation, params.outer * params.channels, splits.count * params.channels);
+    }
     return walk;
 }
 
-fn walk_on(walk: ptr<function, Walk>) {
-    (*walk).value += (*walk).step_value;
-    (*walk).element += (*walk).step_element;
+fn walk_goes_on(walk: Walk) -> bool {
+    return walk.run.begin < walk.run.end;
+}
+
+// All of it is one run.
+fn walk_run(walk: ptr<function, Walk>) -> Run {
+    let run = (*walk).run;
+    (*walk).run.end = 0u;
+    return run;
 }

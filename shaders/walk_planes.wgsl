@@ -1,44 +1,45 @@
 // Which values an invocation visits when a channel lies in planes: x[o, c, i] is element
-// (o * channels + c) * inner + i. A workgroup takes one split of one channel: values
-// split * chunk .. (split + 1) * chunk of that channel, counted over all its planes, dealt out lane by
-// lane, so that neighbouring lanes read neighbouring elements and no lane idles in a small plane.
+// (o * channels + c) * inner + i. A workgroup takes one split of one channel: some of its planes, and of
+// each plane a part. LANES_PER_PLANE neighbouring lanes walk along a plane, so that they read neighbouring
+// elements; where planes are small, the workgroup's other lanes are in the next planes meanwhile.
 struct Walk {
     channel: u32,
     split: u32,
-    // The next value and its place in plane and tensor.
-    value: u32,
-    end: u32,
-    inner: u32,
-    element: u32,
-    // What a step of WORKGROUP_SIZE values adds; `wrap` leads on to the channel's next plane.
-    step_inner: u32,
-    step_element: u32,
-    wrap: u32,
+    // The next plane, and the part of each plane.
+    outer: u32,
+    outer_end: u32,
+    inner_begin: u32,
+    inner_end: u32,
 }
 
-fn walk_begin(workgroup: u32, lane: u32, splits: u32, chunk: u32) -> Walk {
+// Elements begin, begin + step, and so on, before end.
+struct Run {
+    begin: u32,
+    end: u32,
+    step: u32,
+}
+
+fn walk_begin(workgroup: u32, lane: u32, splits: Splits) -> Walk {
     var walk: Walk;
     walk.channel = workgroup % params.channels;
     walk.split = workgroup / params.channels;
-    if walk.split < splits {
-        walk.value = walk.split * chunk + lane;
-        walk.end = min((walk.split + 1u) * chunk, params.values);
+    if walk.split < splits.count {
+        let outer_split = walk.split / splits.of_inner;
+        let inner_split = walk.split % splits.of_inner;
+        walk.outer = outer_split * splits.outer_chunk + lane / LANES_PER_PLANE;
+        walk.outer_end = min((outer_split + 1u) * splits.outer_chunk, params.outer);
+        walk.inner_begin = inner_split * splits.inner_chunk + lane % LANES_PER_PLANE;
+        walk.inner_end = min((inner_split + 1u) * splits.inner_chunk, params.inner);
     }
-    let plane = params.channels * params.inner;
-    walk.inner = walk.value % params.inner;
-    walk.element = (walk.value / params.inner) * plane + walk.channel * params.inner + walk.inner;
-    walk.step_inner = WORKGROUP_SIZE % params.inner;
-    walk.step_element = (WORKGROUP_SIZE / params.inner) * plane + walk.step_inner;
-    walk.wrap = plane - params.inner;
     return walk;
 }
 
-fn walk_on(walk: ptr<function, Walk>) {
-    (*walk).value += WORKGROUP_SIZE;
-    (*walk).inner += (*walk).step_inner;
-    (*walk).element += (*walk).step_element;
-    if (*walk).inner >= params.inner {
-        (*walk).inner -= params.inner;
-        (*walk).element += (*walk).wrap;
-    }
+fn walk_goes_on(walk: Walk) -> bool {
+    return walk.outer < walk.outer_end;
+}
+
+fn walk_run(walk: ptr<function, Walk>) -> Run {
+    let plane = ((*walk).outer * params.channels + (*walk).channel) * params.inner;
+    (*walk).outer += WORKGROUP_SIZE / LANES_PER_PLANE;
+    return Run(plane + (*walk).inner_begin, plane + (*walk).inner_end, LANES_PER_PLANE);
 }

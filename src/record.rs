@@ -157,13 +157,20 @@ impl PreparedPlan {
     /// [`Error::BindingTooLarge`], [`Error::SharedBuffer`], [`Error::Gpu`].
     pub fn bind(&self, buffers: &Buffers<'_>) -> Result<BoundPlan> {
         let mut params = *self.plan.params();
+        let width = self.plan.width().elements();
         for (binding, _) in self.plan.buffers() {
             let skipped = self.check(buffers, binding)?.skipped_elements;
+            if let Some(unaligned) = self.plan.unaligned()
+                && !skipped.is_multiple_of(width)
+            {
+                return self.gpu.prepare(unaligned)?.bind(buffers);
+            }
+            let offset = skipped / width;
             match binding {
-                Binding::X => params.x_offset = skipped,
-                Binding::Y => params.y_offset = skipped,
-                Binding::Dy => params.dy_offset = skipped,
-                Binding::Dx => params.dx_offset = skipped,
+                Binding::X => params.x_offset = offset,
+                Binding::Y => params.y_offset = offset,
+                Binding::Dy => params.dy_offset = offset,
+                Binding::Dx => params.dx_offset = offset,
                 _ => {}
             }
         }

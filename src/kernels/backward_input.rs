@@ -1,4 +1,4 @@
-use super::{Access, Binding, Lanes, Source, Statistics, Walk, choose};
+use super::{Access, Binding, Lanes, Source, Statistics, Walk, Width, choose};
 use std::fmt;
 
 /// Computes dx.
@@ -13,7 +13,8 @@ pub struct BackwardInput {
     /// Whether there is a weight.
     pub affine: bool,
     /// Whether the product of slope and deviation keeps what rounding would lose: for channels of few
-    /// values, where dx is the small difference of large numbers. Without batch statistics there is none.
+    /// values, where dx is the small difference of large numbers. Only with batch statistics and
+    /// [`Width::One`].
     pub exact_products: bool,
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
@@ -36,6 +37,7 @@ impl BackwardInput {
         let mut pieces = vec![
             "params",
             "compensated",
+            self.walk.width().piece(),
             self.walk.piece(),
             choose(self.in_place, "dy_dx_in_place", "dy_dx_separate"),
             "statistics_type",
@@ -45,21 +47,25 @@ impl BackwardInput {
         if batch {
             pieces.push("deviation_on");
         }
-        pieces.push(choose(batch, "remaining_batch", "remaining_running"));
+        pieces.push(match (batch, self.exact_products) {
+            (true, true) => "remaining_exact",
+            (true, false) => "remaining_batch",
+            (false, _) => "remaining_running",
+        });
         pieces.push(choose(self.affine, "weight_on", "weight_off"));
-        let mut constants = Lanes::Alone.constants(self.workgroup_size);
-        if batch {
-            constants.push(("EXACT_PRODUCTS", self.exact_products.into()));
-        }
+        let constants = Lanes::Alone.constants_with(self.walk, self.workgroup_size);
         Source { stem: "backward_input", constants, pieces, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {
         let mut variants = Vec::new();
-        for walk in [Walk::Planes, Walk::Columns] {
+        for walk in Walk::every_variant(workgroup_size) {
             let statistics =
                 [(Statistics::Batch, false), (Statistics::Batch, true), (Statistics::Running, false)];
             for (statistics, exact_products) in statistics {
+                if exact_products && walk.width() == Width::Four {
+                    continue;
+                }
                 for (in_place, affine) in [(false, false), (false, true), (true, false), (true, true)] {
                     variants.push(Self {
                         walk,
@@ -81,6 +87,6 @@ impl fmt::Display for BackwardInput {
         let affine = if self.affine { ", weight" } else { "" };
         let in_place = if self.in_place { ", in place" } else { "" };
         let exact = if self.exact_products { ", exact products" } else { "" };
-        write!(f, "{}, {}{affine}{exact}{in_place}", self.walk.name(), self.statistics.name())
+        write!(f, "{}, {}{affine}{exact}{in_place}", self.walk, self.statistics.name())
     }
 }

@@ -25,10 +25,11 @@ impl BackwardSums {
         bindings.push((Binding::Partials, Access::ReadWrite));
         Source {
             stem: "backward_sums",
-            constants: self.lanes.constants(self.workgroup_size),
+            constants: self.lanes.constants_with(self.walk, self.workgroup_size),
             pieces: vec![
                 "params",
                 "compensated",
+                self.walk.width().piece(),
                 "sums_type",
                 self.lanes.piece(),
                 self.walk.piece(),
@@ -43,7 +44,7 @@ impl BackwardSums {
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (walk, lanes) in Lanes::every_variant(subgroup_sizes) {
+        for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
             for statistics in [Statistics::Batch, Statistics::Running, Statistics::None] {
                 variants.push(Self { walk, lanes, statistics, workgroup_size });
             }
@@ -54,6 +55,6 @@ impl BackwardSums {
 
 impl fmt::Display for BackwardSums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}, {}", self.walk.name(), self.lanes, self.statistics.name())
+        write!(f, "{}, {}, {}", self.walk, self.lanes, self.statistics.name())
     }
 }

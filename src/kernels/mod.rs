@@ -29,7 +29,7 @@ pub use count_batch::CountBatch;
 pub use finalize::Finalize;
 pub use moments::Moments;
 pub use normalize::Normalize;
-pub use params::Params;
+pub use params::{Params, Splits};
 
 use std::fmt::{self, Write};
 
@@ -112,11 +112,43 @@ pub enum Access {
     ReadWrite,
 }
 
+/// How many neighbouring elements are loaded and computed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Width {
+    /// One.
+    One,
+    /// Four, as a vector: planes are a multiple of four long, and tensors begin at a multiple of 16 bytes.
+    Four,
+}
+
+impl Width {
+    /// The number.
+    pub fn elements(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Four => 4,
+        }
+    }
+
+    /// The WGSL piece.
+    fn piece(self) -> &'static str {
+        match self {
+            Self::One => "value_f32",
+            Self::Four => "value_vec4",
+        }
+    }
+}
+
 /// How a tensor's elements are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Walk {
     /// inner > 1: a workgroup takes one split of one channel's planes.
-    Planes,
+    Planes {
+        /// Lanes that walk along one plane, a power of two that divides the workgroup size.
+        lanes: u32,
+        /// What each of them takes at once.
+        width: Width,
+    },
     /// inner = 1: an invocation takes every so many rows of one channel.
     Columns,
 }
@@ -125,16 +157,43 @@ impl Walk {
     /// The WGSL piece.
     fn piece(self) -> &'static str {
         match self {
-            Self::Planes => "walk_planes",
+            Self::Planes { .. } => "walk_planes",
             Self::Columns => "walk_columns",
         }
     }
 
-    /// The name in a plan's printout.
-    pub fn name(self) -> &'static str {
+    /// What is loaded at once.
+    pub fn width(self) -> Width {
         match self {
-            Self::Planes => "planes",
-            Self::Columns => "columns",
+            Self::Planes { width, .. } => width,
+            Self::Columns => Width::One,
+        }
+    }
+
+    /// The ways to visit every element, for tests.
+    fn every_variant(workgroup_size: u32) -> [Self; 4] {
+        [
+            Self::Planes { lanes: workgroup_size, width: Width::One },
+            Self::Planes { lanes: workgroup_size, width: Width::Four },
+            Self::Planes { lanes: 2, width: Width::One },
+            Self::Columns,
+        ]
+    }
+
+    /// The constants of the piece.
+    fn constants(self) -> Vec<(&'static str, u32)> {
+        match self {
+            Self::Planes { lanes, .. } => vec![("LANES_PER_PLANE", lanes)],
+            Self::Columns => vec![],
+        }
+    }
+}
+
+impl fmt::Display for Walk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planes { lanes, width } => write!(f, "planes by {lanes} × {}", width.elements()),
+            Self::Columns => f.write_str("columns"),
         }
     }
 }
@@ -190,13 +249,24 @@ impl Lanes {
         }
     }
 
+    /// The constants of the piece and of a walk, and the workgroup size.
+    fn constants_with(self, walk: Walk, workgroup_size: u32) -> Vec<(&'static str, u32)> {
+        [self.constants(workgroup_size), walk.constants()].concat()
+    }
+
     /// The ways a kernel that reduces x can go with a walk.
-    fn every_variant((min_size, max_size): (u32, u32)) -> [(Walk, Self); 3] {
-        [
-            (Walk::Planes, Self::Tree { channels: 1 }),
-            (Walk::Planes, Self::Subgroup { min_size, max_size }),
-            (Walk::Columns, Self::Alone),
-        ]
+    fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<(Walk, Self)> {
+        let mut variants = Vec::new();
+        for walk in Walk::every_variant(workgroup_size) {
+            match walk {
+                Walk::Columns => variants.push((walk, Self::Alone)),
+                Walk::Planes { .. } => {
+                    variants.push((walk, Self::Tree { channels: 1 }));
+                    variants.push((walk, Self::Subgroup { min_size, max_size }));
+                }
+            }
+        }
+        variants
     }
 }
 
@@ -419,6 +489,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("projection_on", include_str!("../../shaders/projection_on.wgsl")),
     ("projection_type", include_str!("../../shaders/projection_type.wgsl")),
     ("remaining_batch", include_str!("../../shaders/remaining_batch.wgsl")),
+    ("remaining_exact", include_str!("../../shaders/remaining_exact.wgsl")),
     ("remaining_running", include_str!("../../shaders/remaining_running.wgsl")),
     ("statistics_batch", include_str!("../../shaders/statistics_batch.wgsl")),
     ("statistics_none", include_str!("../../shaders/statistics_none.wgsl")),
@@ -427,6 +498,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("sums_type", include_str!("../../shaders/sums_type.wgsl")),
     ("tracking_off", include_str!("../../shaders/tracking_off.wgsl")),
     ("tracking_on", include_str!("../../shaders/tracking_on.wgsl")),
+    ("value_f32", include_str!("../../shaders/value_f32.wgsl")),
+    ("value_vec4", include_str!("../../shaders/value_vec4.wgsl")),
     ("walk_columns", include_str!("../../shaders/walk_columns.wgsl")),
     ("walk_planes", include_str!("../../shaders/walk_planes.wgsl")),
     ("weight_off", include_str!("../../shaders/weight_off.wgsl")),

@@ -16,10 +16,11 @@ impl Moments {
     pub(super) fn source(&self) -> Source {
         Source {
             stem: "moments",
-            constants: self.lanes.constants(self.workgroup_size),
+            constants: self.lanes.constants_with(self.walk, self.workgroup_size),
             pieces: vec![
                 "params",
                 "compensated",
+                self.walk.width().piece(),
                 "moments_type",
                 self.lanes.piece(),
                 self.walk.piece(),
@@ -34,13 +35,13 @@ impl Moments {
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
-        let variants = Lanes::every_variant(subgroup_sizes);
+        let variants = Lanes::every_variant(workgroup_size, subgroup_sizes);
         variants.into_iter().map(|(walk, lanes)| Self { walk, lanes, workgroup_size }).collect()
     }
 }
 
 impl fmt::Display for Moments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.walk.name(), self.lanes)
+        write!(f, "{}, {}", self.walk, self.lanes)
     }
 }

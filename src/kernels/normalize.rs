@@ -29,10 +29,11 @@ impl Normalize {
         }
         Source {
             stem: "normalize",
-            constants: Lanes::Alone.constants(self.workgroup_size),
+            constants: Lanes::Alone.constants_with(self.walk, self.workgroup_size),
             pieces: vec![
                 "params",
                 "compensated",
+                self.walk.width().piece(),
                 self.walk.piece(),
                 choose(self.in_place, "x_y_in_place", "x_y_separate"),
                 "statistics_type",
@@ -46,7 +47,7 @@ impl Normalize {
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {
         let mut variants = Vec::new();
-        for walk in [Walk::Planes, Walk::Columns] {
+        for walk in Walk::every_variant(workgroup_size) {
             for statistics in [Statistics::Batch, Statistics::Running] {
                 for (in_place, affine) in [(false, false), (false, true), (true, false), (true, true)] {
                     variants.push(Self { walk, in_place, statistics, affine, workgroup_size });
@@ -61,6 +62,6 @@ impl fmt::Display for Normalize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let affine = if self.affine { ", affine" } else { "" };
         let in_place = if self.in_place { ", in place" } else { "" };
-        write!(f, "{}, {}{affine}{in_place}", self.walk.name(), self.statistics.name())
+        write!(f, "{}, {}{affine}{in_place}", self.walk, self.statistics.name())
     }
 }

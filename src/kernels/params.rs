@@ -1,17 +1,27 @@
 //! The uniform that every kernel reads.
 
+/// How a channel is divided: the WGSL struct `Splits`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[expect(missing_docs, reason = "documented once, in shaders/params.wgsl")]
+pub struct Splits {
+    pub count: u32,
+    pub of_inner: u32,
+    pub outer_chunk: u32,
+    pub inner_chunk: u32,
+}
+
 /// Sizes and options, laid out as the WGSL struct `Params` (shaders/params.wgsl): a test compares the two.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[expect(missing_docs, reason = "documented once, in shaders/params.wgsl")]
 pub struct Params {
+    pub outer: u32,
     pub channels: u32,
     pub inner: u32,
     pub values: u32,
-    pub reduce_splits: u32,
-    pub reduce_chunk: u32,
-    pub map_splits: u32,
-    pub map_chunk: u32,
+    pub reduce: Splits,
+    pub map: Splits,
     pub x_offset: u32,
     pub y_offset: u32,
     pub dy_offset: u32,
@@ -35,13 +45,12 @@ macro_rules! offsets {
 
 impl Params {
     offsets!(
+        outer,
         channels,
         inner,
         values,
-        reduce_splits,
-        reduce_chunk,
-        map_splits,
-        map_chunk,
+        reduce,
+        map,
         x_offset,
         y_offset,
         dy_offset,

@@ -1,6 +1,6 @@
 //! Workgroup sizes, splits and grids: how work is spread over an adapter.
 
-use crate::kernels::{Lanes, Walk};
+use crate::kernels::{Lanes, Splits, Walk, Width};
 use crate::{AdapterProfile, Problem};
 
 /// Most trips that an invocation may make through its loops. Lavapipe of Mesa 22.3 ends a shader's loops
@@ -21,14 +21,11 @@ pub(super) struct Geometry<'a> {
     map_trips: usize,
 }
 
-/// How a channel's values are divided.
+/// How the values of every channel are divided among workgroups.
 #[derive(Clone, Copy)]
-pub(super) struct Splits {
-    /// Parts of each channel.
-    pub(super) splits: usize,
-    /// Values in each part, at most.
-    pub(super) chunk: usize,
-    /// Workgroups in all.
+pub(super) struct Division {
+    pub(super) walk: Walk,
+    pub(super) splits: Splits,
     pub(super) workgroups: usize,
 }
 
@@ -37,7 +34,7 @@ pub(super) struct Splits {
 pub(super) struct Reduction {
     pub(super) lanes: Lanes,
     pub(super) workgroup_size: u32,
-    pub(super) splits: Splits,
+    pub(super) division: Division,
 }
 
 impl<'a> Geometry<'a> {
@@ -61,45 +58,43 @@ impl<'a> Geometry<'a> {
     }
 
     /// How to reduce every channel to one partial result per split.
-    pub(super) fn reduction(&self, problem: &Problem, walk: Walk) -> Reduction {
+    pub(super) fn reduction(&self, problem: &Problem, width: Width) -> Reduction {
         let (min_size, max_size) = (self.profile.subgroup_min_size, self.profile.subgroup_max_size);
-        let workgroup_size = match walk {
+        let columns = problem.inner == 1;
+        let workgroup_size = if columns {
+            self.workgroup_size
+        } else {
             // No more lanes than a channel has values, but whole subgroups.
-            Walk::Planes => {
-                let values = u32_of(problem.values_per_channel().next_power_of_two().min(1 << 16));
-                self.workgroup_size.min(values.max(max_size).next_power_of_two())
-            }
-            Walk::Columns => self.workgroup_size,
+            let values = u32_of(problem.values_per_channel().next_power_of_two().min(1 << 16));
+            self.workgroup_size.min(values.max(max_size).next_power_of_two())
         };
         let whole_subgroups = self.profile.has_subgroups()
             && max_size.is_power_of_two()
             && min_size.is_power_of_two()
             && workgroup_size.is_multiple_of(max_size);
-        let lanes = match walk {
-            Walk::Columns => Lanes::Alone,
-            Walk::Planes if whole_subgroups => Lanes::Subgroup { min_size, max_size },
-            Walk::Planes => Lanes::Tree { channels: 1 },
+        let lanes = match (columns, whole_subgroups) {
+            (true, _) => Lanes::Alone,
+            (false, true) => Lanes::Subgroup { min_size, max_size },
+            (false, false) => Lanes::Tree { channels: 1 },
         };
-        let splits = split(problem, walk, workgroup_size as usize, |values, lanes| {
+        let division = divide(problem, width, workgroup_size, |values, lanes| {
             let target = self.target_workgroups * workgroup_size as usize / lanes;
             let enough = target.div_ceil(problem.channels);
             enough.min(values / (lanes * self.min_trips))
         });
-        Reduction { lanes, workgroup_size, splits }
+        Reduction { lanes, workgroup_size, division }
     }
 
     /// How to visit every element.
-    pub(super) fn map(&self, problem: &Problem, walk: Walk) -> Splits {
-        split(problem, walk, self.workgroup_size as usize, |values, lanes| {
-            values.div_ceil(lanes * self.map_trips)
-        })
+    pub(super) fn map(&self, problem: &Problem, width: Width) -> Division {
+        divide(problem, width, self.workgroup_size, |values, lanes| values.div_ceil(lanes * self.map_trips))
     }
 
     /// How many channels a workgroup should take when it merges so many partial results of each.
-    pub(super) fn channels_per_workgroup(&self, splits: usize) -> u32 {
+    pub(super) fn channels_per_workgroup(&self, splits: u32) -> u32 {
         // Eight splits a lane before a second lane is worth its merge.
-        let lanes = (splits / 8).next_power_of_two().clamp(1, self.workgroup_size as usize);
-        self.workgroup_size / u32_of(lanes)
+        let lanes = (splits / 8).next_power_of_two().clamp(1, self.workgroup_size);
+        self.workgroup_size / lanes
     }
 
     /// Spreads workgroups over two dimensions where one is not enough, with as few surplus ones as
@@ -113,31 +108,50 @@ impl<'a> Geometry<'a> {
 
 /// Divides every channel into splits of about the number that `wanted(values, lanes)` asks for, where
 /// `lanes` is how many lanes share a split, but never so few that an invocation exceeds [`MAX_TRIPS`].
-fn split(
+fn divide(
     problem: &Problem,
-    walk: Walk,
-    workgroup_size: usize,
+    width: Width,
+    workgroup_size: u32,
     wanted: impl Fn(usize, usize) -> usize,
-) -> Splits {
+) -> Division {
     let values = problem.values_per_channel();
-    let lanes = match walk {
-        Walk::Planes => workgroup_size,
-        Walk::Columns => 1,
-    };
-    let fewest = values.div_ceil(lanes * MAX_TRIPS);
-    let splits = wanted(values, lanes).max(fewest).clamp(1, values);
-    match walk {
-        Walk::Planes => {
-            // Whole rounds of the workgroup, so that all lanes but the last split's have equal work.
-            let chunk = values.div_ceil(splits).next_multiple_of(lanes);
-            let splits = values.div_ceil(chunk);
-            Splits { splits, chunk, workgroups: splits * problem.channels }
-        }
-        Walk::Columns => {
-            let workgroups = (splits * problem.channels).div_ceil(workgroup_size);
-            Splits { splits, chunk: values.div_ceil(splits), workgroups }
-        }
+    if problem.inner == 1 {
+        let count = wanted(values, 1).max(values.div_ceil(MAX_TRIPS)).clamp(1, values);
+        let workgroups = (count * problem.channels).div_ceil(workgroup_size as usize);
+        let splits = Splits { count: u32_of(count), of_inner: 1, outer_chunk: 1, inner_chunk: 1 };
+        return Division { walk: Walk::Columns, splits, workgroups };
     }
+    // The lanes that one plane keeps busy, and the planes that a workgroup has in hand.
+    let inner = problem.inner / width.elements() as usize;
+    let lanes = workgroup_size.min(u32_of(inner.next_power_of_two()));
+    let planes = (workgroup_size / lanes) as usize;
+    let mut count = wanted(values, workgroup_size as usize).max(1);
+    // From here on, what counts along a plane counts what is loaded at once.
+    loop {
+        // Whole planes, and parts of them where there are not enough.
+        let (outer_splits, outer_chunk) = parts(problem.outer, count, planes);
+        let (of_inner, inner_chunk) = parts(inner, count.div_ceil(outer_splits), lanes as usize);
+        // One trip more for each plane, to go on to the next.
+        let trips = outer_chunk / planes * (inner_chunk.div_ceil(lanes as usize) + 1);
+        if trips <= MAX_TRIPS || (outer_chunk == planes && inner_chunk == lanes as usize) {
+            let splits = Splits {
+                count: u32_of(outer_splits * of_inner),
+                of_inner: u32_of(of_inner),
+                outer_chunk: u32_of(outer_chunk),
+                inner_chunk: u32_of(inner_chunk),
+            };
+            let workgroups = outer_splits * of_inner * problem.channels;
+            return Division { walk: Walk::Planes { lanes, width }, splits, workgroups };
+        }
+        count *= 2;
+    }
+}
+
+/// Divides `length` into about `count` parts, each a multiple of `unit` but the last, and none empty: how
+/// many, and how long.
+fn parts(length: usize, count: usize, unit: usize) -> (usize, usize) {
+    let chunk = length.div_ceil(count).next_multiple_of(unit);
+    (length.div_ceil(chunk), chunk)
 }
 
 /// Numbers that [`Problem::new`] and [`split`] keep below 2³².

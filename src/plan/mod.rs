@@ -7,10 +7,10 @@ mod geometry;
 
 use crate::kernels::{
     Access, BackwardFinalize, BackwardInput, BackwardSums, Binding, CountBatch, Finalize, Kernel, Moments,
-    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Walk,
+    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, Error, Layout, Problem, Result};
-use geometry::{Geometry, u32_of};
+use geometry::{Division, Geometry, Reduction, u32_of};
 use std::fmt;
 
 /// One dispatch of a plan.
@@ -80,6 +80,9 @@ pub struct Plan {
     in_place: bool,
     steps: Vec<Step>,
     params: Params,
+    width: Width,
+    /// The plan for tensors that do not begin where this one needs them to.
+    unaligned: Option<Box<Plan>>,
 }
 
 impl Plan {
@@ -99,19 +102,32 @@ impl Plan {
         in_place: bool,
         profile: &AdapterProfile,
     ) -> Result<Self> {
-        let mut plan = Self::new(Pass::Forward, problem, config, training, in_place)?;
+        with_fallback(width(problem), |width| {
+            Self::forward_by(width, problem, config, training, in_place, profile)
+        })
+    }
+
+    fn forward_by(
+        width: Width,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        in_place: bool,
+        profile: &AdapterProfile,
+    ) -> Result<Self> {
+        let mut plan = Self::new(Pass::Forward, width, problem, config, training, in_place)?;
         let geometry = Geometry::new(profile);
-        let (walk, statistics, affine) = (walk(problem), statistics(config, training), config.affine);
+        let (statistics, affine) = (statistics(config, training), config.affine);
         let tracking = training && config.track_running_stats;
         let empty = problem.elements() == 0;
         if tracking {
             plan.step(&geometry, Kernel::CountBatch(CountBatch), 1);
         }
         if statistics == Statistics::Batch && !empty {
-            let reduction = geometry.reduction(problem, walk);
-            let (lanes, workgroup_size) = (reduction.lanes, reduction.workgroup_size);
-            plan.reduce(&geometry, reduction, Kernel::Moments(Moments { walk, lanes, workgroup_size }));
-            let channels_per_workgroup = geometry.channels_per_workgroup(reduction.splits.splits);
+            let Reduction { lanes, workgroup_size, division } = geometry.reduction(problem, width);
+            let moments = Moments { walk: division.walk, lanes, workgroup_size };
+            plan.reduce(&geometry, division, Kernel::Moments(moments));
+            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
             let workgroup_size = geometry.workgroup_size;
             let finalize = Finalize { tracking, channels_per_workgroup, workgroup_size };
             let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
@@ -119,8 +135,9 @@ impl Plan {
         }
         if !empty {
             let workgroup_size = geometry.workgroup_size;
-            let normalize = Normalize { walk, in_place, statistics, affine, workgroup_size };
-            plan.map(&geometry, walk, Kernel::Normalize(normalize));
+            let division = geometry.map(problem, width);
+            let normalize = Normalize { walk: division.walk, in_place, statistics, affine, workgroup_size };
+            plan.map(&geometry, division, Kernel::Normalize(normalize));
         }
         plan.check_limits(profile)?;
         Ok(plan)
@@ -139,11 +156,24 @@ impl Plan {
         options: &BackwardOptions,
         profile: &AdapterProfile,
     ) -> Result<Self> {
+        // Exact products are computed one by one.
+        let width = if exact_products(problem, config, training) { Width::One } else { width(problem) };
+        with_fallback(width, |width| Self::backward_by(width, problem, config, training, options, profile))
+    }
+
+    fn backward_by(
+        width: Width,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        options: &BackwardOptions,
+        profile: &AdapterProfile,
+    ) -> Result<Self> {
         let BackwardOptions { wanted, in_place, accumulate } = *options;
-        let mut plan = Self::new(Pass::Backward, problem, config, training, in_place)?;
+        let mut plan = Self::new(Pass::Backward, width, problem, config, training, in_place)?;
         plan.params.accumulate = accumulate.into();
         let geometry = Geometry::new(profile);
-        let (walk, statistics, affine) = (walk(problem), statistics(config, training), config.affine);
+        let (statistics, affine) = (statistics(config, training), config.affine);
         let empty = problem.elements() == 0;
         let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
         // Through running statistics no gradient flows, so dx needs no sums then.
@@ -152,15 +182,12 @@ impl Plan {
         if dweight || dbias || projection {
             let needs_x = (dweight || projection) && !empty;
             let of_sums = if needs_x { statistics } else { Statistics::None };
-            let mut splits = 0;
             if !empty {
-                let reduction = geometry.reduction(problem, walk);
-                let (lanes, workgroup_size) = (reduction.lanes, reduction.workgroup_size);
-                let sums = BackwardSums { walk, lanes, statistics: of_sums, workgroup_size };
-                plan.reduce(&geometry, reduction, Kernel::BackwardSums(sums));
-                splits = reduction.splits.splits;
+                let Reduction { lanes, workgroup_size, division } = geometry.reduction(problem, width);
+                let sums = BackwardSums { walk: division.walk, lanes, statistics: of_sums, workgroup_size };
+                plan.reduce(&geometry, division, Kernel::BackwardSums(sums));
             }
-            let channels_per_workgroup = geometry.channels_per_workgroup(splits);
+            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
             let finalize = BackwardFinalize {
                 statistics: of_sums,
                 dweight,
@@ -174,10 +201,16 @@ impl Plan {
         }
         if wanted.input && !empty {
             let workgroup_size = geometry.workgroup_size;
-            let exact_products =
-                statistics == Statistics::Batch && problem.values_per_channel() <= FEW_VALUES;
-            let input = BackwardInput { walk, in_place, statistics, affine, exact_products, workgroup_size };
-            plan.map(&geometry, walk, Kernel::BackwardInput(input));
+            let division = geometry.map(problem, width);
+            let input = BackwardInput {
+                walk: division.walk,
+                in_place,
+                statistics,
+                affine,
+                exact_products: exact_products(problem, config, training),
+                workgroup_size,
+            };
+            plan.map(&geometry, division, Kernel::BackwardInput(input));
         }
         plan.check_limits(profile)?;
         Ok(plan)
@@ -186,6 +219,7 @@ impl Plan {
     /// A plan without steps.
     fn new(
         pass: Pass,
+        width: Width,
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
@@ -196,8 +230,9 @@ impl Plan {
         config.problem(&shape, Layout::ChannelsFirst, training)?;
         let momentum = config.momentum.unwrap_or(0.0);
         let params = Params {
+            outer: u32_of(problem.outer),
             channels: u32_of(problem.channels),
-            inner: u32_of(problem.inner),
+            inner: u32_of(problem.inner) / width.elements(),
             values: u32_of(problem.values_per_channel()),
             eps: config.eps as f32,
             momentum: momentum as f32,
@@ -206,7 +241,16 @@ impl Plan {
             skip_non_finite: config.skip_non_finite.into(),
             ..Params::default()
         };
-        Ok(Self { pass, problem: *problem, training, in_place, steps: Vec::new(), params })
+        Ok(Self {
+            pass,
+            problem: *problem,
+            training,
+            in_place,
+            steps: Vec::new(),
+            params,
+            width,
+            unaligned: None,
+        })
     }
 
     fn step(&mut self, geometry: &Geometry<'_>, kernel: Kernel, workgroups: usize) {
@@ -214,17 +258,15 @@ impl Plan {
     }
 
     /// Adds a kernel that reduces every channel.
-    fn reduce(&mut self, geometry: &Geometry<'_>, reduction: geometry::Reduction, kernel: Kernel) {
-        let splits = reduction.splits;
-        (self.params.reduce_splits, self.params.reduce_chunk) = (u32_of(splits.splits), u32_of(splits.chunk));
-        self.step(geometry, kernel, splits.workgroups);
+    fn reduce(&mut self, geometry: &Geometry<'_>, division: Division, kernel: Kernel) {
+        self.params.reduce = division.splits;
+        self.step(geometry, kernel, division.workgroups);
     }
 
     /// Adds a kernel that computes every element.
-    fn map(&mut self, geometry: &Geometry<'_>, walk: Walk, kernel: Kernel) {
-        let splits = geometry.map(&self.problem, walk);
-        (self.params.map_splits, self.params.map_chunk) = (u32_of(splits.splits), u32_of(splits.chunk));
-        self.step(geometry, kernel, splits.workgroups);
+    fn map(&mut self, geometry: &Geometry<'_>, division: Division, kernel: Kernel) {
+        self.params.map = division.splits;
+        self.step(geometry, kernel, division.workgroups);
     }
 
     /// The problem that was planned.
@@ -250,6 +292,16 @@ impl Plan {
     /// The uniform, but for the offsets of the tensors.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// How many elements are loaded at once. Tensors that do not begin at a multiple of as many are bound to a
+    /// plan that loads them one by one.
+    pub fn width(&self) -> Width {
+        self.width
+    }
+
+    pub(crate) fn unaligned(&self) -> Option<&Self> {
+        self.unaligned.as_deref()
     }
 
     /// Where in place, the binding that stands for another: y for x, dx for dy.
@@ -292,7 +344,10 @@ impl Plan {
             | Binding::DBias => channels * 4,
             Binding::NumBatchesTracked => 8,
             // Not nothing, even where an empty batch leaves no partial results to merge.
-            Binding::Partials => channels * u64::from(self.params.reduce_splits.max(1)) * PARTIAL_BYTES,
+            Binding::Partials => {
+                let bytes = channels * u64::from(self.params.reduce.count.max(1)) * PARTIAL_BYTES;
+                self.unaligned().map_or(bytes, |other| bytes.max(other.bytes_of(binding)))
+            }
         }
     }
 
@@ -362,8 +417,23 @@ impl Plan {
     }
 }
 
-fn walk(problem: &Problem) -> Walk {
-    if problem.inner == 1 { Walk::Columns } else { Walk::Planes }
+/// What a problem's planes let be loaded at once.
+fn width(problem: &Problem) -> Width {
+    if problem.inner > 1 && problem.inner.is_multiple_of(4) { Width::Four } else { Width::One }
+}
+
+/// The plan of this width, and where that is more than one, beside it the plan for unaligned tensors.
+fn with_fallback(width: Width, plan: impl Fn(Width) -> Result<Plan>) -> Result<Plan> {
+    let mut planned = plan(width)?;
+    if width != Width::One {
+        planned.unaligned = Some(Box::new(plan(Width::One)?));
+    }
+    Ok(planned)
+}
+
+/// Whether dx needs exact products.
+fn exact_products(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
+    config.uses_batch_statistics(training) && problem.values_per_channel() <= FEW_VALUES
 }
 
 fn statistics(config: &BatchNormConfig, training: bool) -> Statistics {
@@ -389,10 +459,10 @@ impl fmt::Display for Plan {
         for step in &self.steps {
             let splits = match step.kernel {
                 Kernel::Moments(_) | Kernel::BackwardSums(_) => {
-                    format!(", {} splits", self.params.reduce_splits)
+                    format!(", {} splits", self.params.reduce.count)
                 }
                 Kernel::Normalize(_) | Kernel::BackwardInput(_) => {
-                    format!(", {} splits", self.params.map_splits)
+                    format!(", {} splits", self.params.map.count)
                 }
                 _ => String::new(),
             };

@@ -6,7 +6,7 @@ use ndarray::{Array1, ArrayD, Axis, IxDyn};
 use proptest::prelude::*;
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::reference;
-use wgpu_batchnorm::verify::{Case, Inputs, TOLERANCE, compare_scaled, largest};
+use wgpu_batchnorm::verify::{Case, Inputs, TOLERANCE, compare, compare_scaled, largest};
 use wgpu_batchnorm::{
     AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, Error, Gpu, Gradients,
     Layout, Plan, Saved, Tensor, Wanted, wgpu,
@@ -775,7 +775,7 @@ fn scratch_does_not_grow_with_the_tensor() {
         let case = case(&shape, layout, 45);
         let plan = backward_plan(&case, Wanted::ALL, gpu().profile());
         let channels = case.config.num_features as u64;
-        let splits = u64::from(plan.params().reduce_splits);
+        let splits = u64::from(plan.params().reduce.count);
         assert_eq!(plan.scratch_bytes(), 16 * channels * (splits + 1));
         assert!(plan.scratch_bytes() * 8 < plan.bytes_of(Binding::X), "{plan}");
         // Without dx, no projections; after running statistics dx alone needs no scratch at all.
@@ -832,6 +832,22 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     drop((parameters, y));
 }
 
+/// Whether two right results differ by their roundings only: by 10⁻⁶ of the largest value, which is what
+/// `verify` allows either of them.
+fn are_close(actual: &Gradients, expected: &Gradients) -> bool {
+    let tensors = |gradients: &Gradients| {
+        [&gradients.input, &gradients.weight, &gradients.bias]
+            .map(|tensor| tensor.as_ref().map(|tensor| tensor.to_array().unwrap()))
+    };
+    tensors(actual).into_iter().zip(tensors(expected)).all(|pair| match pair {
+        (Some(actual), Some(expected)) => {
+            compare("gradient", actual.view(), expected.mapv(f64::from).view(), 1e-6).is_ok()
+        }
+        (None, None) => true,
+        _ => false,
+    })
+}
+
 #[test]
 fn any_offset_of_four_bytes_will_do() {
     for gpu in [gpu(), gpu_without_subgroups()] {
@@ -839,7 +855,15 @@ fn any_offset_of_four_bytes_will_do() {
             let inputs = case.inputs();
             let (mut bn, x, dy) = on_gpu(gpu, &case);
             bn.forward(&x).unwrap();
-            let expected = all_bits(&bn.backward(&dy).unwrap());
+            let aligned = bn.backward(&dy).unwrap();
+            let expected = all_bits(&aligned);
+            // Where four elements are loaded at once, unaligned tensors take another plan, whose sums run in
+            // another order; else the offset makes no difference at all.
+            let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
+            let by_fours = problem.inner > 1 && problem.inner.is_multiple_of(4);
+            let same = |gradients: &Gradients| {
+                if by_fours { are_close(gradients, &aligned) } else { all_bits(gradients) == expected }
+            };
 
             let elements = x.shape().iter().product::<usize>();
             // NaN on both sides, which must neither be read nor written.
@@ -865,12 +889,12 @@ fn any_offset_of_four_bytes_will_do() {
                 let input = Some(guarded(None, dx_guard));
                 let gradients = Gradients { input, ..unwritten_gradients(&case, gpu) };
                 bn.backward_into(&saved, &dy, &gradients, false).unwrap();
-                assert!(all_bits(&gradients) == expected, "{}: {x_guard} {dy_guard} {dx_guard}", case.name);
+                assert!(same(&gradients), "{}: {x_guard} {dy_guard} {dx_guard}", case.name);
                 assert!(guards_hold(gradients.input.as_ref().unwrap()));
 
                 let gradients = Gradients { input: Some(dy.clone()), ..unwritten_gradients(&case, gpu) };
                 bn.backward_into(&saved, &dy, &gradients, false).unwrap();
-                assert!(all_bits(&gradients) == expected, "in place, {}: {dy_guard}", case.name);
+                assert!(same(&gradients), "in place, {}: {dy_guard}", case.name);
                 assert!(guards_hold(&dy));
             }
         }

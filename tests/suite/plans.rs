@@ -2,7 +2,7 @@
 
 use crate::support::runner;
 use proptest::prelude::*;
-use wgpu_batchnorm::kernels::{BackwardFinalize, Finalize, Kernel, Lanes, Walk};
+use wgpu_batchnorm::kernels::{BackwardFinalize, Finalize, Kernel, Lanes, Walk, Width};
 use wgpu_batchnorm::{AdapterProfile, BackwardOptions, BatchNormConfig, Error, Layout, Plan, Problem, wgpu};
 
 /// An adapter as wgpu describes it.
@@ -65,7 +65,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
         let reduction = |lanes, walk| {
             match lanes {
                 Lanes::Alone => prop_assert_eq!(walk, Walk::Columns),
-                Lanes::Tree { .. } => prop_assert_eq!(walk, Walk::Planes),
+                Lanes::Tree { .. } => prop_assert_ne!(walk, Walk::Columns),
                 Lanes::Subgroup { min_size, max_size } => {
                     prop_assert!(profile.has_subgroups());
                     let sizes = (profile.subgroup_min_size, profile.subgroup_max_size);
@@ -73,10 +73,10 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                     prop_assert!(size.is_multiple_of(max_size));
                 }
             }
-            Ok((params.reduce_splits, params.reduce_chunk, walk))
+            Ok((params.reduce, walk))
         };
-        let map = |walk| (params.map_splits, params.map_chunk, walk);
-        let (splits, chunk, walk) = match step.kernel {
+        let map = |walk| (params.map, walk);
+        let (splits, walk) = match step.kernel {
             Kernel::Moments(moments) => reduction(moments.lanes, moments.walk)?,
             Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.walk)?,
             Kernel::Normalize(normalize) => map(normalize.walk),
@@ -87,23 +87,38 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 prop_assert!(workgroups * u64::from(channels_per_workgroup) >= problem.channels as u64);
                 let lanes = u64::from(size / channels_per_workgroup);
                 prop_assert!(lanes >= 1);
-                prop_assert!(u64::from(params.reduce_splits).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
+                prop_assert!(u64::from(params.reduce.count).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
                 continue;
             }
             _ => continue,
         };
-        let (splits, chunk) = (u64::from(splits), u64::from(chunk));
+        let [count, of_inner, outer_chunk, inner_chunk] =
+            [splits.count, splits.of_inner, splits.outer_chunk, splits.inner_chunk].map(u64::from);
         let trips = match walk {
-            Walk::Planes => {
-                prop_assert_eq!(workgroups.max(splits * problem.channels as u64), workgroups);
+            Walk::Planes { lanes, width } => {
+                prop_assert!(lanes.is_power_of_two() && lanes <= size);
+                prop_assert!(problem.inner.is_multiple_of(width.elements() as usize));
+                prop_assert!(workgroups >= count * problem.channels as u64);
                 // All values are in some split, and no split is empty.
-                prop_assert!(splits * chunk >= values && (splits - 1) * chunk < values, "{plan}");
-                chunk.div_ceil(u64::from(size))
+                let (outer, inner) = (problem.outer as u64, u64::from(params.inner));
+                prop_assert_eq!(inner * u64::from(width.elements()), problem.inner as u64);
+                prop_assert!(
+                    inner_chunk * of_inner >= inner && inner_chunk * (of_inner - 1) < inner,
+                    "{plan}"
+                );
+                let of_outer = count / of_inner;
+                prop_assert_eq!(of_outer * of_inner, count);
+                prop_assert!(
+                    outer_chunk * of_outer >= outer && outer_chunk * (of_outer - 1) < outer,
+                    "{plan}"
+                );
+                let planes = u64::from(size / lanes);
+                outer_chunk.div_ceil(planes) * (inner_chunk.div_ceil(u64::from(lanes)) + 1)
             }
             Walk::Columns => {
-                prop_assert!(workgroups * u64::from(size) >= splits * problem.channels as u64);
-                prop_assert!((1..=values).contains(&splits));
-                values.div_ceil(splits)
+                prop_assert!(workgroups * u64::from(size) >= count * problem.channels as u64);
+                prop_assert!((1..=values).contains(&count));
+                values.div_ceil(count)
             }
         };
         // The moments' loop over blocks comes on top of that over values.
@@ -182,21 +197,29 @@ fn software_drivers_get_one_subgroup_a_workgroup_and_gpus_get_many() {
 
 #[test]
 fn few_channels_with_many_values_are_split() {
-    for (shape, layout) in
-        [(&[8, 3, 512, 512], Layout::ChannelsFirst), (&[8, 512, 512, 3], Layout::ChannelsLast)]
-    {
-        let problem = Problem::new(shape, layout).unwrap();
+    let shapes = [
+        ([8, 3, 512, 512], Layout::ChannelsFirst),
+        ([8, 3, 511, 513], Layout::ChannelsFirst),
+        ([8, 512, 512, 3], Layout::ChannelsLast),
+    ];
+    for (shape, layout) in shapes {
+        let problem = Problem::new(&shape, layout).unwrap();
         for profile in profiles() {
             let plan = training(&problem, &profile);
-            let splits = plan.params().reduce_splits;
+            let splits = plan.params().reduce.count;
             assert!(splits >= 16, "{} splits on {}: {plan}", splits, profile.name);
-            assert_eq!(plan.scratch_bytes(), u64::from(splits) * 3 * 16);
+            // Enough for the plan for unaligned tensors as well, which may need more splits.
+            let scratch = u64::from(splits) * 3 * 16;
+            match plan.width() {
+                Width::One => assert_eq!(plan.scratch_bytes(), scratch),
+                Width::Four => assert!((scratch..=4 * scratch).contains(&plan.scratch_bytes()), "{plan}"),
+            }
         }
     }
     // Many channels need no splitting.
     let problem = Problem::new(&[8, 4096, 7, 7], Layout::ChannelsFirst).unwrap();
     for profile in profiles() {
-        assert_eq!(training(&problem, &profile).params().reduce_splits, 1, "{}", profile.name);
+        assert_eq!(training(&problem, &profile).params().reduce.count, 1, "{}", profile.name);
     }
 }
 
