@@ -9,6 +9,8 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a command gave no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("bench times a GPU: there is none, or --backend reference was given")]
+    BenchNeedsGpu,
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is no safetensors file", path.display())]

@@ -1,6 +1,7 @@
 //! `wgpu-batchnorm`: batch normalization on the GPU from the command line.
 
 mod adapter;
+mod bench;
 mod error;
 mod file;
 mod info;
@@ -39,6 +40,8 @@ enum Command {
     Run(run::Args),
     #[command(after_help = EXIT_CODES)]
     Verify(verify::Args),
+    #[command(after_help = EXIT_CODES)]
+    Bench(bench::Args),
 }
 
 /// What a command that ran to its end has to say.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Info => info::info(&common, &mut out),
         Command::Run(args) => run::run(args, &common, &mut out),
         Command::Verify(args) => verify::verify(args, &common, &mut out),
+        Command::Bench(args) => bench::bench(args, &common, &mut out),
     };
     ExitCode::from(match result {
         Ok(outcome) => outcome.code(),
