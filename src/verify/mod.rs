@@ -32,7 +32,7 @@ use std::fmt;
 /// x − mean, var + eps, 1/√, · scale, + bias), each on values no larger than the scale, and a reciprocal
 /// square root may err by 2 units in the last place in WGSL: 5·10⁻⁷ at worst. The sums behind mean and var
 /// add little, since they are taken in pieces around a pivot. So 10⁻⁶ leaves a factor of two for drivers
-/// that round more loosely; Mesa's lavapipe and SwiftShader stay below 4·10⁻⁷ on the whole table. It is a
+/// that round more loosely; Mesa's lavapipe and SwiftShader stay below 5·10⁻⁷ on the whole table. It is a
 /// hundred times below what a missing eps of 10⁻⁴, or n for n − 1 at ten thousand values, would change.
 pub const TOLERANCE: f64 = 1e-6;
 
