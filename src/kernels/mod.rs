@@ -16,81 +16,30 @@
 mod backward_finalize;
 mod backward_input;
 mod backward_sums;
+mod binding;
 mod count_batch;
 mod finalize;
+mod lanes;
 mod moments;
 mod normalize;
 mod params;
+mod statistics;
+mod walk;
 
 pub use backward_finalize::BackwardFinalize;
 pub use backward_input::BackwardInput;
 pub use backward_sums::BackwardSums;
+pub use binding::{Access, Binding};
 pub use count_batch::CountBatch;
 pub use finalize::Finalize;
+pub use lanes::Lanes;
 pub use moments::Moments;
 pub use normalize::Normalize;
 pub use params::{Params, Splits};
+pub use statistics::Statistics;
+pub use walk::{Walk, Width};
 
-use std::fmt::{self, Write};
-
-/// A tensor or table that kernels bind. Its number is its binding in every kernel, in group 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Binding {
-    /// The uniform of sizes and options.
-    Params = 0,
-    /// The input.
-    X = 1,
-    /// The output.
-    Y = 2,
-    /// Per channel: mean (two parts), `inv_std`, variance of the batch.
-    Statistics = 3,
-    /// γ.
-    Weight = 4,
-    /// β.
-    Bias = 5,
-    /// Running average of the mean.
-    RunningMean = 6,
-    /// Running average of the unbiased variance.
-    RunningVar = 7,
-    /// Number of batches seen, 64 bits.
-    NumBatchesTracked = 8,
-    /// Scratch: partial moments or sums per split and channel.
-    Partials = 9,
-    /// The gradient with respect to the output.
-    Dy = 10,
-    /// The gradient with respect to the input.
-    Dx = 11,
-    /// The gradient with respect to the weight.
-    DWeight = 12,
-    /// The gradient with respect to the bias.
-    DBias = 13,
-    /// Scratch: per channel, the mean of dy and its slope along x.
-    Projections = 14,
-}
-
-impl Binding {
-    /// The name of the variable in WGSL, which is also the name in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Params => "params",
-            Self::X => "x",
-            Self::Y => "y",
-            Self::Statistics => "statistics",
-            Self::Weight => "weight",
-            Self::Bias => "bias",
-            Self::RunningMean => "running_mean",
-            Self::RunningVar => "running_var",
-            Self::NumBatchesTracked => "num_batches_tracked",
-            Self::Partials => "partials",
-            Self::Dy => "dy",
-            Self::Dx => "dx",
-            Self::DWeight => "dweight",
-            Self::DBias => "dbias",
-            Self::Projections => "projections",
-        }
-    }
-}
+use std::fmt::Write;
 
 /// Bytes of the WGSL struct `Statistics`, one per channel.
 pub const STATISTICS_BYTES: u64 = 16;
@@ -100,229 +49,6 @@ pub const PARTIAL_BYTES: u64 = 16;
 
 /// Bytes of the WGSL struct `Projection`, one per channel.
 pub const PROJECTION_BYTES: u64 = 16;
-
-/// How a kernel uses a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// A uniform buffer.
-    Uniform,
-    /// A storage buffer that is read.
-    Read,
-    /// A storage buffer that is written, and perhaps read.
-    ReadWrite,
-}
-
-/// How many neighbouring elements are loaded and computed at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Width {
-    /// One.
-    One,
-    /// Four, as a vector: planes are a multiple of four long, and tensors begin at a multiple of 16 bytes.
-    Four,
-}
-
-impl Width {
-    /// The number.
-    pub fn elements(self) -> u32 {
-        match self {
-            Self::One => 1,
-            Self::Four => 4,
-        }
-    }
-
-    /// The WGSL piece.
-    fn piece(self) -> &'static str {
-        match self {
-            Self::One => "value_f32",
-            Self::Four => "value_vec4",
-        }
-    }
-}
-
-/// How a tensor's elements are visited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Walk {
-    /// inner > 1: a workgroup takes one split of one channel's planes.
-    Planes {
-        /// Lanes that walk along one plane, a power of two that divides the workgroup size.
-        lanes: u32,
-        /// What each of them takes at once.
-        width: Width,
-    },
-    /// inner = 1: an invocation takes every so many rows of one channel.
-    Columns,
-}
-
-impl Walk {
-    /// The WGSL piece.
-    fn piece(self) -> &'static str {
-        match self {
-            Self::Planes { .. } => "walk_planes",
-            Self::Columns => "walk_columns",
-        }
-    }
-
-    /// What is loaded at once.
-    pub fn width(self) -> Width {
-        match self {
-            Self::Planes { width, .. } => width,
-            Self::Columns => Width::One,
-        }
-    }
-
-    /// The ways to visit every element, for tests.
-    fn every_variant(workgroup_size: u32) -> [Self; 4] {
-        [
-            Self::Planes { lanes: workgroup_size, width: Width::One },
-            Self::Planes { lanes: workgroup_size, width: Width::Four },
-            Self::Planes { lanes: 2, width: Width::One },
-            Self::Columns,
-        ]
-    }
-
-    /// The constants of the piece.
-    fn constants(self) -> Vec<(&'static str, u32)> {
-        match self {
-            Self::Planes { lanes, .. } => vec![("LANES_PER_PLANE", lanes)],
-            Self::Columns => vec![],
-        }
-    }
-}
-
-impl fmt::Display for Walk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Planes { lanes, width } => write!(f, "planes by {lanes} × {}", width.elements()),
-            Self::Columns => f.write_str("columns"),
-        }
-    }
-}
-
-/// How the lanes of a workgroup that share a channel merge their results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lanes {
-    /// They do not share one: each lane has a channel of its own.
-    Alone,
-    /// By halving, through workgroup memory.
-    Tree {
-        /// Channels a workgroup takes, a power of two; its other lanes share the work on each.
-        channels: u32,
-    },
-    /// By shuffles within subgroups of these sizes, then through workgroup memory.
-    Subgroup {
-        /// Smallest subgroup the adapter may use.
-        min_size: u32,
-        /// Largest subgroup the adapter may use; divides the workgroup size.
-        max_size: u32,
-    },
-}
-
-impl Lanes {
-    /// The WGSL piece.
-    fn piece(self) -> &'static str {
-        match self {
-            Self::Alone => "lanes_alone",
-            Self::Tree { .. } => "lanes_tree",
-            Self::Subgroup { .. } => "lanes_subgroup",
-        }
-    }
-
-    /// The constants of the piece, and the workgroup size.
-    fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
-        let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
-        match self {
-            Self::Alone => {}
-            Self::Tree { channels } => constants.push(("CHANNELS_PER_WORKGROUP", channels)),
-            Self::Subgroup { min_size, max_size } => {
-                constants.extend([("MIN_SUBGROUP_SIZE", min_size), ("MAX_SUBGROUP_SIZE", max_size)]);
-            }
-        }
-        constants
-    }
-
-    /// How many partial results the workgroup holds in its memory.
-    fn partials_in_memory(self, workgroup_size: u32) -> u32 {
-        match self {
-            Self::Alone => 0,
-            Self::Tree { .. } => workgroup_size,
-            Self::Subgroup { min_size, .. } => workgroup_size / min_size,
-        }
-    }
-
-    /// The constants of the piece and of a walk, and the workgroup size.
-    fn constants_with(self, walk: Walk, workgroup_size: u32) -> Vec<(&'static str, u32)> {
-        [self.constants(workgroup_size), walk.constants()].concat()
-    }
-
-    /// The ways a kernel that reduces x can go with a walk.
-    fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<(Walk, Self)> {
-        let mut variants = Vec::new();
-        for walk in Walk::every_variant(workgroup_size) {
-            match walk {
-                Walk::Columns => variants.push((walk, Self::Alone)),
-                Walk::Planes { .. } => {
-                    variants.push((walk, Self::Tree { channels: 1 }));
-                    variants.push((walk, Self::Subgroup { min_size, max_size }));
-                }
-            }
-        }
-        variants
-    }
-}
-
-impl fmt::Display for Lanes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Alone => f.write_str("a channel each"),
-            Self::Tree { channels: 1 } => f.write_str("tree"),
-            Self::Tree { channels } => write!(f, "{channels} channels a workgroup"),
-            Self::Subgroup { min_size, max_size } if min_size == max_size => {
-                write!(f, "subgroups of {min_size}")
-            }
-            Self::Subgroup { min_size, max_size } => write!(f, "subgroups of {min_size} to {max_size}"),
-        }
-    }
-}
-
-/// Where a channel's mean and `inv_std` come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Statistics {
-    /// The batch's own, as `finalize` left them.
-    Batch,
-    /// The running ones.
-    Running,
-    /// Not needed: only the bias's gradient is computed.
-    None,
-}
-
-impl Statistics {
-    /// The WGSL piece.
-    fn piece(self) -> &'static str {
-        match self {
-            Self::Batch => "statistics_batch",
-            Self::Running => "statistics_running",
-            Self::None => "statistics_none",
-        }
-    }
-
-    /// What the piece binds.
-    fn bindings(self) -> Vec<(Binding, Access)> {
-        match self {
-            Self::Batch => vec![(Binding::Statistics, Access::Read)],
-            Self::Running => vec![(Binding::RunningMean, Access::Read), (Binding::RunningVar, Access::Read)],
-            Self::None => vec![],
-        }
-    }
-
-    /// The name in a plan's printout.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Batch => "batch statistics",
-            Self::Running => "running statistics",
-            Self::None => "no statistics",
-        }
-    }
-}
 
 /// One of two files: the piece that does something, or the one that does nothing in its place.
 fn choose(condition: bool, on: &'static str, off: &'static str) -> &'static str {

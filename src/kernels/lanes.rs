@@ -1,0 +1,90 @@
+//! How the lanes of a workgroup work together.
+
+use super::Walk;
+use std::fmt;
+
+/// How the lanes of a workgroup that share a channel merge their results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lanes {
+    /// They do not share one: each lane has a channel of its own.
+    Alone,
+    /// By halving, through workgroup memory.
+    Tree {
+        /// Channels a workgroup takes, a power of two; its other lanes share the work on each.
+        channels: u32,
+    },
+    /// By shuffles within subgroups of these sizes, then through workgroup memory.
+    Subgroup {
+        /// Smallest subgroup the adapter may use.
+        min_size: u32,
+        /// Largest subgroup the adapter may use; divides the workgroup size.
+        max_size: u32,
+    },
+}
+
+impl Lanes {
+    /// The WGSL piece.
+    pub(super) fn piece(self) -> &'static str {
+        match self {
+            Self::Alone => "lanes_alone",
+            Self::Tree { .. } => "lanes_tree",
+            Self::Subgroup { .. } => "lanes_subgroup",
+        }
+    }
+
+    /// The constants of the piece, and the workgroup size.
+    pub(super) fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
+        let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
+        match self {
+            Self::Alone => {}
+            Self::Tree { channels } => constants.push(("CHANNELS_PER_WORKGROUP", channels)),
+            Self::Subgroup { min_size, max_size } => {
+                constants.extend([("MIN_SUBGROUP_SIZE", min_size), ("MAX_SUBGROUP_SIZE", max_size)]);
+            }
+        }
+        constants
+    }
+
+    /// How many partial results the workgroup holds in its memory.
+    pub(super) fn partials_in_memory(self, workgroup_size: u32) -> u32 {
+        match self {
+            Self::Alone => 0,
+            Self::Tree { .. } => workgroup_size,
+            Self::Subgroup { min_size, .. } => workgroup_size / min_size,
+        }
+    }
+
+    /// The constants of the piece and of a walk, and the workgroup size.
+    pub(super) fn constants_with(self, walk: Walk, workgroup_size: u32) -> Vec<(&'static str, u32)> {
+        [self.constants(workgroup_size), walk.constants()].concat()
+    }
+
+    /// The ways a kernel that reduces x can go with a walk.
+    pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<(Walk, Self)> {
+        let mut variants = Vec::new();
+        for walk in Walk::every_variant(workgroup_size) {
+            match walk {
+                Walk::Columns => variants.push((walk, Self::Alone)),
+                Walk::Planes { .. } => {
+                    variants.push((walk, Self::Tree { channels: 1 }));
+                    variants.push((walk, Self::Subgroup { min_size, max_size }));
+                }
+            }
+        }
+        variants
+    }
+}
+
+impl fmt::Display for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone => f.write_str("a channel each"),
+            Self::Tree { channels: 1 } => f.write_str("tree"),
+            Self::Tree { channels } => write!(f, "{channels} channels a workgroup"),
+            Self::Subgroup { min_size, max_size } if min_size == max_size => {
+                write!(f, "subgroups of {min_size}")
+            }
+            Self::Subgroup { min_size, max_size } => write!(f, "subgroups of {min_size} to {max_size}"),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Where the statistics of a channel come from.
+
+use super::{Access, Binding};
+
+/// Where a channel's mean and `inv_std` come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Statistics {
+    /// The batch's own, as `finalize` left them.
+    Batch,
+    /// The running ones.
+    Running,
+    /// Not needed: only the bias's gradient is computed.
+    None,
+}
+
+impl Statistics {
+    /// The WGSL piece.
+    pub(super) fn piece(self) -> &'static str {
+        match self {
+            Self::Batch => "statistics_batch",
+            Self::Running => "statistics_running",
+            Self::None => "statistics_none",
+        }
+    }
+
+    /// What the piece binds.
+    pub(super) fn bindings(self) -> Vec<(Binding, Access)> {
+        match self {
+            Self::Batch => vec![(Binding::Statistics, Access::Read)],
+            Self::Running => vec![(Binding::RunningMean, Access::Read), (Binding::RunningVar, Access::Read)],
+            Self::None => vec![],
+        }
+    }
+
+    /// The name in a plan's printout.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch statistics",
+            Self::Running => "running statistics",
+            Self::None => "no statistics",
+        }
+    }
+}
