@@ -6,15 +6,28 @@ fn backward_input(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    params = uniform_params;
     let number = linear_workgroup(workgroup, grid);
-    var walk = walk_begin(number, lane, params.map);
-    let channel = channel_statistics(walk.channel);
-    let projection = channel_projection(walk.channel);
-    let scale = channel_weight(walk.channel) * channel.inv_std;
-    while walk_goes_on(walk) {
-        let run = walk_run(&walk);
-        for (var element = run.begin; element < run.end; element += run.step) {
-            store_dx(element, scale * remaining(element, channel, projection));
+    touch_tile(number, lane, params.map);
+    for (var part = 0u; part < PARTS; part++) {
+        var walk = walk_begin(number, lane, part, params.map);
+        let channel = walk.channel;
+        let own = gradient_of(channel, channel_statistics(channel), channel_projection(channel));
+        // Where a load may reach into the next channel's plane, that one's gradient is computed, too.
+        var next = own;
+        if RAGGED {
+            let after = next_channel(channel);
+            next = gradient_of(after, channel_statistics(after), channel_projection(after));
+        }
+        while walk_goes_on(walk) {
+            let run = walk_own_run(&walk);
+            for (var element = run.begin; element < run.end; element += run.step) {
+                var dx = input_gradient(element, own);
+                if RAGGED {
+                    dx = inside_or(input_gradient(element, next), dx, run, element);
+                }
+                store_dx(element, dx);
+            }
         }
     }
 }

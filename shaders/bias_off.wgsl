@@ -1,4 +1,4 @@
 // No shift.
-fn channel_bias(channel: u32) -> f32 {
-    return 0.0;
+fn channel_bias(channel: u32) -> Number {
+    return Number(0.0);
 }

@@ -1,2 +1,2 @@
 // The gradient with respect to the bias is not wanted.
-fn store_dbias(channel: u32, value: f32) {}
+fn store_dbias(first_channel: u32, value: Number) {}

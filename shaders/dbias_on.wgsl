@@ -1,10 +1,13 @@
 // The gradient with respect to the bias.
 @group(0) @binding(13) var<storage, read_write> dbias: array<f32>;
 
-fn store_dbias(channel: u32, value: f32) {
-    if params.accumulate != 0u {
-        dbias[channel] += value;
-    } else {
-        dbias[channel] = value;
+fn store_dbias(first_channel: u32, value: Number) {
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        let channel = channel_after(first_channel, k);
+        if params.accumulate != 0u {
+            dbias[channel] += part(value, k);
+        } else {
+            dbias[channel] = part(value, k);
+        }
     }
 }

@@ -1,2 +1,2 @@
 // The gradient with respect to the weight is not wanted.
-fn store_dweight(channel: u32, value: f32) {}
+fn store_dweight(first_channel: u32, value: Number) {}

@@ -1,10 +1,13 @@
 // The gradient with respect to the weight.
 @group(0) @binding(12) var<storage, read_write> dweight: array<f32>;
 
-fn store_dweight(channel: u32, value: f32) {
-    if params.accumulate != 0u {
-        dweight[channel] += value;
-    } else {
-        dweight[channel] = value;
+fn store_dweight(first_channel: u32, value: Number) {
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        let channel = channel_after(first_channel, k);
+        if params.accumulate != 0u {
+            dweight[channel] += part(value, k);
+        } else {
+            dweight[channel] = part(value, k);
+        }
     }
 }

@@ -21,7 +21,7 @@ fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
     // The same trips in every lane, since all must take part in a shuffle; reaches beyond the actual
     // subgroup are shuffled, too, and dropped.
     for (var reach = MAX_SUBGROUP_SIZE / 2u; reach > 0u; reach /= 2u) {
-        let other = unpack(subgroupShuffleDown(pack(merged), reach));
+        let other = unpack(subgroupShuffleDown(pack(merged, 0u), reach));
         if reach < invocation.subgroup_size {
             merged = merge(merged, other);
         }
@@ -40,6 +40,19 @@ fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
         }
     }
     return merged;
+}
+
+// The merged result, in every lane.
+fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+    if MAX_SUBGROUPS == 1u {
+        return unpack(subgroupBroadcastFirst(pack(merged, 0u)));
+    }
+    workgroupBarrier();
+    if invocation.lane == 0u {
+        sh_partials[0] = merged;
+    }
+    workgroupBarrier();
+    return sh_partials[0];
 }
 
 fn has_result(invocation: Invocation) -> bool {

@@ -21,6 +21,12 @@ fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
     return sh_partials[lane];
 }
 
+// The merged result, in every lane of its channel.
+fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+    workgroupBarrier();
+    return sh_partials[invocation.lane % CHANNELS_PER_WORKGROUP];
+}
+
 fn has_result(invocation: Invocation) -> bool {
     return invocation.lane < CHANNELS_PER_WORKGROUP;
 }

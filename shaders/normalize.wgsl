@@ -1,7 +1,4 @@
-// y = ((x - mean_hi) - mean_lo) * (weight * inv_std) + bias, for every element.
-//
-// The mean is subtracted first: y = x * a + b with a folded b would lose the digits that a large mean has
-// in common with x.
+// Normalises every element, then scales and shifts it.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn normalize(
@@ -9,16 +6,24 @@ fn normalize(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    params = uniform_params;
     let number = linear_workgroup(workgroup, grid);
-    var walk = walk_begin(number, lane, params.map);
-    let channel = channel_statistics(walk.channel);
-    let scale = channel_weight(walk.channel) * channel.inv_std;
-    let shift = channel_bias(walk.channel);
-    while walk_goes_on(walk) {
-        let run = walk_run(&walk);
-        for (var element = run.begin; element < run.end; element += run.step) {
-            let deviation = rounded_value(load_x(element) - channel.mean_hi) - channel.mean_lo;
-            store_y(element, deviation * scale + shift);
+    touch_tile(number, lane, params.map);
+    for (var part = 0u; part < PARTS; part++) {
+        var walk = walk_begin(number, lane, part, params.map);
+        let own = normal_of(walk.channel, channel_statistics(walk.channel));
+        // Where a load may reach into the next channel's plane, that one is normalised, too.
+        var next = own;
+        if RAGGED {
+            let channel = next_channel(walk.channel);
+            next = normal_of(channel, channel_statistics(channel));
+        }
+        while walk_goes_on(walk) {
+            let run = walk_own_run(&walk);
+            for (var element = run.begin; element < run.end; element += run.step) {
+                let value = load_x(element);
+                store_y(element, inside_or(normalized(value, next), normalized(value, own), run, element));
+            }
         }
     }
 }

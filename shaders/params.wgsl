@@ -7,23 +7,21 @@ struct Splits {
     count: u32,
     // How many of them share each plane.
     of_inner: u32,
-    // Planes, and values of each plane, that one takes at most.
+    // Planes, and elements of each plane, that one takes at most.
     outer_chunk: u32,
     inner_chunk: u32,
 }
 
 struct Params {
-    // The tensor as [outer, channels, inner], and the values of each channel. Here and below, what counts
-    // along `inner` and what counts elements counts Values.
+    // The tensor as [outer, channels, inner], and the values of each channel.
     outer: u32,
     channels: u32,
     inner: u32,
-    // This counts single values.
     values: u32,
     // Of kernels that reduce a channel, and of those that compute every element.
     reduce: Splits,
     map: Splits,
-    // Where the tensors begin in their bindings.
+    // Where the tensors begin in their bindings, in Values.
     x_offset: u32,
     y_offset: u32,
     dy_offset: u32,
@@ -32,7 +30,6 @@ struct Params {
     // running = retain * running + momentum * batch; unused for the cumulative average.
     momentum: f32,
     retain: f32,
-    cumulative_average: u32,
     skip_non_finite: u32,
     // Whether the gradients of weight and bias are added to what is there.
     accumulate: u32,
@@ -40,7 +37,11 @@ struct Params {
     zero: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(0) var<uniform> uniform_params: Params;
+
+// Every kernel begins with a copy to here. Where a shader writes to a buffer, some compilers read a uniform
+// anew at every use, for fear that the two overlap; a private variable ends up in registers.
+var<private> params: Params;
 
 // Dispatches of more than 65,535 workgroups are spread over two dimensions; this is the number in a row.
 fn linear_workgroup(workgroup: vec3<u32>, grid: vec3<u32>) -> u32 {

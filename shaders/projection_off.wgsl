@@ -1,2 +1,2 @@
-// The gradient with respect to the input does not need the sums.
-fn store_projection(channel: u32, sums: Sums, of_channel: Statistics) {}
+// What dx needs of the sums is not left for later.
+fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {}

@@ -1,12 +1,14 @@
-// mean of dy, and sum of dy * (x - mean) / (n * (var + eps)): the least-squares slope of dy along x.
-@group(0) @binding(14) var<storage, read_write> projections: array<Projection>;
+// What dx needs of the sums is left for `backward_input`.
+@group(0) @binding(14) var<storage, read_write> projections: array<vec4<f32>>;
 
-fn store_projection(channel: u32, sums: Sums, of_channel: Statistics) {
-    let count = f32(params.values);
-    let mean_product = divide_pair(sums.product, count);
-    let variance = two_sum(of_channel.variance, params.eps);
-    // The quotient by the rounded divisor, less what the divisor's lost part takes from it.
-    let slope = divide_pair(mean_product, variance.x);
-    let correction = slope.x * (variance.y / variance.x);
-    projections[channel] = Projection(divide_pair(sums.dy, count), vec2<f32>(slope.x, slope.y - correction));
+fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {
+    let projection = projection_of(sums, of_channel);
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        projections[channel_after(first_channel, k)] = vec4<f32>(
+            part(projection.mean_dy.hi, k),
+            part(projection.mean_dy.lo, k),
+            part(projection.slope.hi, k),
+            part(projection.slope.lo, k),
+        );
+    }
 }

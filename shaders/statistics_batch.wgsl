@@ -1,6 +1,14 @@
-// The batch's own statistics, as `finalize` left them.
-@group(0) @binding(3) var<storage, read> statistics: array<Statistics>;
+// The batch's own statistics, as the forward pass left them: mean (two parts), inv_std and variance.
+@group(0) @binding(3) var<storage, read> statistics: array<vec4<f32>>;
 
 fn channel_statistics(channel: u32) -> Statistics {
-    return statistics[channel];
+    var found: Statistics;
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        let of_channel = statistics[channel_after(channel, k)];
+        found.mean.hi = with_part(found.mean.hi, k, of_channel.x);
+        found.mean.lo = with_part(found.mean.lo, k, of_channel.y);
+        found.inv_std = with_part(found.inv_std, k, of_channel.z);
+        found.variance = with_part(found.variance, k, of_channel.w);
+    }
+    return found;
 }

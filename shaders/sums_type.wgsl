@@ -1,20 +1,26 @@
 // The two sums of the backward pass over a set of values: of dy, and of dy times the deviation of x from
-// its mean. Each is an unevaluated pair, so that a million terms sum as well as a few.
+// its mean. Each is a pair, so that a million terms sum as well as a few.
 struct Sums {
-    dy: vec2<f32>,
-    product: vec2<f32>,
+    dy: Pair,
+    product: Pair,
 }
 
 // What a workgroup merges across its lanes.
 alias Partial = Sums;
 
-fn pack(value: Partial) -> vec4<u32> {
-    return bitcast<vec4<u32>>(vec4<f32>(value.dy, value.product));
+// The sums of the k-th channel at once, in four words.
+fn pack(value: Partial, k: u32) -> vec4<u32> {
+    return bitcast<vec4<u32>>(vec4<f32>(
+        part(value.dy.hi, k),
+        part(value.dy.lo, k),
+        part(value.product.hi, k),
+        part(value.product.lo, k),
+    ));
 }
 
 fn unpack(words: vec4<u32>) -> Partial {
     let parts = bitcast<vec4<f32>>(words);
-    return Sums(parts.xy, parts.zw);
+    return Sums(Pair(Number(parts.x), Number(parts.y)), Pair(Number(parts.z), Number(parts.w)));
 }
 
 fn merge(a: Sums, b: Sums) -> Sums {

@@ -1,2 +1,2 @@
 // No running statistics.
-fn move_running_statistics(channel: u32, batch: Moments) {}
+fn move_running_statistics(first_channel: u32, batch: Moments) {}

@@ -1,4 +1,4 @@
 // No scale.
-fn channel_weight(channel: u32) -> f32 {
-    return 1.0;
+fn channel_weight(channel: u32) -> Number {
+    return Number(1.0);
 }

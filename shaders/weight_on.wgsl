@@ -1,6 +1,10 @@
 // A learnable scale for each channel.
 @group(0) @binding(4) var<storage, read> weight: array<f32>;
 
-fn channel_weight(channel: u32) -> f32 {
-    return weight[channel];
+fn channel_weight(channel: u32) -> Number {
+    var values: Number;
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        values = with_part(values, k, weight[channel_after(channel, k)]);
+    }
+    return values;
 }

@@ -1,6 +1,6 @@
 //! The layer: parameters and running statistics on the GPU, and its forward pass.
 
-use crate::kernels::{Binding, Kernel};
+use crate::kernels::Binding;
 use crate::transfer::{self, Readback, Region};
 use crate::{BatchNormConfig, BatchNormState, Buffers, Gpu, Layout, Plan, Result, Saved, Tensor};
 use ndarray::Array1;
@@ -315,7 +315,7 @@ impl BatchNorm {
         let prepared = self.gpu.prepare(&plan)?;
         self.reserve_scratch(&plan)?;
         // A new one each time: what an earlier pass left may still be wanted.
-        let uses_batch = plan.steps().iter().any(|step| matches!(step.kernel, Kernel::Moments(_)));
+        let uses_batch = plan.buffers().iter().any(|(binding, _)| *binding == Binding::Statistics);
         let statistics = uses_batch
             .then(|| Tensor::zeros(&self.gpu, &[self.config.num_features, 4], Layout::ChannelsFirst))
             .transpose()?;

@@ -1,7 +1,7 @@
-use super::{Access, Binding, Lanes, Source, Statistics, Walk, choose};
+use super::{Access, Binding, ChannelGradients, Lanes, Source, Statistics, Walk, choose};
 use std::fmt;
 
-/// Reduces dy and x to partial sums of dy and of dy · (x − mean): one of each per channel and split.
+/// Reduces dy and x to sums of dy and of dy · (x − mean) of every channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardSums {
     /// How dy and x are visited. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
@@ -10,6 +10,8 @@ pub struct BackwardSums {
     pub lanes: Lanes,
     /// Where the mean comes from. With [`Statistics::None`], x is not read, and only dy is summed.
     pub statistics: Statistics,
+    /// What becomes of the sums of a split: a partial result, or where a channel is one split, these.
+    pub result: Option<ChannelGradients>,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
 }
@@ -22,31 +24,38 @@ impl BackwardSums {
             bindings.push((Binding::X, Access::Read));
         }
         bindings.extend(self.statistics.bindings());
-        bindings.push((Binding::Partials, Access::ReadWrite));
-        Source {
-            stem: "backward_sums",
-            constants: self.lanes.constants_with(self.walk, self.workgroup_size),
-            pieces: vec![
-                "params",
-                "compensated",
-                self.walk.width().piece(),
-                "sums_type",
-                self.lanes.piece(),
-                self.walk.piece(),
-                "dy_only",
-                "statistics_type",
-                self.statistics.piece(),
-                choose(needs_x, "deviation_on", "deviation_off"),
-            ],
-            bindings,
+        let mut pieces =
+            vec!["params", "compensated", "sums_type", "sums_of", "statistics_type", self.statistics.piece()];
+        pieces.extend(self.walk.pieces());
+        pieces.extend([self.lanes.piece(), "dy_only", choose(needs_x, "deviation_on", "deviation_off")]);
+        match self.result {
+            None => {
+                pieces.push("result_partial");
+                bindings.push((Binding::Partials, Access::ReadWrite));
+            }
+            Some(gradients) => {
+                pieces.push("result_gradients");
+                pieces.extend(gradients.pieces());
+                bindings.extend(gradients.bindings());
+            }
         }
+        let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
+        Source { stem: "backward_sums", constants, pieces, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
+        let mut results: Vec<_> = [Statistics::Batch, Statistics::Running, Statistics::None]
+            .map(|statistics| (None, statistics))
+            .to_vec();
+        // dweight needs x here: of an empty batch, nothing is summed.
+        let concluded = ChannelGradients::every_variant()
+            .into_iter()
+            .filter(|(gradients, statistics)| !gradients.weight || *statistics != Statistics::None);
+        results.extend(concluded.map(|(gradients, statistics)| (Some(gradients), statistics)));
         let mut variants = Vec::new();
         for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
-            for statistics in [Statistics::Batch, Statistics::Running, Statistics::None] {
-                variants.push(Self { walk, lanes, statistics, workgroup_size });
+            for &(result, statistics) in &results {
+                variants.push(Self { walk, lanes, statistics, result, workgroup_size });
             }
         }
         variants
@@ -55,6 +64,10 @@ impl BackwardSums {
 
 impl fmt::Display for BackwardSums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}, {}", self.walk, self.lanes, self.statistics.name())
+        write!(f, "{}, {}, {}", self.walk, self.lanes, self.statistics.name())?;
+        match self.result {
+            None => f.write_str(", partials"),
+            Some(gradients) => gradients.fmt(f),
+        }
     }
 }

@@ -40,7 +40,7 @@ impl Binding {
     /// The name of the variable in WGSL, which is also the name in messages.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Params => "params",
+            Self::Params => "uniform_params",
             Self::X => "x",
             Self::Y => "y",
             Self::Statistics => "statistics",

@@ -9,7 +9,7 @@ impl CountBatch {
         Source {
             stem: "count_batch",
             constants: vec![],
-            pieces: vec![],
+            pieces: vec!["count_one_batch"],
             bindings: vec![(Binding::NumBatchesTracked, Access::ReadWrite)],
         }
     }

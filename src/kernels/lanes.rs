@@ -64,8 +64,8 @@ impl Lanes {
         let mut variants = Vec::new();
         for walk in Walk::every_variant(workgroup_size) {
             match walk {
-                Walk::Columns => variants.push((walk, Self::Alone)),
-                Walk::Planes { .. } => {
+                Walk::Columns { .. } => variants.push((walk, Self::Alone)),
+                Walk::Planes { .. } | Walk::Ragged { .. } => {
                     variants.push((walk, Self::Tree { channels: 1 }));
                     variants.push((walk, Self::Subgroup { min_size, max_size }));
                 }

@@ -6,48 +6,58 @@
 //! | kernel | does |
 //! |---|---|
 //! | `count_batch` | adds 1 to `num_batches_tracked` |
-//! | `moments` | reduces x to partial moments (count, mean, sum of squared deviations) per channel and split |
+//! | `moments` | reduces x to moments (count, mean, sum of squared deviations) per channel and split |
 //! | `finalize` | merges the partial moments to statistics, moves the running statistics |
 //! | `normalize` | y = (x − mean) · weight · `inv_std` + bias |
-//! | `backward_sums` | reduces dy and x to partial sums of dy and dy·(x − mean) per channel and split |
+//! | `forward_channel` | all of that in one dispatch, where a workgroup or invocation has a channel to itself |
+//! | `backward_sums` | reduces dy and x to sums of dy and dy·(x − mean) per channel and split |
 //! | `backward_finalize` | merges the partial sums to dweight, dbias and what dx needs of them |
 //! | `backward_input` | dx |
+//! | `backward_channel` | all three in one dispatch |
 
+mod backward_channel;
 mod backward_finalize;
 mod backward_input;
 mod backward_sums;
 mod binding;
 mod count_batch;
 mod finalize;
+mod forward_channel;
+mod gradients;
 mod lanes;
 mod moments;
 mod normalize;
 mod params;
 mod statistics;
+mod tracking;
 mod walk;
 
+pub use backward_channel::BackwardChannel;
 pub use backward_finalize::BackwardFinalize;
 pub use backward_input::BackwardInput;
 pub use backward_sums::BackwardSums;
 pub use binding::{Access, Binding};
 pub use count_batch::CountBatch;
 pub use finalize::Finalize;
+pub use forward_channel::ForwardChannel;
+pub use gradients::ChannelGradients;
 pub use lanes::Lanes;
-pub use moments::Moments;
+pub use moments::{Moments, MomentsResult};
 pub use normalize::Normalize;
 pub use params::{Params, Splits};
 pub use statistics::Statistics;
+pub use tracking::Tracking;
 pub use walk::{Walk, Width};
 
 use std::fmt::Write;
 
-/// Bytes of the WGSL struct `Statistics`, one per channel.
+/// Bytes of a channel's statistics: mean (two parts), `inv_std`, variance.
 pub const STATISTICS_BYTES: u64 = 16;
 
-/// Bytes of the WGSL structs `Moments` and `Sums`, one per channel and split.
+/// Bytes of a partial result, one per channel and split: packed `Moments` or `Sums`.
 pub const PARTIAL_BYTES: u64 = 16;
 
-/// Bytes of the WGSL struct `Projection`, one per channel.
+/// Bytes of a channel's `Projection`.
 pub const PROJECTION_BYTES: u64 = 16;
 
 /// One of two files: the piece that does something, or the one that does nothing in its place.
@@ -61,18 +71,22 @@ fn choose(condition: bool, on: &'static str, off: &'static str) -> &'static str 
 pub enum Kernel {
     /// Counts a batch.
     CountBatch(CountBatch),
-    /// Reduces to partial moments.
+    /// Reduces to moments.
     Moments(Moments),
     /// Merges partial moments.
     Finalize(Finalize),
     /// Normalises.
     Normalize(Normalize),
-    /// Reduces to partial sums for backward.
+    /// All of that at once.
+    ForwardChannel(ForwardChannel),
+    /// Reduces to sums for backward.
     BackwardSums(BackwardSums),
     /// Merges the partial sums.
     BackwardFinalize(BackwardFinalize),
     /// Computes dx.
     BackwardInput(BackwardInput),
+    /// All of that at once.
+    BackwardChannel(BackwardChannel),
 }
 
 /// What a kernel is made of.
@@ -94,9 +108,11 @@ impl Kernel {
             Self::Moments(kernel) => kernel.source(),
             Self::Finalize(kernel) => kernel.source(),
             Self::Normalize(kernel) => kernel.source(),
+            Self::ForwardChannel(kernel) => kernel.source(),
             Self::BackwardSums(kernel) => kernel.source(),
             Self::BackwardFinalize(kernel) => kernel.source(),
             Self::BackwardInput(kernel) => kernel.source(),
+            Self::BackwardChannel(kernel) => kernel.source(),
         }
     }
 
@@ -117,9 +133,11 @@ impl Kernel {
             Self::Moments(kernel) => kernel.workgroup_size,
             Self::Finalize(kernel) => kernel.workgroup_size,
             Self::Normalize(kernel) => kernel.workgroup_size,
+            Self::ForwardChannel(kernel) => kernel.workgroup_size,
             Self::BackwardSums(kernel) => kernel.workgroup_size,
             Self::BackwardFinalize(kernel) => kernel.workgroup_size,
             Self::BackwardInput(kernel) => kernel.workgroup_size,
+            Self::BackwardChannel(kernel) => kernel.workgroup_size,
         }
     }
 
@@ -128,7 +146,9 @@ impl Kernel {
         match self {
             Self::CountBatch(_) | Self::Normalize(_) | Self::BackwardInput(_) => Lanes::Alone,
             Self::Moments(kernel) => kernel.lanes,
+            Self::ForwardChannel(kernel) => kernel.lanes,
             Self::BackwardSums(kernel) => kernel.lanes,
+            Self::BackwardChannel(kernel) => kernel.lanes,
             Self::Finalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
             Self::BackwardFinalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
         }
@@ -165,9 +185,11 @@ impl Kernel {
             Self::Moments(kernel) => format!(", {kernel}"),
             Self::Finalize(kernel) => format!(", {kernel}"),
             Self::Normalize(kernel) => format!(", {kernel}"),
+            Self::ForwardChannel(kernel) => format!(", {kernel}"),
             Self::BackwardSums(kernel) => format!(", {kernel}"),
             Self::BackwardFinalize(kernel) => format!(", {kernel}"),
             Self::BackwardInput(kernel) => format!(", {kernel}"),
+            Self::BackwardChannel(kernel) => format!(", {kernel}"),
         }
     }
 
@@ -178,22 +200,32 @@ impl Kernel {
         kernels.extend(Moments::every_variant(size, subgroup_sizes).into_iter().map(Self::Moments));
         kernels.extend(Finalize::every_variant(size).into_iter().map(Self::Finalize));
         kernels.extend(Normalize::every_variant(size).into_iter().map(Self::Normalize));
+        kernels.extend(
+            ForwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardChannel),
+        );
         kernels.extend(BackwardSums::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardSums));
         kernels.extend(BackwardFinalize::every_variant(size).into_iter().map(Self::BackwardFinalize));
         kernels.extend(BackwardInput::every_variant(size).into_iter().map(Self::BackwardInput));
+        kernels.extend(
+            BackwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardChannel),
+        );
         kernels
     }
 }
 
 /// Every WGSL file, by stem.
 pub const FILES: &[(&str, &str)] = &[
+    ("backward_channel", include_str!("../../shaders/backward_channel.wgsl")),
     ("backward_finalize", include_str!("../../shaders/backward_finalize.wgsl")),
     ("backward_input", include_str!("../../shaders/backward_input.wgsl")),
     ("backward_sums", include_str!("../../shaders/backward_sums.wgsl")),
     ("bias_off", include_str!("../../shaders/bias_off.wgsl")),
     ("bias_on", include_str!("../../shaders/bias_on.wgsl")),
     ("compensated", include_str!("../../shaders/compensated.wgsl")),
+    ("conclude_backward", include_str!("../../shaders/conclude_backward.wgsl")),
+    ("conclude_forward", include_str!("../../shaders/conclude_forward.wgsl")),
     ("count_batch", include_str!("../../shaders/count_batch.wgsl")),
+    ("count_one_batch", include_str!("../../shaders/count_one_batch.wgsl")),
     ("dbias_off", include_str!("../../shaders/dbias_off.wgsl")),
     ("dbias_on", include_str!("../../shaders/dbias_on.wgsl")),
     ("deviation_off", include_str!("../../shaders/deviation_off.wgsl")),
@@ -204,32 +236,52 @@ pub const FILES: &[(&str, &str)] = &[
     ("dy_dx_separate", include_str!("../../shaders/dy_dx_separate.wgsl")),
     ("dy_only", include_str!("../../shaders/dy_only.wgsl")),
     ("finalize", include_str!("../../shaders/finalize.wgsl")),
+    ("forward_channel", include_str!("../../shaders/forward_channel.wgsl")),
+    ("gradient", include_str!("../../shaders/gradient.wgsl")),
     ("lanes_alone", include_str!("../../shaders/lanes_alone.wgsl")),
     ("lanes_subgroup", include_str!("../../shaders/lanes_subgroup.wgsl")),
     ("lanes_tree", include_str!("../../shaders/lanes_tree.wgsl")),
     ("moments", include_str!("../../shaders/moments.wgsl")),
+    ("moments_of", include_str!("../../shaders/moments_of.wgsl")),
     ("moments_type", include_str!("../../shaders/moments_type.wgsl")),
+    ("momentum_cumulative", include_str!("../../shaders/momentum_cumulative.wgsl")),
+    ("momentum_fixed", include_str!("../../shaders/momentum_fixed.wgsl")),
+    ("momentum_type", include_str!("../../shaders/momentum_type.wgsl")),
+    ("normal", include_str!("../../shaders/normal.wgsl")),
     ("normalize", include_str!("../../shaders/normalize.wgsl")),
+    ("number_f32", include_str!("../../shaders/number_f32.wgsl")),
+    ("number_vec4", include_str!("../../shaders/number_vec4.wgsl")),
     ("params", include_str!("../../shaders/params.wgsl")),
+    ("projection_none", include_str!("../../shaders/projection_none.wgsl")),
+    ("projection_of", include_str!("../../shaders/projection_of.wgsl")),
     ("projection_off", include_str!("../../shaders/projection_off.wgsl")),
     ("projection_on", include_str!("../../shaders/projection_on.wgsl")),
+    ("projection_stored", include_str!("../../shaders/projection_stored.wgsl")),
     ("projection_type", include_str!("../../shaders/projection_type.wgsl")),
     ("remaining_batch", include_str!("../../shaders/remaining_batch.wgsl")),
     ("remaining_exact", include_str!("../../shaders/remaining_exact.wgsl")),
     ("remaining_running", include_str!("../../shaders/remaining_running.wgsl")),
+    ("result_gradients", include_str!("../../shaders/result_gradients.wgsl")),
+    ("result_partial", include_str!("../../shaders/result_partial.wgsl")),
+    ("result_statistics", include_str!("../../shaders/result_statistics.wgsl")),
+    ("run", include_str!("../../shaders/run.wgsl")),
     ("statistics_batch", include_str!("../../shaders/statistics_batch.wgsl")),
     ("statistics_none", include_str!("../../shaders/statistics_none.wgsl")),
     ("statistics_running", include_str!("../../shaders/statistics_running.wgsl")),
     ("statistics_type", include_str!("../../shaders/statistics_type.wgsl")),
+    ("sums_of", include_str!("../../shaders/sums_of.wgsl")),
     ("sums_type", include_str!("../../shaders/sums_type.wgsl")),
     ("tracking_off", include_str!("../../shaders/tracking_off.wgsl")),
     ("tracking_on", include_str!("../../shaders/tracking_on.wgsl")),
-    ("value_f32", include_str!("../../shaders/value_f32.wgsl")),
-    ("value_vec4", include_str!("../../shaders/value_vec4.wgsl")),
+    ("value_four_across", include_str!("../../shaders/value_four_across.wgsl")),
+    ("value_four_along", include_str!("../../shaders/value_four_along.wgsl")),
+    ("value_one", include_str!("../../shaders/value_one.wgsl")),
     ("walk_columns", include_str!("../../shaders/walk_columns.wgsl")),
     ("walk_planes", include_str!("../../shaders/walk_planes.wgsl")),
+    ("walk_ragged", include_str!("../../shaders/walk_ragged.wgsl")),
     ("weight_off", include_str!("../../shaders/weight_off.wgsl")),
     ("weight_on", include_str!("../../shaders/weight_on.wgsl")),
+    ("whole", include_str!("../../shaders/whole.wgsl")),
     ("x_only", include_str!("../../shaders/x_only.wgsl")),
     ("x_y_in_place", include_str!("../../shaders/x_y_in_place.wgsl")),
     ("x_y_separate", include_str!("../../shaders/x_y_separate.wgsl")),

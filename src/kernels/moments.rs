@@ -1,47 +1,68 @@
-use super::{Access, Binding, Lanes, Source, Walk};
+use super::{Access, Binding, Lanes, Source, Tracking, Walk};
 use std::fmt;
 
-/// Reduces x to partial moments: one per channel and split.
+/// Reduces x to moments of every channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Moments {
     /// How x is visited. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
     pub walk: Walk,
     /// How lanes merge.
     pub lanes: Lanes,
+    /// What becomes of the moments.
+    pub result: MomentsResult,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
 }
 
+/// What becomes of the moments of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MomentsResult {
+    /// They are kept as a partial result.
+    Partials,
+    /// The channel is one split: its statistics are computed, and the running ones move.
+    Statistics(Tracking),
+}
+
 impl Moments {
     pub(super) fn source(&self) -> Source {
-        Source {
-            stem: "moments",
-            constants: self.lanes.constants_with(self.walk, self.workgroup_size),
-            pieces: vec![
-                "params",
-                "compensated",
-                self.walk.width().piece(),
-                "moments_type",
-                self.lanes.piece(),
-                self.walk.piece(),
-                "x_only",
-            ],
-            bindings: vec![
-                (Binding::Params, Access::Uniform),
-                (Binding::X, Access::Read),
-                (Binding::Partials, Access::ReadWrite),
-            ],
+        let mut pieces = vec!["params", "compensated", "moments_type", "moments_of", "x_only"];
+        let mut bindings = vec![(Binding::Params, Access::Uniform), (Binding::X, Access::Read)];
+        pieces.extend(self.walk.pieces());
+        pieces.push(self.lanes.piece());
+        match self.result {
+            MomentsResult::Partials => {
+                pieces.push("result_partial");
+                bindings.push((Binding::Partials, Access::ReadWrite));
+            }
+            MomentsResult::Statistics(tracking) => {
+                pieces.extend(["result_statistics", "conclude_forward", "statistics_type"]);
+                pieces.extend(tracking.pieces());
+                bindings.push((Binding::Statistics, Access::ReadWrite));
+                bindings.extend(tracking.bindings());
+            }
         }
+        let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
+        Source { stem: "moments", constants, pieces, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
-        let variants = Lanes::every_variant(workgroup_size, subgroup_sizes);
-        variants.into_iter().map(|(walk, lanes)| Self { walk, lanes, workgroup_size }).collect()
+        let mut variants = Vec::new();
+        let concluded = Tracking::ALL.map(MomentsResult::Statistics);
+        for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
+            for result in [&[MomentsResult::Partials][..], &concluded].concat() {
+                variants.push(Self { walk, lanes, result, workgroup_size });
+            }
+        }
+        variants
     }
 }
 
 impl fmt::Display for Moments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.walk, self.lanes)
+        write!(f, "{}, {}", self.walk, self.lanes)?;
+        match self.result {
+            MomentsResult::Partials => f.write_str(", partials"),
+            MomentsResult::Statistics(tracking) => f.write_str(tracking.name()),
+        }
     }
 }

@@ -16,33 +16,39 @@ pub struct Normalize {
     pub workgroup_size: u32,
 }
 
+/// x, y, weight and bias: what is bound by kernels that normalise.
+pub(super) fn normal_bindings(in_place: bool, affine: bool) -> Vec<(Binding, Access)> {
+    let mut bindings = vec![];
+    if !in_place {
+        bindings.push((Binding::X, Access::Read));
+    }
+    bindings.push((Binding::Y, Access::ReadWrite));
+    if affine {
+        bindings.extend([(Binding::Weight, Access::Read), (Binding::Bias, Access::Read)]);
+    }
+    bindings
+}
+
+/// And the pieces that bind it.
+pub(super) fn normal_pieces(in_place: bool, affine: bool) -> [&'static str; 4] {
+    [
+        "normal",
+        choose(in_place, "x_y_in_place", "x_y_separate"),
+        choose(affine, "weight_on", "weight_off"),
+        choose(affine, "bias_on", "bias_off"),
+    ]
+}
+
 impl Normalize {
     pub(super) fn source(&self) -> Source {
         let mut bindings = vec![(Binding::Params, Access::Uniform)];
-        if !self.in_place {
-            bindings.push((Binding::X, Access::Read));
-        }
-        bindings.push((Binding::Y, Access::ReadWrite));
+        bindings.extend(normal_bindings(self.in_place, self.affine));
         bindings.extend(self.statistics.bindings());
-        if self.affine {
-            bindings.extend([(Binding::Weight, Access::Read), (Binding::Bias, Access::Read)]);
-        }
-        Source {
-            stem: "normalize",
-            constants: Lanes::Alone.constants_with(self.walk, self.workgroup_size),
-            pieces: vec![
-                "params",
-                "compensated",
-                self.walk.width().piece(),
-                self.walk.piece(),
-                choose(self.in_place, "x_y_in_place", "x_y_separate"),
-                "statistics_type",
-                self.statistics.piece(),
-                choose(self.affine, "weight_on", "weight_off"),
-                choose(self.affine, "bias_on", "bias_off"),
-            ],
-            bindings,
-        }
+        let mut pieces = vec!["params", "compensated", "statistics_type", self.statistics.piece()];
+        pieces.extend(self.walk.pieces());
+        pieces.extend(normal_pieces(self.in_place, self.affine));
+        let constants = Lanes::Alone.constants_with(self.walk, self.workgroup_size);
+        Source { stem: "normalize", constants, pieces, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Width {
     /// One.
     One,
-    /// Four, as a vector: planes are a multiple of four long, and tensors begin at a multiple of 16 bytes.
+    /// Four, as a vector. The tensor has a multiple of four elements and begins at a multiple of 16 bytes.
     Four,
 }
 
@@ -19,62 +19,93 @@ impl Width {
             Self::Four => 4,
         }
     }
-
-    /// The WGSL piece.
-    pub(super) fn piece(self) -> &'static str {
-        match self {
-            Self::One => "value_f32",
-            Self::Four => "value_vec4",
-        }
-    }
 }
 
 /// How a tensor's elements are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Walk {
-    /// inner > 1: a workgroup takes one split of one channel's planes.
+    /// inner > 1: a workgroup takes one split of one channel's planes. With [`Width::Four`], planes are a
+    /// multiple of four long.
     Planes {
         /// Lanes that walk along one plane, a power of two that divides the workgroup size.
         lanes: u32,
         /// What each of them takes at once.
         width: Width,
     },
-    /// inner = 1: an invocation takes every so many rows of one channel.
-    Columns,
+    /// The same by four where planes, four or more long, are not a multiple of four: loads at a plane's ends
+    /// reach into its neighbours.
+    Ragged {
+        /// Lanes that walk along one plane, a power of two that divides the workgroup size.
+        lanes: u32,
+    },
+    /// inner = 1: an invocation takes every so many rows of one channel, or of four neighbouring ones.
+    Columns {
+        /// How many channels.
+        width: Width,
+        /// How often a workgroup has as many invocations' work as it has lanes, one after the other: more
+        /// than once where it pays to go through memory in order first.
+        parts: u32,
+    },
 }
 
 impl Walk {
-    /// The WGSL piece.
-    pub(super) fn piece(self) -> &'static str {
+    /// The WGSL pieces: numbers, values, and the walk itself.
+    pub(super) fn pieces(self) -> Vec<&'static str> {
         match self {
-            Self::Planes { .. } => "walk_planes",
-            Self::Columns => "walk_columns",
+            Self::Planes { width: Width::One, .. } => {
+                vec!["number_f32", "value_one", "run", "whole", "walk_planes"]
+            }
+            Self::Planes { width: Width::Four, .. } => {
+                vec!["number_f32", "value_four_along", "run", "whole", "walk_planes"]
+            }
+            Self::Ragged { .. } => vec!["number_f32", "value_four_along", "walk_ragged"],
+            Self::Columns { width: Width::One, .. } => {
+                vec!["number_f32", "value_one", "run", "whole", "walk_columns"]
+            }
+            Self::Columns { width: Width::Four, .. } => {
+                vec!["number_vec4", "value_four_across", "run", "whole", "walk_columns"]
+            }
         }
     }
 
     /// What is loaded at once.
     pub fn width(self) -> Width {
         match self {
-            Self::Planes { width, .. } => width,
-            Self::Columns => Width::One,
+            Self::Planes { width, .. } | Self::Columns { width, .. } => width,
+            Self::Ragged { .. } => Width::Four,
         }
     }
 
+    /// Whether an invocation keeps to the channel, or the channels, of its own.
+    pub fn is_columns(self) -> bool {
+        matches!(self, Self::Columns { .. })
+    }
+
+    /// Whether a load belongs to one channel, as kernels that compute exact products want it, and not to
+    /// several at a plane's end, as those that do a whole channel at once cannot have it.
+    pub(super) fn has_exact_products(self) -> bool {
+        self.width() == Width::One || self.is_columns()
+    }
+
     /// The ways to visit every element, for tests.
-    pub(super) fn every_variant(workgroup_size: u32) -> [Self; 4] {
+    pub(super) fn every_variant(workgroup_size: u32) -> [Self; 8] {
         [
             Self::Planes { lanes: workgroup_size, width: Width::One },
             Self::Planes { lanes: workgroup_size, width: Width::Four },
             Self::Planes { lanes: 2, width: Width::One },
-            Self::Columns,
+            Self::Ragged { lanes: workgroup_size },
+            Self::Ragged { lanes: 1 },
+            Self::Columns { width: Width::One, parts: 2 },
+            Self::Columns { width: Width::Four, parts: 1 },
+            Self::Columns { width: Width::Four, parts: 32 },
         ]
     }
 
-    /// The constants of the piece.
+    /// The constants of the pieces.
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
-            Self::Planes { lanes, .. } => vec![("LANES_PER_PLANE", lanes)],
-            Self::Columns => vec![],
+            Self::Planes { lanes, .. } | Self::Ragged { lanes } => vec![("LANES_PER_PLANE", lanes)],
+            Self::Columns { parts, .. } => vec![("PARTS", parts)],
         }
     }
 }
@@ -83,7 +114,9 @@ impl fmt::Display for Walk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Planes { lanes, width } => write!(f, "planes by {lanes} × {}", width.elements()),
-            Self::Columns => f.write_str("columns"),
+            Self::Ragged { lanes } => write!(f, "ragged planes by {lanes} × 4"),
+            Self::Columns { width, parts: 1 } => write!(f, "columns by {}", width.elements()),
+            Self::Columns { width, parts } => write!(f, "columns by {}, {parts} parts", width.elements()),
         }
     }
 }

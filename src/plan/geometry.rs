@@ -1,24 +1,22 @@
-//! Workgroup sizes, splits and grids: how work is spread over an adapter.
+//! Workgroup sizes, splits and grids: a tuning, brought within what a problem and an adapter allow.
 
+use super::tuning::{Tuning, largest_workgroup, period_rows};
 use crate::kernels::{Lanes, Splits, Walk, Width};
 use crate::{AdapterProfile, Problem};
 
-/// Most trips that an invocation may make through its loops. Lavapipe of Mesa 22.3 ends a shader's loops
-/// silently after 65,536; a quarter of that leaves room for the blocks' own loop and costs nothing.
+/// Most trips that an invocation may make through the loops of one walk. Lavapipe of Mesa 22.3 ends a
+/// shader's loops silently after 65,536; a quarter of that leaves room for a second walk and for the loops
+/// over blocks, and costs nothing.
 const MAX_TRIPS: usize = 1 << 14;
 
-/// How many workgroups keep an adapter busy, and how many values an invocation should at least take, so
-/// that starting it is worth while. First figures; every adapter family gets its own row here.
+/// How a problem's kernels are laid out.
 pub(super) struct Geometry<'a> {
+    problem: &'a Problem,
     profile: &'a AdapterProfile,
-    /// Invocations in a workgroup.
+    width: Width,
+    tuning: Tuning,
+    /// Invocations in a workgroup, where nothing asks for fewer.
     pub(super) workgroup_size: u32,
-    /// Workgroups that reductions aim at.
-    target_workgroups: usize,
-    /// Values that an invocation of a reduction should take at least.
-    min_trips: usize,
-    /// Values that an invocation of an elementwise kernel should take.
-    map_trips: usize,
 }
 
 /// How the values of every channel are divided among workgroups.
@@ -37,35 +35,44 @@ pub(super) struct Reduction {
     pub(super) division: Division,
 }
 
-impl<'a> Geometry<'a> {
-    pub(super) fn new(profile: &'a AdapterProfile) -> Self {
-        let largest = profile
-            .limits
-            .max_compute_invocations_per_workgroup
-            .min(profile.limits.max_compute_workgroup_size_x)
-            .max(1);
-        let largest = 1 << largest.ilog2();
-        if profile.is_cpu() {
-            // Software drivers run one subgroup as the lanes of a vector register, and the subgroups of a
-            // workgroup one after another with all barriers unrolled: one subgroup a workgroup is best.
-            let subgroup = profile.subgroup_max_size.next_power_of_two().clamp(4, 16);
-            let workgroup_size = subgroup.min(largest);
-            Self { profile, workgroup_size, target_workgroups: 64, min_trips: 64, map_trips: 1024 }
-        } else {
-            let workgroup_size = largest.min(256);
-            Self { profile, workgroup_size, target_workgroups: 2048, min_trips: 8, map_trips: 8 }
-        }
+impl Reduction {
+    /// Whether every channel is one split.
+    pub(super) fn is_whole(&self) -> bool {
+        self.division.splits.count == 1
     }
 
-    /// How to reduce every channel to one partial result per split.
-    pub(super) fn reduction(&self, problem: &Problem, width: Width) -> Reduction {
+    /// Whether one dispatch can reduce every channel and then compute its elements: the elements at a ragged
+    /// plane's end belong to a channel whose statistics another workgroup has.
+    pub(super) fn can_be_one_dispatch(&self) -> bool {
+        self.is_whole() && !matches!(self.division.walk, Walk::Ragged { .. })
+    }
+}
+
+impl<'a> Geometry<'a> {
+    pub(super) fn new(
+        problem: &'a Problem,
+        width: Width,
+        profile: &'a AdapterProfile,
+        tuning: Tuning,
+    ) -> Self {
+        let workgroup_size = power_of_two(tuning.workgroup_size).min(largest_workgroup(profile));
+        Self { problem, profile, width, tuning, workgroup_size }
+    }
+
+    /// Whether one dispatch is wanted where it is possible.
+    pub(super) fn one_dispatch(&self) -> bool {
+        self.tuning.one_dispatch
+    }
+
+    /// How to reduce every channel to one result per split.
+    pub(super) fn reduction(&self) -> Reduction {
         let (min_size, max_size) = (self.profile.subgroup_min_size, self.profile.subgroup_max_size);
-        let columns = problem.inner == 1;
+        let columns = self.problem.inner == 1;
         let workgroup_size = if columns {
             self.workgroup_size
         } else {
             // No more lanes than a channel has values, but whole subgroups.
-            let values = u32_of(problem.values_per_channel().next_power_of_two().min(1 << 16));
+            let values = u32_of(self.problem.values_per_channel().next_power_of_two().min(1 << 16));
             self.workgroup_size.min(values.max(max_size).next_power_of_two())
         };
         let whole_subgroups = self.profile.has_subgroups()
@@ -77,17 +84,22 @@ impl<'a> Geometry<'a> {
             (false, true) => Lanes::Subgroup { min_size, max_size },
             (false, false) => Lanes::Tree { channels: 1 },
         };
-        let division = divide(problem, width, workgroup_size, |values, lanes| {
-            let target = self.target_workgroups * workgroup_size as usize / lanes;
-            let enough = target.div_ceil(problem.channels);
-            enough.min(values / (lanes * self.min_trips))
-        });
+        let division = self.divide(workgroup_size, self.tuning.splits as usize);
         Reduction { lanes, workgroup_size, division }
     }
 
     /// How to visit every element.
-    pub(super) fn map(&self, problem: &Problem, width: Width) -> Division {
-        divide(problem, width, self.workgroup_size, |values, lanes| values.div_ceil(lanes * self.map_trips))
+    pub(super) fn map(&self) -> Division {
+        let (problem, width) = (self.problem, self.width.elements() as usize);
+        let wanted = if problem.inner == 1 {
+            let periods =
+                problem.outer.div_ceil(period_rows(problem, self.width, self.workgroup_size as usize));
+            periods.div_ceil(self.tuning.loads_down.max(1) as usize)
+        } else {
+            let loads = self.workgroup_size as usize * self.tuning.loads.max(1) as usize;
+            problem.values_per_channel().div_ceil(loads * width)
+        };
+        self.divide(self.workgroup_size, wanted)
     }
 
     /// How many channels a workgroup should take when it merges so many partial results of each.
@@ -104,46 +116,66 @@ impl<'a> Geometry<'a> {
         let rows = workgroups.div_ceil(max as usize);
         [u32_of(workgroups.div_ceil(rows)), u32_of(rows), 1]
     }
-}
 
-/// Divides every channel into splits of about the number that `wanted(values, lanes)` asks for, where
-/// `lanes` is how many lanes share a split, but never so few that an invocation exceeds [`MAX_TRIPS`].
-fn divide(
-    problem: &Problem,
-    width: Width,
-    workgroup_size: u32,
-    wanted: impl Fn(usize, usize) -> usize,
-) -> Division {
-    let values = problem.values_per_channel();
-    if problem.inner == 1 {
-        let count = wanted(values, 1).max(values.div_ceil(MAX_TRIPS)).clamp(1, values);
-        let workgroups = (count * problem.channels).div_ceil(workgroup_size as usize);
-        let splits = Splits { count: u32_of(count), of_inner: 1, outer_chunk: 1, inner_chunk: 1 };
-        return Division { walk: Walk::Columns, splits, workgroups };
-    }
-    // The lanes that one plane keeps busy, and the planes that a workgroup has in hand.
-    let inner = problem.inner / width.elements() as usize;
-    let lanes = workgroup_size.min(u32_of(inner.next_power_of_two()));
-    let planes = (workgroup_size / lanes) as usize;
-    let mut count = wanted(values, workgroup_size as usize).max(1);
-    // From here on, what counts along a plane counts what is loaded at once.
-    loop {
-        // Whole planes, and parts of them where there are not enough.
-        let (outer_splits, outer_chunk) = parts(problem.outer, count, planes);
-        let (of_inner, inner_chunk) = parts(inner, count.div_ceil(outer_splits), lanes as usize);
-        // One trip more for each plane, to go on to the next.
-        let trips = outer_chunk / planes * (inner_chunk.div_ceil(lanes as usize) + 1);
-        if trips <= MAX_TRIPS || (outer_chunk == planes && inner_chunk == lanes as usize) {
-            let splits = Splits {
-                count: u32_of(outer_splits * of_inner),
-                of_inner: u32_of(of_inner),
-                outer_chunk: u32_of(outer_chunk),
-                inner_chunk: u32_of(inner_chunk),
-            };
-            let workgroups = outer_splits * of_inner * problem.channels;
-            return Division { walk: Walk::Planes { lanes, width }, splits, workgroups };
+    /// Divides every channel into about so many splits, but never so few that an invocation exceeds
+    /// [`MAX_TRIPS`].
+    fn divide(&self, workgroup_size: u32, wanted: usize) -> Division {
+        if self.problem.inner == 1 {
+            self.divide_columns(workgroup_size, wanted)
+        } else {
+            self.divide_planes(workgroup_size, wanted)
         }
-        count *= 2;
+    }
+
+    fn divide_columns(&self, workgroup_size: u32, wanted: usize) -> Division {
+        let Problem { outer, channels, .. } = *self.problem;
+        let (width, lanes) = (self.width.elements() as usize, workgroup_size as usize);
+        let rows = period_rows(self.problem, self.width, lanes);
+        let (loads, periods) = (rows * channels / width, outer.div_ceil(rows));
+        let blocks = wanted.max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
+        let (blocks, chunk) = parts(periods, blocks, 1);
+        let at_once = (self.tuning.parts as usize).min(loads.div_ceil(lanes)).min(MAX_TRIPS / chunk).max(1);
+        let tiles = loads.div_ceil(lanes * at_once);
+        let walk = Walk::Columns { width: self.width, parts: u32_of(at_once) };
+        let splits = Splits {
+            count: u32_of(blocks * rows),
+            of_inner: u32_of(tiles),
+            outer_chunk: u32_of(chunk),
+            inner_chunk: u32_of(loads),
+        };
+        Division { walk, splits, workgroups: blocks * tiles }
+    }
+
+    fn divide_planes(&self, workgroup_size: u32, wanted: usize) -> Division {
+        let Problem { outer, channels, inner } = *self.problem;
+        let width = self.width.elements() as usize;
+        // Loads along a plane, the lanes that these keep busy, and the planes that a workgroup has in hand.
+        let ragged = !inner.is_multiple_of(width);
+        let loads = inner.div_ceil(width);
+        let lanes = power_of_two(self.tuning.lanes_per_plane)
+            .min(workgroup_size)
+            .min(u32_of(loads.next_power_of_two()));
+        let planes = (workgroup_size / lanes) as usize;
+        let walk = if ragged { Walk::Ragged { lanes } } else { Walk::Planes { lanes, width: self.width } };
+        let lanes = lanes as usize;
+        let mut count = wanted.max(1);
+        loop {
+            // Whole planes, and parts of them where there are not enough.
+            let (outer_splits, outer_chunk) = parts(outer, count, planes);
+            let (of_inner, inner_chunk) = parts(loads, count.div_ceil(outer_splits), lanes);
+            // For each plane one trip more to go on to the next, and one where planes are ragged.
+            let trips = outer_chunk.div_ceil(planes) * (inner_chunk.div_ceil(lanes) + 2);
+            if trips <= MAX_TRIPS || (outer_chunk == planes && inner_chunk == lanes) {
+                let splits = Splits {
+                    count: u32_of(outer_splits * of_inner),
+                    of_inner: u32_of(of_inner),
+                    outer_chunk: u32_of(outer_chunk),
+                    inner_chunk: u32_of(inner_chunk * width),
+                };
+                return Division { walk, splits, workgroups: outer_splits * of_inner * channels };
+            }
+            count *= 2;
+        }
     }
 }
 
@@ -154,7 +186,12 @@ fn parts(length: usize, count: usize, unit: usize) -> (usize, usize) {
     (length.div_ceil(chunk), chunk)
 }
 
-/// Numbers that [`Problem::new`] and [`split`] keep below 2³².
+/// The largest power of two up to a number.
+fn power_of_two(number: u32) -> u32 {
+    1 << number.max(1).ilog2()
+}
+
+/// Numbers that [`Problem::new`] and [`parts`] keep below 2³².
 pub(super) fn u32_of(number: usize) -> u32 {
     u32::try_from(number).unwrap_or_else(|_| unreachable!("{number} does not fit into 32 bits"))
 }

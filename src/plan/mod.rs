@@ -4,10 +4,14 @@
 //! printed.
 
 mod geometry;
+mod tuning;
+
+pub use tuning::Tuning;
 
 use crate::kernels::{
-    Access, BackwardFinalize, BackwardInput, BackwardSums, Binding, CountBatch, Finalize, Kernel, Moments,
-    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Width,
+    Access, BackwardChannel, BackwardFinalize, BackwardInput, BackwardSums, Binding, ChannelGradients,
+    CountBatch, Finalize, ForwardChannel, Kernel, Moments, MomentsResult, Normalize, PARTIAL_BYTES,
+    PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Tracking, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, Error, Layout, Problem, Result};
 use geometry::{Division, Geometry, Reduction, u32_of};
@@ -102,12 +106,29 @@ impl Plan {
         in_place: bool,
         profile: &AdapterProfile,
     ) -> Result<Self> {
-        with_fallback(width(problem), |width| {
-            Self::forward_by(width, problem, config, training, in_place, profile)
+        let tuning = Tuning::new(problem, width(problem), profile);
+        Self::forward_tuned(problem, config, training, in_place, profile, tuning)
+    }
+
+    /// As [`forward`](Self::forward), with a tuning that was found by measuring.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_tuned(
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        in_place: bool,
+        profile: &AdapterProfile,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        with_fallback(problem, profile, width(problem), tuning, |geometry, width| {
+            Self::forward_by(geometry, width, problem, config, training, in_place, profile)
         })
     }
 
     fn forward_by(
+        geometry: &Geometry<'_>,
         width: Width,
         problem: &Problem,
         config: &BatchNormConfig,
@@ -116,28 +137,44 @@ impl Plan {
         profile: &AdapterProfile,
     ) -> Result<Self> {
         let mut plan = Self::new(Pass::Forward, width, problem, config, training, in_place)?;
-        let geometry = Geometry::new(profile);
         let (statistics, affine) = (statistics(config, training), config.affine);
-        let tracking = training && config.track_running_stats;
+        let tracking = match (training && config.track_running_stats, config.momentum) {
+            (false, _) => Tracking::Off,
+            (true, Some(_)) => Tracking::Fixed,
+            (true, None) => Tracking::Cumulative,
+        };
         let empty = problem.elements() == 0;
-        if tracking {
-            plan.step(&geometry, Kernel::CountBatch(CountBatch), 1);
+        if tracking == Tracking::Cumulative || (tracking == Tracking::Fixed && empty) {
+            plan.step(geometry, Kernel::CountBatch(CountBatch), 1);
         }
+        let mut normalized = empty;
         if statistics == Statistics::Batch && !empty {
-            let Reduction { lanes, workgroup_size, division } = geometry.reduction(problem, width);
-            let moments = Moments { walk: division.walk, lanes, workgroup_size };
-            plan.reduce(&geometry, division, Kernel::Moments(moments));
-            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
-            let workgroup_size = geometry.workgroup_size;
-            let finalize = Finalize { tracking, channels_per_workgroup, workgroup_size };
-            let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
-            plan.step(&geometry, Kernel::Finalize(finalize), workgroups);
+            let reduction = geometry.reduction();
+            let Reduction { lanes, workgroup_size, division } = reduction;
+            let walk = division.walk;
+            if reduction.can_be_one_dispatch() && geometry.one_dispatch() {
+                let all = ForwardChannel { walk, lanes, in_place, affine, tracking, workgroup_size };
+                plan.reduce(geometry, division, Kernel::ForwardChannel(all));
+                normalized = true;
+            } else if reduction.is_whole() {
+                let result = MomentsResult::Statistics(tracking);
+                let moments = Moments { walk, lanes, result, workgroup_size };
+                plan.reduce(geometry, division, Kernel::Moments(moments));
+            } else {
+                let moments = Moments { walk, lanes, result: MomentsResult::Partials, workgroup_size };
+                plan.reduce(geometry, division, Kernel::Moments(moments));
+                let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
+                let workgroup_size = geometry.workgroup_size;
+                let finalize = Finalize { tracking, channels_per_workgroup, workgroup_size };
+                let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
+                plan.step(geometry, Kernel::Finalize(finalize), workgroups);
+            }
         }
-        if !empty {
+        if !normalized {
             let workgroup_size = geometry.workgroup_size;
-            let division = geometry.map(problem, width);
+            let division = geometry.map();
             let normalize = Normalize { walk: division.walk, in_place, statistics, affine, workgroup_size };
-            plan.map(&geometry, division, Kernel::Normalize(normalize));
+            plan.map(geometry, division, Kernel::Normalize(normalize));
         }
         plan.check_limits(profile)?;
         Ok(plan)
@@ -156,12 +193,31 @@ impl Plan {
         options: &BackwardOptions,
         profile: &AdapterProfile,
     ) -> Result<Self> {
-        // Exact products are computed one by one.
-        let width = if exact_products(problem, config, training) { Width::One } else { width(problem) };
-        with_fallback(width, |width| Self::backward_by(width, problem, config, training, options, profile))
+        let width = backward_width(problem, config, training);
+        let tuning = Tuning::new(problem, width, profile);
+        Self::backward_tuned(problem, config, training, options, profile, tuning)
+    }
+
+    /// As [`backward`](Self::backward), with a tuning that was found by measuring.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn backward_tuned(
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        options: &BackwardOptions,
+        profile: &AdapterProfile,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let width = backward_width(problem, config, training);
+        with_fallback(problem, profile, width, tuning, |geometry, width| {
+            Self::backward_by(geometry, width, problem, config, training, options, profile)
+        })
     }
 
     fn backward_by(
+        geometry: &Geometry<'_>,
         width: Width,
         problem: &Problem,
         config: &BatchNormConfig,
@@ -172,45 +228,61 @@ impl Plan {
         let BackwardOptions { wanted, in_place, accumulate } = *options;
         let mut plan = Self::new(Pass::Backward, width, problem, config, training, in_place)?;
         plan.params.accumulate = accumulate.into();
-        let geometry = Geometry::new(profile);
         let (statistics, affine) = (statistics(config, training), config.affine);
+        let exact_products = exact_products(problem, config, training);
         let empty = problem.elements() == 0;
         let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
         // Through running statistics no gradient flows, so dx needs no sums then.
         let projection = wanted.input && statistics == Statistics::Batch && !empty;
+        let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };
 
-        if dweight || dbias || projection {
-            let needs_x = (dweight || projection) && !empty;
-            let of_sums = if needs_x { statistics } else { Statistics::None };
-            if !empty {
-                let Reduction { lanes, workgroup_size, division } = geometry.reduction(problem, width);
-                let sums = BackwardSums { walk: division.walk, lanes, statistics: of_sums, workgroup_size };
-                plan.reduce(&geometry, division, Kernel::BackwardSums(sums));
+        let mut has_dx = empty || !wanted.input;
+        let mut concluded = !(dweight || dbias || projection);
+        let of_sums = if (dweight || projection) && !empty { statistics } else { Statistics::None };
+        if !concluded && !empty {
+            let reduction = geometry.reduction();
+            let Reduction { lanes, workgroup_size, division } = reduction;
+            let walk = division.walk;
+            if projection && reduction.can_be_one_dispatch() && geometry.one_dispatch() {
+                let all = BackwardChannel {
+                    walk,
+                    lanes,
+                    in_place,
+                    affine,
+                    dweight,
+                    dbias,
+                    exact_products,
+                    workgroup_size,
+                };
+                plan.reduce(geometry, division, Kernel::BackwardChannel(all));
+                (concluded, has_dx) = (true, true);
+            } else {
+                let result = reduction.is_whole().then_some(gradients);
+                let sums = BackwardSums { walk, lanes, statistics: of_sums, result, workgroup_size };
+                plan.reduce(geometry, division, Kernel::BackwardSums(sums));
+                concluded = result.is_some();
             }
-            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
-            let finalize = BackwardFinalize {
-                statistics: of_sums,
-                dweight,
-                dbias,
-                projection,
-                channels_per_workgroup,
-                workgroup_size: geometry.workgroup_size,
-            };
-            let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
-            plan.step(&geometry, Kernel::BackwardFinalize(finalize), workgroups);
         }
-        if wanted.input && !empty {
+        if !concluded {
+            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
             let workgroup_size = geometry.workgroup_size;
-            let division = geometry.map(problem, width);
+            let finalize =
+                BackwardFinalize { statistics: of_sums, gradients, channels_per_workgroup, workgroup_size };
+            let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
+            plan.step(geometry, Kernel::BackwardFinalize(finalize), workgroups);
+        }
+        if !has_dx {
+            let workgroup_size = geometry.workgroup_size;
+            let division = geometry.map();
             let input = BackwardInput {
                 walk: division.walk,
                 in_place,
                 statistics,
                 affine,
-                exact_products: exact_products(problem, config, training),
+                exact_products,
                 workgroup_size,
             };
-            plan.map(&geometry, division, Kernel::BackwardInput(input));
+            plan.map(geometry, division, Kernel::BackwardInput(input));
         }
         plan.check_limits(profile)?;
         Ok(plan)
@@ -232,12 +304,11 @@ impl Plan {
         let params = Params {
             outer: u32_of(problem.outer),
             channels: u32_of(problem.channels),
-            inner: u32_of(problem.inner) / width.elements(),
+            inner: u32_of(problem.inner),
             values: u32_of(problem.values_per_channel()),
             eps: config.eps as f32,
             momentum: momentum as f32,
             retain: (1.0 - momentum) as f32,
-            cumulative_average: config.momentum.is_none().into(),
             skip_non_finite: config.skip_non_finite.into(),
             ..Params::default()
         };
@@ -316,9 +387,8 @@ impl Plan {
     /// The buffers to give to [`PreparedPlan::bind`](crate::PreparedPlan::bind), with the bytes each must
     /// hold. All need [`wgpu::BufferUsages::STORAGE`].
     pub fn buffers(&self) -> Vec<(Binding, u64)> {
-        let mut bindings: Vec<Binding> = self
-            .steps
-            .iter()
+        let steps = self.steps.iter().chain(self.unaligned().into_iter().flat_map(|plan| &plan.steps));
+        let mut bindings: Vec<Binding> = steps
             .flat_map(|step| step.kernel.bindings())
             .filter(|(_, access)| *access != Access::Uniform)
             .map(|(binding, _)| self.stands_for(binding))
@@ -361,8 +431,10 @@ impl Plan {
     pub fn bytes_moved(&self) -> u64 {
         let tensors = [Binding::X, Binding::Y, Binding::Dy, Binding::Dx];
         let moved = self.steps.iter().map(|step| match step.kernel {
-            // Read and written through one binding.
-            Kernel::Normalize(Normalize { in_place: true, .. }) => 2,
+            // Read and written through one binding. What one dispatch reads twice is in the cache.
+            Kernel::Normalize(Normalize { in_place: true, .. })
+            | Kernel::ForwardChannel(ForwardChannel { in_place: true, .. }) => 2,
+            Kernel::BackwardChannel(BackwardChannel { in_place: true, .. }) => 3,
             Kernel::BackwardInput(BackwardInput { in_place: true, statistics, .. }) => {
                 if statistics == Statistics::Batch { 3 } else { 2 }
             }
@@ -417,16 +489,33 @@ impl Plan {
     }
 }
 
-/// What a problem's planes let be loaded at once.
+/// What a problem lets be loaded at once.
 fn width(problem: &Problem) -> Width {
-    if problem.inner > 1 && problem.inner.is_multiple_of(4) { Width::Four } else { Width::One }
+    // Planes of two or three elements are not worth a load of four each.
+    let long = problem.inner == 1 || problem.inner >= 4;
+    if long && problem.elements().is_multiple_of(4) { Width::Four } else { Width::One }
+}
+
+/// The same for the backward pass.
+fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> Width {
+    // Exact products are computed one by one for each channel.
+    let one_by_one = exact_products(problem, config, training) && problem.inner > 1;
+    if one_by_one { Width::One } else { width(problem) }
 }
 
 /// The plan of this width, and where that is more than one, beside it the plan for unaligned tensors.
-fn with_fallback(width: Width, plan: impl Fn(Width) -> Result<Plan>) -> Result<Plan> {
-    let mut planned = plan(width)?;
+fn with_fallback(
+    problem: &Problem,
+    profile: &AdapterProfile,
+    width: Width,
+    tuning: Tuning,
+    plan: impl Fn(&Geometry<'_>, Width) -> Result<Plan>,
+) -> Result<Plan> {
+    let mut planned = plan(&Geometry::new(problem, width, profile, tuning), width)?;
     if width != Width::One {
-        planned.unaligned = Some(Box::new(plan(Width::One)?));
+        let tuning = Tuning::new(problem, Width::One, profile);
+        let unaligned = plan(&Geometry::new(problem, Width::One, profile, tuning), Width::One)?;
+        planned.unaligned = Some(Box::new(unaligned));
     }
     Ok(planned)
 }
@@ -458,7 +547,10 @@ impl fmt::Display for Plan {
         )?;
         for step in &self.steps {
             let splits = match step.kernel {
-                Kernel::Moments(_) | Kernel::BackwardSums(_) => {
+                Kernel::Moments(_)
+                | Kernel::BackwardSums(_)
+                | Kernel::ForwardChannel(_)
+                | Kernel::BackwardChannel(_) => {
                     format!(", {} splits", self.params.reduce.count)
                 }
                 Kernel::Normalize(_) | Kernel::BackwardInput(_) => {

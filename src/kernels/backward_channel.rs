@@ -1,0 +1,86 @@
+use super::backward_input::{gradient_bindings, gradient_pieces};
+use super::{Access, Binding, ChannelGradients, Lanes, Source, Statistics, Walk};
+use std::fmt;
+
+/// The backward pass through batch statistics in one dispatch: every channel is one split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackwardChannel {
+    /// How the tensors are visited: not [`Walk::Ragged`], since the sums of a neighbouring channel are not
+    /// known. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
+    pub walk: Walk,
+    /// How lanes merge.
+    pub lanes: Lanes,
+    /// Whether dx overwrites dy.
+    pub in_place: bool,
+    /// Whether there is a weight.
+    pub affine: bool,
+    /// Whether dweight is wanted.
+    pub dweight: bool,
+    /// Whether dbias is wanted.
+    pub dbias: bool,
+    /// As in [`BackwardInput`](super::BackwardInput).
+    pub exact_products: bool,
+    /// Invocations in a workgroup, a power of two.
+    pub workgroup_size: u32,
+}
+
+impl BackwardChannel {
+    fn gradients(&self) -> ChannelGradients {
+        ChannelGradients { weight: self.dweight, bias: self.dbias, projection: false }
+    }
+
+    pub(super) fn source(&self) -> Source {
+        let mut bindings = vec![(Binding::Params, Access::Uniform)];
+        bindings.extend(gradient_bindings(self.in_place, self.affine, true));
+        bindings.extend(Statistics::Batch.bindings());
+        bindings.extend(self.gradients().bindings());
+        let mut pieces = vec![
+            "params",
+            "compensated",
+            "statistics_type",
+            Statistics::Batch.piece(),
+            "sums_type",
+            "sums_of",
+        ];
+        pieces.extend(self.walk.pieces());
+        pieces.push(self.lanes.piece());
+        pieces.extend(self.gradients().pieces());
+        pieces.extend(gradient_pieces(self.in_place, self.affine, self.exact_products));
+        let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
+        Source { stem: "backward_channel", constants, pieces, bindings }
+    }
+
+    pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
+        let mut variants = Vec::new();
+        for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
+            if matches!(walk, Walk::Ragged { .. }) {
+                continue;
+            }
+            for bits in 0..8 {
+                let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
+                let exact_products = walk.has_exact_products() && dweight;
+                let affine = dweight || dbias || in_place;
+                variants.push(Self {
+                    walk,
+                    lanes,
+                    in_place,
+                    affine,
+                    dweight,
+                    dbias,
+                    exact_products,
+                    workgroup_size,
+                });
+            }
+        }
+        variants
+    }
+}
+
+impl fmt::Display for BackwardChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let affine = if self.affine { ", weight" } else { "" };
+        let in_place = if self.in_place { ", in place" } else { "" };
+        let exact = if self.exact_products { ", exact products" } else { "" };
+        write!(f, "{}, {}{affine}{exact}{in_place}{}", self.walk, self.lanes, self.gradients())
+    }
+}

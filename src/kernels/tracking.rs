@@ -1,0 +1,51 @@
+//! Whether and how running statistics move.
+
+use super::{Access, Binding};
+
+/// What becomes of the running statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tracking {
+    /// There are none.
+    Off,
+    /// They move by the momentum, and the batch is counted.
+    Fixed,
+    /// They are averages over all batches; this one was counted already, by
+    /// [`CountBatch`](super::CountBatch).
+    Cumulative,
+}
+
+impl Tracking {
+    pub(super) const ALL: [Self; 3] = [Self::Off, Self::Fixed, Self::Cumulative];
+
+    /// The WGSL pieces.
+    pub(super) fn pieces(self) -> Vec<&'static str> {
+        match self {
+            Self::Off => vec!["tracking_off"],
+            Self::Fixed => vec!["momentum_type", "count_one_batch", "momentum_fixed", "tracking_on"],
+            Self::Cumulative => vec!["momentum_type", "momentum_cumulative", "tracking_on"],
+        }
+    }
+
+    /// What the pieces bind.
+    pub(super) fn bindings(self) -> Vec<(Binding, Access)> {
+        let counted = match self {
+            Self::Off => return vec![],
+            Self::Fixed => Access::ReadWrite,
+            Self::Cumulative => Access::Read,
+        };
+        vec![
+            (Binding::RunningMean, Access::ReadWrite),
+            (Binding::RunningVar, Access::ReadWrite),
+            (Binding::NumBatchesTracked, counted),
+        ]
+    }
+
+    /// The name in a plan's printout; empty or with a comma in front.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "",
+            Self::Fixed => ", running statistics",
+            Self::Cumulative => ", cumulative running statistics",
+        }
+    }
+}

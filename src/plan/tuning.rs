@@ -1,0 +1,131 @@
+//! What plans for the same problem may differ in.
+
+use crate::kernels::Width;
+use crate::{AdapterProfile, Problem};
+use std::fmt;
+
+/// How work is spread over an adapter. Any values make a valid plan, since a plan keeps within what the
+/// problem and the limits allow; some are faster than others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuning {
+    /// Invocations in a workgroup.
+    pub workgroup_size: u32,
+    /// Neighbouring lanes that walk along one plane; the others of a workgroup are in other planes.
+    pub lanes_per_plane: u32,
+    /// Among how many workgroups (planes) or invocations (columns) a channel is divided to be reduced.
+    pub splits: u32,
+    /// Whether a pass through batch statistics is one dispatch where channels are not divided.
+    pub one_dispatch: bool,
+    /// Loads that an invocation makes which computes elements one by one, along planes.
+    pub loads: u32,
+    /// The same down columns.
+    pub loads_down: u32,
+    /// How many loads beside each other a lane takes of columns, one column after the other: with more than
+    /// one, a workgroup goes through its memory in order first.
+    pub parts: u32,
+}
+
+/// How many workgroups of undivided channels keep a CPU busy, and among how many the values of fewer
+/// channels are divided.
+const CPU_WORKGROUPS: (usize, usize) = (16, 64);
+
+/// Loads of a lane beside each other in a tile of columns, and below each other, on a CPU.
+const CPU_TILE: (usize, usize) = (32, 64);
+
+/// The same for GPUs.
+const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
+
+impl Tuning {
+    /// What is planned without measuring.
+    pub fn new(problem: &Problem, width: Width, profile: &AdapterProfile) -> Self {
+        let largest = largest_workgroup(profile);
+        let cpu = profile.is_cpu();
+        let workgroup_size = if cpu {
+            // Software drivers run one subgroup as the lanes of a vector register, and the subgroups of a
+            // workgroup one after another with all barriers unrolled: one subgroup a workgroup is best.
+            profile.subgroup_max_size.next_power_of_two().clamp(4, 16).min(largest)
+        } else {
+            largest.min(256)
+        };
+        let (lanes, elements) = (workgroup_size as usize, width.elements() as usize);
+        let columns = problem.inner == 1;
+        // Workgroups, and loads of each lane, where no channel is divided.
+        let rows = period_rows(problem, width, lanes);
+        let (period, periods) = (problem.channels * rows / elements, problem.outer.div_ceil(rows));
+        let parts = if cpu && columns { period.div_ceil(lanes).min(CPU_TILE.0) } else { 1 };
+        let (workgroups, loads) = if columns {
+            (period.div_ceil(lanes * parts), periods)
+        } else {
+            (problem.channels, problem.values_per_channel().div_ceil(lanes * elements))
+        };
+        let (enough, target) = if cpu { CPU_WORKGROUPS } else { GPU_WORKGROUPS };
+        let (whole, least_loads) = if cpu {
+            // A dispatch more takes as long as some hundred loads.
+            (workgroups >= enough || loads * parts <= 512, 16)
+        } else {
+            // A channel that is read again should still be in the cache.
+            (workgroups >= enough && loads <= 64 || loads <= 8, 8)
+        };
+        let splits = if whole { 1 } else { target.div_ceil(workgroups).min(loads / least_loads).max(1) };
+        // A tile that is gone through twice must stay in the cache.
+        let tile = CPU_TILE.0 * CPU_TILE.1 / parts;
+        let splits = if parts > 1 { splits.max(periods.div_ceil(tile)) } else { splits };
+        Self {
+            workgroup_size,
+            lanes_per_plane: if cpu {
+                lanes_per_plane(problem, width, workgroup_size)
+            } else {
+                workgroup_size
+            },
+            splits: u32::try_from(splits).unwrap_or(u32::MAX),
+            one_dispatch: true,
+            loads: if cpu { 512 } else { 4 },
+            loads_down: if cpu { tile.min(512) as u32 } else { 8 },
+            parts: parts as u32,
+        }
+    }
+}
+
+/// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
+/// together to such as keep every lane of a workgroup busy, where there are rows enough for many of those.
+pub(super) fn period_rows(problem: &Problem, width: Width, lanes: usize) -> usize {
+    let width = width.elements() as usize;
+    let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
+    let loads = rows * problem.channels / width;
+    let busy = (1..=lanes).find(|several| (several * loads).is_multiple_of(lanes)).unwrap_or(1);
+    if loads < 8 * lanes && busy * rows * 64 <= problem.outer { busy * rows } else { rows }
+}
+
+/// Where planes are short, the lanes at their ends are idle, the more the more of them share one: as many as
+/// possible of which at least nine in ten are busy.
+fn lanes_per_plane(problem: &Problem, width: Width, workgroup_size: u32) -> u32 {
+    let loads = problem.inner.div_ceil(width.elements() as usize).max(1);
+    let mut lanes = workgroup_size;
+    while lanes > 1 {
+        let busy = loads * 10 >= loads.next_multiple_of(lanes as usize) * 9;
+        if busy || (workgroup_size / (lanes / 2)) as usize > problem.outer {
+            break;
+        }
+        lanes /= 2;
+    }
+    lanes
+}
+
+/// The largest power of two that the limits allow.
+pub(super) fn largest_workgroup(profile: &AdapterProfile) -> u32 {
+    let limits = &profile.limits;
+    let largest =
+        limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x).max(1);
+    1 << largest.ilog2()
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workgroup_size, lanes_per_plane, splits, one_dispatch, loads, loads_down, parts } = self;
+        write!(
+            f,
+            "workgroups of {workgroup_size}, {lanes_per_plane} lanes a plane, {splits} splits, \
+             one dispatch {one_dispatch}, {loads} loads along, {loads_down} down, {parts} parts"
+        )
+    }
+}
