@@ -1,0 +1,63 @@
+//! `info`, and the choice of the adapter in every command.
+
+use crate::support::{File, Folder, adapters, command, photos, program, run, small, without_adapter};
+
+#[test]
+fn info_lists_what_there_is() {
+    let names = adapters();
+    let run = program(&["info"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.matches("[taken by default]").count(), 1);
+    for text in
+        names.iter().map(String::as_str).chain(["reductions by", "largest tensor", "offset alignment"])
+    {
+        assert!(run.stdout.contains(text), "{text}: {run:?}");
+    }
+    // Part of a name in other letters.
+    let part = names[0].get(1..4).unwrap().to_uppercase();
+    let run = program(&["--adapter", &part, "info"]);
+    assert_eq!((run.code, run.stdout.matches("[taken]").count()), (Some(0), 1), "{run:?}");
+}
+
+#[test]
+fn an_unknown_adapter_is_refused_with_the_known_ones() {
+    let names = adapters();
+    let folder = Folder::new();
+    let output = folder.path("out");
+    for backend in ["auto", "gpu"] {
+        for command in [&["info"][..], &["verify"], &["run", &photos(), "--output", &output]] {
+            let run = program(&[command, &["--adapter", "no such adapter", "--backend", backend]].concat());
+            assert_eq!(run.code, Some(2), "{run:?}");
+            assert!(
+                run.stderr.contains("error: no GPU adapter") && run.stderr.contains(&names[0]),
+                "{run:?}"
+            );
+        }
+    }
+    assert_eq!(folder.entries(), 0);
+}
+
+#[test]
+fn without_an_adapter() {
+    let folder = Folder::new();
+    let (input, output) = (folder.write("in", &small().bytes()), folder.path("out"));
+    let to = ["run", &input, "--output", &output];
+    for arguments in
+        [&["info"][..], &["verify", "--backend", "gpu"], &[&to[..], &["--backend", "gpu"]].concat()]
+    {
+        let run = run(without_adapter(&mut command(arguments)));
+        assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
+        assert!(run.stderr.contains("error: no GPU adapter"), "{run:?}");
+        assert!(run.stderr.contains("mesa-vulkan-drivers"), "{run:?}");
+        assert!(run.stdout.is_empty() && folder.entries() == 1, "{run:?}");
+    }
+    let auto = run(without_adapter(&mut command(&to)));
+    assert_eq!(auto.code, Some(0), "{auto:?}");
+    assert!(
+        auto.stderr.contains("note: no GPU adapter") && auto.stderr.contains("CPU reference"),
+        "{auto:?}"
+    );
+    let by_auto = File::read(&output);
+    assert_eq!(by_auto.metadata["adapter"], "CPU reference");
+    assert_eq!(by_auto, folder.result(&small(), &["--backend", "reference"]).1);
+}

@@ -1,0 +1,10 @@
+//! The program as its users see it: arguments, files, what it prints, exit codes.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod bench;
+mod golden;
+mod info;
+mod run;
+mod run_refused;
+mod support;
+mod verify;

@@ -1,0 +1,250 @@
+//! `run`: what it computes, writes and prints.
+
+use crate::support::{File, Folder, TOLERANCE, photos, program, small};
+use safetensors::Dtype;
+use serde_json::Value;
+use std::fs;
+use wgpu_batchnorm::ndarray::ArrayD;
+use wgpu_batchnorm::verify::compare;
+
+#[test]
+fn steps_are_the_same_as_runs_one_after_another() {
+    let folder = Folder::new();
+    for (name, steps) in [("bn2d_cumulative_average", 4), ("bn2d_five_steps", 5), ("bn2d_momentum_0_9", 2)] {
+        for backend in ["gpu", "reference"] {
+            let golden = File::golden(name).forward_only();
+            let (_, all) = folder.result(&golden, &["--backend", backend]);
+            let mut expected =
+                vec!["num_batches_tracked".to_owned(), "running_mean".into(), "running_var".into()];
+            for k in 0..steps {
+                let stems =
+                    ["batch_mean", "batch_var", "num_batches_tracked", "running_mean", "running_var", "y"];
+                expected.extend(stems.map(|stem| format!("{stem}.{k}")));
+            }
+            expected.sort();
+            assert_eq!(all.names(), expected);
+
+            // The state of each step is that of the next one's file.
+            let mut file = golden.clone();
+            for k in 0..steps {
+                file.tensors.retain(|name, _| name != "x" && !name.starts_with("x."));
+                file.tensors.insert("x".to_owned(), golden.tensors[&format!("x.{k}")].clone());
+                let (_, one) = folder.result(&file, &["--backend", backend]);
+                for state in ["running_mean", "running_var", "num_batches_tracked"] {
+                    // The reference keeps its state in f64, a file in f32: the last bit may differ.
+                    let in_all = all.values(&format!("{state}.{k}")).unwrap();
+                    compare(state, in_all.view(), one.values(state).unwrap().view(), 5e-7).unwrap();
+                    file.tensors.insert(state.to_owned(), one.tensors[state].clone());
+                    if k + 1 == steps {
+                        assert_eq!(all.tensors[&format!("{state}.{k}")], all.tensors[state]);
+                    }
+                }
+                assert_eq!(one.tensors["y"], all.tensors[&format!("y.{k}")]);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_steps_are_written_with_their_steps() {
+    let folder = Folder::new();
+    let (run, all) = folder.result(&File::golden("bn2d_five_steps"), &["--backend", "gpu"]);
+    for k in 0..5 {
+        for name in ["dx", "dweight", "dbias"] {
+            assert!(all.tensors.contains_key(&format!("{name}.{k}")), "{:?}", all.names());
+        }
+    }
+    assert!(run.stdout.contains("dx ") && run.stdout.contains("dweight ") && run.stdout.contains("dbias "));
+    // Without affine there are no parameters to have gradients.
+    let (_, bare) = folder.result(&File::golden("bn2d_no_affine"), &[]);
+    assert!(bare.tensors.contains_key("dx") && !bare.tensors.contains_key("dweight"), "{:?}", bare.names());
+    // And without dy, no gradients.
+    let (_, forward) = folder.result(&File::golden("bn2d_eval").forward_only(), &[]);
+    assert!(!forward.tensors.keys().any(|name| name.starts_with('d')), "{:?}", forward.names());
+}
+
+#[test]
+fn photographs() {
+    let folder = Folder::new();
+    let output = folder.path("out.safetensors");
+    let run = program(&["run", &photos(), "--output", &output, "--backend", "gpu"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    for text in
+        ["x [2, 3, 213, 320]", "error against the CPU reference: y ", "PASS", "num_batches_tracked 0 → 1"]
+    {
+        assert!(run.stdout.contains(text), "{text}: {run:?}");
+    }
+    assert!(!run.stderr.contains("note"), "{run:?}");
+    let file = File::read(&output);
+    let names = ["batch_mean", "batch_var", "num_batches_tracked", "running_mean", "running_var", "y"];
+    assert_eq!(file.names(), names);
+    assert_eq!(file.tensors["num_batches_tracked"].1, [0; 0]);
+
+    // Here once more, in the plainest way: each channel of y has mean 0 and variance var / (var + eps).
+    let x = File::read(photos()).values("x").unwrap();
+    let y = file.values("y").unwrap();
+    for c in 0..3 {
+        let channel = |values: &ArrayD<f64>| -> Vec<f64> {
+            values.indexed_iter().filter(|(index, _)| index[1] == c).map(|(_, value)| *value).collect()
+        };
+        let (x, y) = (channel(&x), channel(&y));
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        let var = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+        for (x, y) in x.iter().zip(&y) {
+            assert!(((x - mean) / (var + 1e-5).sqrt() - y).abs() < 3e-6);
+        }
+        let n = x.len() as f64;
+        let running = |name: &str| file.values(name).unwrap()[[c]];
+        assert!((running("batch_mean") - mean).abs() < 1e-6 && (running("batch_var") - var).abs() < 1e-6);
+        assert!((running("running_mean") - 0.1 * mean).abs() < 1e-6);
+        assert!((running("running_var") - (0.9 + 0.1 * var * n / (n - 1.0))).abs() < 1e-6);
+    }
+    assert_eq!(folder.entries(), 1);
+}
+
+#[test]
+fn options_go_before_the_file_and_the_file_before_defaults() {
+    let folder = Folder::new();
+    let describe = |file: &File, options: &[&str]| -> Vec<String> {
+        let options = [options, &["--backend", "reference"]].concat();
+        let metadata = folder.result(file, &options).1.metadata;
+        ["mode", "eps", "momentum", "affine", "track_running_stats", "layout", "dtype", "adapter"]
+            .map(|key| metadata[key].clone())
+            .to_vec()
+    };
+    let file = small();
+    let adapter = "CPU reference";
+    let default = ["train", "1e-5", "0.1", "true", "true", "channels_first", "f32", adapter];
+    assert_eq!(describe(&file, &[]), default);
+
+    let file = file.key("mode", "eval").key("eps", "0.5").key("momentum", "none").key("dtype", "f32");
+    let file = file.key("affine", "false").key("track_running_stats", "false").key("layout", "channels_last");
+    let expected = ["eval", "0.5", "none", "false", "false", "channels_last", "f32", adapter];
+    assert_eq!(describe(&file, &[]), expected);
+
+    let given = ["--mode", "train", "--eps", "1e-3", "--momentum", "-1.2", "--layout", "channels-first"];
+    let expected = ["train", "0.001", "-1.2", "false", "false", "channels_first", "f32", adapter];
+    assert_eq!(describe(&file, &given), expected);
+    // What the command line says hides what the file says, even nonsense.
+    let file = file.key("eps", "abc").key("mode", "?").key("momentum", "?").key("layout", "?");
+    assert_eq!(describe(&file, &given), expected);
+    assert_eq!(describe(&file, &[&given[..5], &["none", "--layout", "channels_first"]].concat())[2], "none");
+}
+
+#[test]
+fn options_change_the_result() {
+    let folder = Folder::new();
+    let reference =
+        |options: &[&str]| folder.result(&small(), &[options, &["--backend", "reference"]].concat()).1;
+    let default = reference(&[]);
+    assert_ne!(reference(&["--eps", "0.5"]).tensors["y"], default.tensors["y"]);
+    let eval = reference(&["--mode", "eval"]);
+    assert_eq!(eval.names(), ["num_batches_tracked", "running_mean", "running_var", "y"]);
+    // A new layer's running statistics, mean 0 and variance 1, change nothing but for eps.
+    let y = eval.values("y").unwrap();
+    compare("y", y.view(), small().values("x").unwrap().view(), 1e-5).unwrap();
+    let momentum = reference(&["--momentum", "-1"]);
+    assert_eq!(momentum.tensors["y"], default.tensors["y"]);
+    let mean = |file: &File, name: &str| file.values(name).unwrap()[[1]];
+    assert_eq!(mean(&momentum, "running_mean"), -mean(&momentum, "batch_mean"));
+    let last = reference(&["--layout", "channels-last"]);
+    assert_eq!(
+        (default.values("batch_mean").unwrap().len(), last.values("batch_mean").unwrap().len()),
+        (3, 2)
+    );
+}
+
+#[test]
+fn a_file_that_says_little() {
+    let folder = Folder::new();
+    // Each of the optional tensors; a count of shape [1]; x.0 alone; other tensors and keys.
+    let file = small().f32s("weight", &[3], &[2.0; 3]).f32s("bias", &[3], &[-1.0; 3]).key("format", "pt");
+    let file = file.f32s("running_mean", &[3], &[0.0; 3]).f32s("running_var", &[3], &[1.0; 3]);
+    let (_, plain) = folder.result(&file, &[]);
+    assert_eq!(plain.values("num_batches_tracked").unwrap()[[]], 1.0);
+    let mut file = file.raw("num_batches_tracked", Dtype::I64, &[1], &41i64.to_le_bytes());
+    for name in ["x.01", "xs", "y", "expected.y", "a", "b", "c", "d", "e", "f", "g"] {
+        file = file.f32s(name, &[1], &[0.0]);
+    }
+    let x = file.tensors.remove("x").unwrap();
+    file.tensors.insert("x.0".to_owned(), x);
+    let (run, numbered) = folder.result(&file, &[]);
+    assert_eq!(numbered.values("num_batches_tracked").unwrap()[[]], 42.0);
+    assert_eq!(numbered.tensors["y.0"], plain.tensors["y"]);
+    assert!(!numbered.tensors.contains_key("y") && numbered.tensors.contains_key("batch_mean.0"));
+    assert_eq!(
+        run.stderr.matches("note: left alone: a, b, c, d, e, expected.y, f, g and 3 more\n").count(),
+        1
+    );
+
+    // The same file again makes the same bytes.
+    let before = fs::read(folder.path("out")).unwrap();
+    folder.result(&file, &[]);
+    assert_eq!(fs::read(folder.path("out")).unwrap(), before);
+}
+
+#[test]
+fn input_and_output_may_be_one_file() {
+    let folder = Folder::new();
+    let path = folder.write("file", &small().bytes());
+    let run = program(&["run", &path, "-o", &path, "--backend", "reference"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(File::read(&path).tensors.contains_key("y"));
+    assert_eq!(folder.entries(), 1);
+}
+
+#[test]
+fn not_finite_and_empty_batches() {
+    let folder = Folder::new();
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0, f32::MIN_POSITIVE, -0.0, 3.0, 5.0];
+    for backend in ["gpu", "reference"] {
+        let odd = File::default().f32s("x.0", &[2, 4], &odd).f32s("x.1", &[0, 4], &[]);
+        let (run, file) = folder.result(&odd, &["--json", "--backend", backend]);
+        assert!(file.tensors.contains_key("batch_var.0") && !file.tensors.contains_key("batch_var.1"));
+        assert_eq!(file.tensors["y.1"].1, [0, 4]);
+        assert_eq!(file.values("num_batches_tracked").unwrap()[[]], 2.0);
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(report["steps"][0]["channels"][0]["x_mean"], Value::Null);
+        assert_eq!(report["steps"][0]["channels"][3]["y_mean"], 0.0);
+        assert_eq!(report["steps"][1]["channels"][3]["x_std"], Value::Null);
+        let (run, _) = folder.result(&odd, &["--backend", backend]);
+        assert!(run.stdout.contains("NaN"), "{run:?}");
+    }
+}
+
+#[test]
+fn long_tables_are_cut() {
+    let folder = Folder::new();
+    let (run, _) = folder.result(&File::golden("bn2d_many_channels"), &["--backend", "reference"]);
+    assert_eq!(run.stdout.matches("… 241 more of 257 channels").count(), 2);
+    assert!(run.stdout.lines().count() < 60 && run.stdout.contains("\n    all "), "{run:?}");
+}
+
+#[test]
+fn running_statistics_are_shown_when_they_moved() {
+    let folder = Folder::new();
+    let shown = |name: &str| {
+        let (run, _) = folder.result(&File::golden(name), &["--backend", "reference"]);
+        (run.stdout.contains("running_mean       → after"), run.stdout.contains("num_batches_tracked 3 → 4"))
+    };
+    assert_eq!(shown("bn2d_nchw_odd"), (true, true));
+    assert_eq!(shown("bn1d_zero_batch"), (false, true));
+    assert_eq!(shown("bn2d_eval"), (false, false));
+}
+
+#[test]
+fn json_of_a_run() {
+    let folder = Folder::new();
+    let (run, file) = folder.result(&File::golden("bn2d_five_steps"), &["--json", "--backend", "gpu"]);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(report["output"], folder.path("out"));
+    assert_eq!(report["adapter"], file.metadata["adapter"]);
+    assert_eq!(report["steps"].as_array().unwrap().len(), 5);
+    assert_eq!(report["steps"][4]["channels"].as_array().unwrap().len(), 6);
+    assert_eq!(report["running"]["num_batches_tracked"]["after"], 8);
+    assert_eq!(report["running"]["running_mean"]["after"][5], file.values("running_mean").unwrap()[[5]]);
+    assert_eq!(report["check"]["passed"], true);
+    let error = report["check"]["errors"]["y"].as_f64().unwrap();
+    assert!(error > 0.0 && error < TOLERANCE);
+    assert!(report["timing_ms"]["compute"].as_f64().unwrap() > 0.0);
+}

@@ -1,0 +1,53 @@
+//! `verify`.
+
+use crate::support::{TOLERANCE, adapters, command, program, run};
+use serde_json::Value;
+use std::fs;
+
+#[test]
+fn verify_passes_on_this_adapter() {
+    let cases = wgpu_batchnorm::verify::table().len();
+    let run = program(&["verify", "--backend", "gpu"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.lines().count(), cases + 1);
+    assert_eq!(run.stdout.lines().filter(|line| line.ends_with("  PASS")).count(), cases);
+    let summary = run.stdout.lines().last().unwrap();
+    assert!(summary.starts_with(&format!("{cases} cases, {cases} passed, worst error y ")), "{summary}");
+    assert!(summary.contains(&adapters()[0]), "{summary}");
+}
+
+#[test]
+fn verify_as_json_without_subgroups() {
+    let cases = wgpu_batchnorm::verify::table().len();
+    let run = program(&["verify", "--json", "--no-subgroups", "--backend", "gpu"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(report["adapter"].as_str().unwrap().ends_with(", without subgroups"), "{report}");
+    assert_eq!((&report["total"], &report["passed"]), (&cases.into(), &cases.into()));
+    assert_eq!(report["cases"].as_array().unwrap().len(), cases);
+    let worst = report["worst_errors"]["y"].as_f64().unwrap();
+    assert!(worst > 0.0 && worst < TOLERANCE);
+}
+
+#[test]
+fn the_reference_verifies_itself_and_says_so() {
+    let run = program(&["verify", "--backend", "reference"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains("against itself"), "{run:?}");
+    assert!(run.stdout.lines().last().unwrap().ends_with("on CPU reference"), "{run:?}");
+}
+
+/// A reader that has seen enough is no reason to panic, nor is a full disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_output_that_cannot_be_written() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = run(command(&["verify", "--backend", "reference"]).stdout(writer));
+    assert_eq!(closed.code, Some(2), "{closed:?}");
+    assert!(!closed.stderr.contains("error"), "{closed:?}");
+    let full = fs::File::create("/dev/full").unwrap();
+    let full = run(command(&["verify", "--backend", "reference"]).stdout(full));
+    assert_eq!(full.code, Some(2), "{full:?}");
+    assert!(full.stderr.contains("error: cannot write to standard output: No space left"), "{full:?}");
+}
