@@ -16,9 +16,6 @@ pub(crate) struct Common {
     /// Where to compute
     #[arg(long, global = true, value_enum, default_value_t = Backend::Auto)]
     pub(crate) backend: Backend,
-    /// Print one JSON object instead of text
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
 }
 
 /// What `--backend` says.

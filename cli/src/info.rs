@@ -3,6 +3,7 @@
 use crate::Outcome;
 use crate::adapter::{Backend, Common};
 use crate::error::Result;
+use crate::report::Format;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -10,7 +11,14 @@ use wgpu_batchnorm::kernels::{Kernel, Lanes};
 use wgpu_batchnorm::wgpu::Features;
 use wgpu_batchnorm::{AdapterProfile, BatchNormConfig, Gpu, Layout, Plan, Problem};
 
-pub(crate) fn info(common: &Common, out: &mut impl Write) -> Result<Outcome> {
+/// List the adapters of this machine, and what is used of them
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    format: Format,
+}
+
+pub(crate) fn info(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
     let adapters = Gpu::adapters(None);
     // Opening it is the only honest way to know which one is taken, and that it opens.
     let taken = match common.backend {
@@ -24,7 +32,7 @@ pub(crate) fn info(common: &Common, out: &mut impl Write) -> Result<Outcome> {
     let position = adapters.iter().position(is_taken);
     let mark = if common.adapter.is_some() { "  [taken]" } else { "  [taken by default]" };
     let list = adapters.iter().enumerate().map(|(k, profile)| (profile, Some(k) == position));
-    if common.json {
+    if args.format.json {
         let adapters: Vec<Value> = list.map(|(profile, taken)| json_of(profile, taken)).collect();
         writeln!(out, "{:#}", json!({ "adapters": adapters }))?;
     } else {

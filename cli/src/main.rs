@@ -33,9 +33,8 @@ const EXIT_CODES: &str = "Exit codes: 0 right, 1 a check failed, 2 bad input or 
 
 #[derive(Subcommand)]
 enum Command {
-    /// List the adapters of this machine, and what is used of them
     #[command(after_help = EXIT_CODES)]
-    Info,
+    Info(info::Args),
     #[command(after_help = run::FILES)]
     Run(run::Args),
     #[command(after_help = EXIT_CODES)]
@@ -73,7 +72,7 @@ fn main() -> ExitCode {
     let Cli { command, common } = Cli::parse();
     let mut out = io::stdout();
     let result = match &command {
-        Command::Info => info::info(&common, &mut out),
+        Command::Info(args) => info::info(args, &common, &mut out),
         Command::Run(args) => run::run(args, &common, &mut out),
         Command::Verify(args) => verify::verify(args, &common, &mut out),
         Command::Bench(args) => bench::bench(args, &common, &mut out),

@@ -1,4 +1,4 @@
-//! What `run` prints: the statistics of each channel, and the error against the CPU reference.
+//! How commands print, and what `run` prints: the statistics of each channel, and the error against the CPU reference.
 
 use crate::input::Job;
 use crate::statistics::Spread;
@@ -10,6 +10,14 @@ use wgpu_batchnorm::verify::{CheckReport, Outputs, TOLERANCE};
 
 /// Most channels that are listed one by one.
 const ROWS: usize = 16;
+
+/// How a command prints what it has to say.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Format {
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Time spent, in milliseconds.
 pub(crate) struct Timing {

@@ -5,7 +5,7 @@ use crate::adapter::Common;
 use crate::error::{Error, Result, shortened};
 use crate::file::{self, Contents, Draft, Values};
 use crate::input::Job;
-use crate::report::{Report, Timing};
+use crate::report::{Format, Report, Timing};
 use crate::settings::Overrides;
 use crate::terminal::{self, Progress};
 use std::io::Write;
@@ -25,6 +25,8 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     overrides: Overrides,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(crate) const FILES: &str = "\
@@ -62,7 +64,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<
         terminal::note(&format!("note: left alone: {}", shortened(&job.others)));
     }
     let device = common.device(false)?;
-    execute(args, &job, &device, read_ms, common.json, &progress, out)
+    execute(args, &job, &device, read_ms, &progress, out)
 }
 
 /// Computes, checks, writes the file and reports.
@@ -71,7 +73,6 @@ fn execute(
     job: &Job,
     device: &dyn Implementation,
     read_ms: f64,
-    json: bool,
     progress: &Progress,
     out: &mut impl Write,
 ) -> Result<Outcome> {
@@ -98,7 +99,7 @@ fn execute(
     progress.clear();
 
     let report = Report { input: &args.input, output: &args.output, job, adapter, outputs, check, timing };
-    let text = if json { format!("{:#}\n", report.json()) } else { report.text() };
+    let text = if args.format.json { format!("{:#}\n", report.json()) } else { report.text() };
     out.write_all(text.as_bytes())?;
     Ok(Outcome::new(report.check.passed()))
 }
@@ -179,6 +180,7 @@ mod tests {
     use crate::Outcome;
     use crate::file::{Contents, Draft, Values};
     use crate::input::Job;
+    use crate::report::Format;
     use crate::settings::Overrides;
     use crate::terminal::Progress;
     use std::path::PathBuf;
@@ -209,9 +211,9 @@ mod tests {
         }
         draft.write(&input)?;
         let job = Job::new(&Contents::read(&input)?, &Overrides::default())?;
-        let args = Args { input, output, overrides: Overrides::default() };
+        let args = Args { input, output, overrides: Overrides::default(), format: Format { json } };
         let mut text = Vec::new();
-        let outcome = execute(&args, &job, &Wrong(error), 0.0, json, &Progress::new(), &mut text)?;
+        let outcome = execute(&args, &job, &Wrong(error), 0.0, &Progress::new(), &mut text)?;
         assert!(Contents::read(&PathBuf::from(&args.output))?.names().contains(&"y.1".to_owned()));
         Ok((outcome, String::from_utf8(text)?))
     }

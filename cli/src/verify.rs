@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::adapter::{Common, Device};
 use crate::error::Result;
-use crate::report::{check_json, errors};
+use crate::report::{Format, check_json, errors};
 use crate::terminal::{self, Progress};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -16,6 +16,8 @@ pub(crate) struct Args {
     /// Do without subgroup operations, even where the adapter has them
     #[arg(long)]
     no_subgroups: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(crate) fn verify(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
@@ -23,7 +25,7 @@ pub(crate) fn verify(args: &Args, common: &Common, out: &mut impl Write) -> Resu
     if matches!(device, Device::Reference) {
         terminal::note("note: the CPU reference is checked against itself: this tells nothing about a GPU");
     }
-    check_all(&table(), &device, &description(&device), common.json, out)
+    check_all(&table(), &device, &description(&device), args.format.json, out)
 }
 
 /// The device's name, and whether it goes without subgroup operations, by choice or by nature.

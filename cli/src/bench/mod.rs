@@ -37,8 +37,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 20)]
     runs: usize,
     /// Write the figures to this file
-    #[arg(long = "json-file", value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// What is timed.
@@ -138,7 +138,7 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
             }));
         }
     }
-    if let Some(path) = &args.file {
+    if let Some(path) = &args.json {
         let report = json!({
             "adapter": gpu.profile().name,
             "driver": gpu.profile().driver,

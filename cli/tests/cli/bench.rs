@@ -8,7 +8,7 @@ use std::fs;
 fn bench_checks_and_times() {
     let folder = Folder::new();
     let file = folder.path("bench.json");
-    let run = program(&["bench", "--set", "documents", "--runs", "3", "--json-file", &file]);
+    let run = program(&["bench", "--set", "documents", "--runs", "3", "--json", &file]);
     assert_eq!(run.code, Some(0), "{run:?}");
     let report: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     let ceilings = [&report["shader_copy_gb_per_s"], &report["buffer_copy_gb_per_s"]];
