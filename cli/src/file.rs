@@ -126,22 +126,9 @@ impl Draft {
         self.tensors.insert(name, (shape.to_vec(), values));
     }
 
-    /// Writes the file: all of it, or nothing, in which case a file that was there before stays as it was.
+    /// Writes the file, as [`write`] does.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let error = |source| Error::Write { path: path.to_owned(), source };
-        match target(path).map_err(error)? {
-            Target::File(path) => {
-                let mut file = temporary(&path).map_err(error)?;
-                self.write_to(file.as_file_mut()).map_err(error)?;
-                file.as_file().sync_all().map_err(error)?;
-                file.persist(&path).map_err(|failed| error(failed.error))?;
-            }
-            Target::Stream => {
-                let file = OpenOptions::new().write(true).open(path).map_err(error)?;
-                self.write_to(file).map_err(error)?;
-            }
-        }
-        Ok(())
+        write(path, |file| self.write_to(file))
     }
 
     /// Unlike `safetensors::serialize`, always in the same order, and without a copy of the data.
@@ -184,6 +171,24 @@ impl Draft {
         }
         file.flush()
     }
+}
+
+/// Writes a file: all of it, or nothing, in which case a file that was there before stays as it was.
+pub(crate) fn write(path: &Path, contents: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
+    let error = |source| Error::Write { path: path.to_owned(), source };
+    match target(path).map_err(error)? {
+        Target::File(path) => {
+            let mut file = temporary(&path).map_err(error)?;
+            contents(file.as_file_mut()).map_err(error)?;
+            file.as_file().sync_all().map_err(error)?;
+            file.persist(&path).map_err(|failed| error(failed.error))?;
+        }
+        Target::Stream => {
+            let mut file = OpenOptions::new().write(true).open(path).map_err(error)?;
+            contents(&mut file).map_err(error)?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds out early whether `path` can be written to at all.
