@@ -1,104 +1,268 @@
 //! What the memory gives: the best of several plain copies.
 
-use super::timing::{Clock, Times};
+use super::memory::ROTATED_BYTES;
+use super::timing::{Clock, Runs, median};
+use std::time::Instant;
 use wgpu_batchnorm::{Gpu, Layout, Result, Tensor, wgpu};
 
-/// Bytes of the copied buffer: larger than last-level caches, where the device binds so much.
-const BYTES: u64 = 1 << 26;
+/// Shaders that are timed again at every sample: the best ones of the first.
+const KEPT: usize = 3;
 
-/// Copy rates, in GB/s of bytes read and written.
-pub(crate) struct Ceilings {
-    pub(crate) shader: f64,
-    pub(crate) buffer: f64,
-    /// The geometry of the best shader.
-    pub(crate) geometry: String,
+/// The best rates so far, in GB/s of bytes read and written: of all samples the best, each of which is the
+/// median of its runs. A machine's rate varies in the course of a long run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ceilings {
+    /// Of the best WGSL copy.
+    pub(super) shader: f64,
+    /// Of `copy_buffer_to_buffer`.
+    pub(super) buffer: f64,
+    /// The geometry of the best WGSL copy.
+    pub(super) geometry: String,
 }
 
-pub(crate) fn measure(gpu: &Gpu, clock: &Clock<'_>, runs: usize) -> Result<Ceilings> {
-    let limits = &gpu.profile().limits;
-    let bytes = BYTES.min(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
-    let elements = (bytes / 4) as usize;
-    let x = Tensor::zeros(gpu, &[elements], Layout::ChannelsFirst)?;
-    let y = Tensor::zeros(gpu, &[elements], Layout::ChannelsFirst)?;
-    let rate = |milliseconds: f64| 2.0 * bytes as f64 / milliseconds / 1e6;
+/// Plain copies, to be timed between the passes.
+pub(super) struct Copies {
+    /// Buffers that are copied from and to, in turn.
+    pairs: Vec<(Tensor, Tensor)>,
+    shaders: Vec<ShaderCopy>,
+    buffer_rate: f64,
+    /// Copies in one submission, where the wall clock times them: so many that the submission hardly counts.
+    copies: usize,
+}
 
-    let (mut shader, mut geometry) = (0.0, String::new());
-    let largest = limits.max_compute_invocations_per_workgroup;
-    let subgroup = gpu.profile().subgroup_max_size.clamp(4, 64);
-    let mut sizes = vec![subgroup, 64, 256];
-    sizes.retain(|size| *size <= largest);
-    sizes.dedup();
-    for size in sizes {
-        for (width, element) in [(1, "f32"), (4, "vec4<f32>")] {
-            for trips in [1, 4, 64] {
-                let pipeline = pipeline(gpu, size, element, trips);
-                let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: None,
-                    layout: &pipeline.get_bind_group_layout(0),
-                    entries: &[
-                        wgpu::BindGroupEntry { binding: 0, resource: x.buffer().as_entire_binding() },
-                        wgpu::BindGroupEntry { binding: 1, resource: y.buffer().as_entire_binding() },
-                    ],
-                });
-                let workgroups = (elements as u32).div_ceil(size * width * trips);
-                let rows = workgroups.div_ceil(limits.max_compute_workgroups_per_dimension);
-                let times = clock.time(runs, |_, pass| {
-                    pass.set_pipeline(&pipeline);
-                    pass.set_bind_group(0, &bind_group, &[]);
-                    pass.dispatch_workgroups(workgroups.div_ceil(rows), rows, 1);
-                })?;
-                let found = rate(Times::median(&times.device));
-                if found > shader {
-                    shader = found;
-                    geometry = format!("workgroups of {size}, {element}, {trips} each");
+/// A copy by a shader.
+struct ShaderCopy {
+    geometry: Geometry,
+    pipeline: wgpu::ComputePipeline,
+    /// One for each pair of buffers.
+    bind_groups: Vec<wgpu::BindGroup>,
+    grid: (u32, u32),
+    rate: f64,
+}
+
+/// How a shader copies: by workgroups of this size, in elements of this width, each invocation so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Geometry {
+    size: u32,
+    width: u32,
+    trips: u32,
+}
+
+impl Geometry {
+    /// All that the device can run: by one subgroup, a small and a large workgroup.
+    fn all(gpu: &Gpu) -> Vec<Self> {
+        let limits = &gpu.profile().limits;
+        let largest = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+        let subgroup = gpu.profile().subgroup_max_size.next_power_of_two().clamp(4, 128);
+        let mut sizes = vec![subgroup, 64, 256];
+        sizes.retain(|size| *size <= largest);
+        sizes.sort_unstable();
+        sizes.dedup();
+        let trips = |size, width| [1, 4, 64].map(|trips| Self { size, width, trips });
+        sizes.iter().flat_map(|&size| [1, 4].map(|width| trips(size, width))).flatten().collect()
+    }
+
+    /// `f32` values that a workgroup copies.
+    fn values(self) -> u64 {
+        u64::from(self.size) * u64::from(self.width) * u64::from(self.trips)
+    }
+
+    /// The shader. Buffers are a multiple of what a workgroup copies, so there is no end to look out for.
+    fn wgsl(self) -> String {
+        let Self { size, width, trips } = self;
+        let element = if width == 1 { "f32" } else { "vec4<f32>" };
+        let copy = match trips {
+            1 => "y[k] = x[k];".to_owned(),
+            _ => format!("for (var t = 0u; t < {trips}u; t++) {{ y[k] = x[k]; k += {size}u; }}"),
+        };
+        format!(
+            "@group(0) @binding(0) var<storage, read> x: array<{element}>;
+             @group(0) @binding(1) var<storage, read_write> y: array<{element}>;
+             @compute @workgroup_size({size}) fn copy(
+                 @builtin(workgroup_id) id: vec3<u32>,
+                 @builtin(num_workgroups) grid: vec3<u32>,
+                 @builtin(local_invocation_index) lane: u32,
+             ) {{
+                 var k = (id.y * grid.x + id.x) * {size}u * {trips}u + lane;
+                 {copy}
+             }}"
+        )
+    }
+}
+
+impl Copies {
+    /// Prepares all copies, of as many bytes as a pass may move on the adapter.
+    pub(super) fn new(gpu: &Gpu) -> Result<Self> {
+        // A hardware GPU is so fast that a small copy is mostly its beginning and its end.
+        let bytes: u64 = if gpu.profile().is_cpu() { 1 << 26 } else { 1 << 28 };
+        let limits = &gpu.profile().limits;
+        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let bytes = bytes.min(1 << largest.max(1).ilog2());
+        let mut copies = Self::of_size(gpu, bytes, ROTATED_BYTES.div_ceil(2 * bytes))?;
+        copies.copies = if gpu.profile().is_cpu() { 2 } else { 16 };
+        Ok(copies)
+    }
+
+    /// Copies between so many pairs of buffers of so many bytes, a power of two.
+    fn of_size(gpu: &Gpu, bytes: u64, pairs: u64) -> Result<Self> {
+        let tensor = || Tensor::zeros(gpu, &[bytes as usize / 4], Layout::ChannelsFirst);
+        let pairs = (0..pairs).map(|_| Ok((tensor()?, tensor()?))).collect::<Result<Vec<_>>>()?;
+        let geometries = Geometry::all(gpu).into_iter().filter(|geometry| geometry.values() <= bytes / 4);
+        let shaders = geometries.map(|geometry| ShaderCopy::new(gpu, geometry, &pairs)).collect();
+        Ok(Self { pairs, shaders, buffer_rate: 0.0, copies: 1 })
+    }
+
+    /// Times every copy once, and keeps the best.
+    pub(super) fn survey(&mut self, clock: &Clock<'_>) -> Result<()> {
+        self.time(clock, Runs { warmup: 1, timed: 3 })?;
+        self.shaders.sort_by(|a, b| b.rate.total_cmp(&a.rate));
+        self.shaders.truncate(KEPT);
+        // Three runs were enough to choose, but their median is less certain than that of a sample.
+        self.shaders.iter_mut().for_each(|shader| shader.rate = 0.0);
+        self.buffer_rate = 0.0;
+        self.sample(clock)
+    }
+
+    /// Times the kept copies once more.
+    pub(super) fn sample(&mut self, clock: &Clock<'_>) -> Result<()> {
+        self.time(clock, Runs { warmup: 1, timed: 5 })
+    }
+
+    fn time(&mut self, clock: &Clock<'_>, runs: Runs) -> Result<()> {
+        let Some((x, _)) = self.pairs.first() else { return Ok(()) };
+        let rate = |milliseconds: f64| 2.0 * x.bytes() as f64 / milliseconds / 1e6;
+        for shader in &mut self.shaders {
+            let times = clock.time(runs, None, |run, pass| shader.record(run, pass))?;
+            shader.rate = shader.rate.max(rate(median(&times.device)));
+        }
+        let mut times = Vec::new();
+        for run in 0..runs.warmup + runs.timed {
+            let started = Instant::now();
+            clock.submit(|encoder| {
+                for copy in 0..self.copies {
+                    let (x, y) = &self.pairs[(run + copy) % self.pairs.len()];
+                    encoder.copy_buffer_to_buffer(x.buffer(), 0, y.buffer(), 0, x.bytes());
                 }
+            })?;
+            if run >= runs.warmup {
+                times.push(started.elapsed().as_secs_f64() * 1e3 / self.copies as f64);
             }
         }
+        times.sort_by(f64::total_cmp);
+        self.buffer_rate = self.buffer_rate.max(rate(median(&times)));
+        Ok(())
     }
-    Ok(Ceilings { shader, buffer: rate(buffer_copy(gpu, &x, &y, runs)), geometry })
+
+    /// The best rates so far.
+    pub(super) fn ceilings(&self) -> Ceilings {
+        let best = self.shaders.iter().max_by(|a, b| a.rate.total_cmp(&b.rate));
+        Ceilings {
+            shader: best.map_or(f64::NAN, |best| best.rate),
+            buffer: self.buffer_rate,
+            geometry: best.map_or_else(String::new, |best| best.geometry.to_string()),
+        }
+    }
+
+    /// Drives everything else out of the caches.
+    pub(super) fn evict(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        if let Some(shader) = self.shaders.first() {
+            (0..self.pairs.len()).for_each(|pair| shader.record(pair, &mut pass));
+        }
+    }
 }
 
-fn pipeline(gpu: &Gpu, size: u32, element: &str, trips: u32) -> wgpu::ComputePipeline {
-    let text = format!(
-        "@group(0) @binding(0) var<storage, read> x: array<{element}>;
-         @group(0) @binding(1) var<storage, read_write> y: array<{element}>;
-         @compute @workgroup_size({size}) fn copy(
-             @builtin(workgroup_id) id: vec3<u32>,
-             @builtin(num_workgroups) grid: vec3<u32>,
-             @builtin(local_invocation_index) lane: u32,
-         ) {{
-             let begin = (id.y * grid.x + id.x) * {size}u * {trips}u + lane;
-             let end = min(begin + {size}u * {trips}u, arrayLength(&y));
-             for (var k = begin; k < end; k += {size}u) {{ y[k] = x[k]; }}
-         }}"
-    );
-    let module = gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some("copy"),
-        source: wgpu::ShaderSource::Wgsl(text.into()),
-    });
-    gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some("copy"),
-        layout: None,
-        module: &module,
-        entry_point: Some("copy"),
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
-    })
+impl ShaderCopy {
+    fn new(gpu: &Gpu, geometry: Geometry, pairs: &[(Tensor, Tensor)]) -> Self {
+        let device = gpu.device();
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("copy"),
+            source: wgpu::ShaderSource::Wgsl(geometry.wgsl().into()),
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some("copy"),
+            layout: None,
+            module: &module,
+            entry_point: Some("copy"),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+        let layout = pipeline.get_bind_group_layout(0);
+        let bind_groups = pairs.iter().map(|(x, y)| {
+            device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("copy"),
+                layout: &layout,
+                entries: &[
+                    wgpu::BindGroupEntry { binding: 0, resource: x.buffer().as_entire_binding() },
+                    wgpu::BindGroupEntry { binding: 1, resource: y.buffer().as_entire_binding() },
+                ],
+            })
+        });
+        let bind_groups = bind_groups.collect();
+        let values = pairs.first().map_or(0, |(x, _)| x.bytes() / 4);
+        // Powers of two all of them, so the rows are even.
+        let workgroups = (values / geometry.values()) as u32;
+        let most = gpu.profile().limits.max_compute_workgroups_per_dimension;
+        let rows = workgroups.div_ceil(most).next_power_of_two();
+        Self { geometry, pipeline, bind_groups, grid: (workgroups / rows, rows), rate: 0.0 }
+    }
+
+    /// Copies the pair of this number, counted round and round.
+    fn record(&self, pair: usize, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_groups[pair % self.bind_groups.len()], &[]);
+        pass.dispatch_workgroups(self.grid.0, self.grid.1, 1);
+    }
 }
 
-/// Median milliseconds of `copy_buffer_to_buffer`, by the wall clock.
-fn buffer_copy(gpu: &Gpu, x: &Tensor, y: &Tensor, runs: usize) -> f64 {
-    let mut times: Vec<f64> = (0..runs + 2)
-        .map(|_| {
-            let started = std::time::Instant::now();
-            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            encoder.copy_buffer_to_buffer(x.buffer(), 0, y.buffer(), 0, x.bytes());
-            gpu.queue().submit([encoder.finish()]);
-            let _ = gpu.device().poll(wgpu::PollType::wait_indefinitely());
-            started.elapsed().as_secs_f64() * 1e3
-        })
-        .skip(2)
-        .collect();
-    times.sort_by(f64::total_cmp);
-    Times::median(&times)
+impl std::fmt::Display for Geometry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let element = if self.width == 1 { "f32" } else { "vec4<f32>" };
+        write!(f, "workgroups of {}, {} {element} each", self.size, self.trips)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, Copies, Geometry};
+    use wgpu_batchnorm::ndarray::Array1;
+    use wgpu_batchnorm::{Gpu, Result};
+
+    #[test]
+    fn every_shader_copies_everything() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let clock = Clock::new(&gpu);
+        let copies = Copies::of_size(&gpu, 1 << 22, 2)?;
+        assert_eq!(copies.shaders.len(), Geometry::all(&gpu).len());
+        for (k, shader) in copies.shaders.iter().enumerate() {
+            let pair = k % 2;
+            let (x, y) = &copies.pairs[pair];
+            // Other values for each.
+            let values = Array1::from_shape_fn(1 << 20, |value| (value + k + 1) as f32);
+            x.write_array(values.view())?;
+            clock.submit(|encoder| {
+                encoder.clear_buffer(y.buffer(), 0, None);
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                shader.record(pair, &mut pass);
+            })?;
+            assert_eq!(y.to_array()?, values.into_dyn(), "{}", shader.geometry);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn samples_only_raise_the_ceilings() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let clock = Clock::new(&gpu);
+        let mut copies = Copies::of_size(&gpu, 1 << 20, 2)?;
+        copies.survey(&clock)?;
+        let first = copies.ceilings();
+        assert!(first.shader > 0.0 && first.shader.is_finite(), "{first:?}");
+        assert!(first.buffer > 0.0 && first.buffer.is_finite(), "{first:?}");
+        assert!(first.geometry.starts_with("workgroups of "), "{first:?}");
+        copies.sample(&clock)?;
+        let second = copies.ceilings();
+        assert!(second.shader >= first.shader && second.buffer >= first.buffer, "{first:?}, {second:?}");
+        Ok(())
+    }
 }

@@ -1,25 +1,28 @@
 //! `bench`: how fast the adapter normalises, beside what its memory gives.
 
 mod ceiling;
+mod check;
+mod memory;
+mod pass;
+mod report;
 mod sets;
 mod timing;
 
 use crate::Outcome;
 use crate::adapter::{Common, Device};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::terminal::Progress;
-use clap::ValueEnum;
-use serde_json::json;
+use ceiling::Copies;
+use check::Exact;
+use memory::{BoundPass, Memory, case};
+use pass::{Pass, PlannedPass};
+use report::{Measurement, Report};
 use sets::{Set, Shape};
 use std::io::Write;
 use std::path::PathBuf;
-use timing::{Clock, Times};
-use wgpu_batchnorm::kernels::Binding;
-use wgpu_batchnorm::ndarray::Array1;
-use wgpu_batchnorm::verify::{Case, check};
-use wgpu_batchnorm::{
-    BackwardOptions, BatchNormConfig, BoundPlan, BufferRegion, Buffers, Gpu, Layout, Plan, Tensor,
-};
+use timing::{Clock, Runs};
+use wgpu_batchnorm::Gpu;
 
 /// Time shapes on the adapter, each checked against the CPU reference before
 #[derive(Debug, clap::Args)]
@@ -31,207 +34,151 @@ pub(crate) struct Args {
     #[arg(long = "pass", value_enum, value_name = "PASS")]
     passes: Vec<Pass>,
     /// Images in a batch of the set resnet50
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = count)]
     batch: usize,
     /// Timed runs of each
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = count)]
     runs: usize,
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Pass {
-    /// Forward in training
-    #[value(name = "forward_train")]
-    ForwardTrain,
-    /// Forward in eval
-    #[value(name = "forward_eval")]
-    ForwardEval,
-    /// Backward after a training pass
-    #[value(name = "backward")]
-    Backward,
-    /// Forward in training and backward in one encoder
-    #[value(name = "forward_backward")]
-    ForwardBackward,
-}
-
-impl Pass {
-    const ALL: [Self; 4] = [Self::ForwardTrain, Self::ForwardEval, Self::Backward, Self::ForwardBackward];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::ForwardTrain => "forward_train",
-            Self::ForwardEval => "forward_eval",
-            Self::Backward => "backward",
-            Self::ForwardBackward => "forward_backward",
-        }
+/// A number of things of which there must be one.
+fn count(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("allowed is a whole number from 1 on".to_owned()),
+        Ok(count) => Ok(count),
     }
 }
 
-/// Tensors of a training step together are at least so large, over all buffers that are rotated through.
-const ROTATED_BYTES: u64 = 1 << 28;
+impl Args {
+    /// What to time, each shape once.
+    fn shapes(&self) -> Vec<Shape> {
+        let mut shapes: Vec<Shape> = Vec::new();
+        for shape in self.sets.iter().flat_map(|set| set.shapes(self.batch)) {
+            if !shapes.contains(&shape) {
+                shapes.push(shape);
+            }
+        }
+        shapes
+    }
+
+    fn passes(&self) -> &[Pass] {
+        if self.passes.is_empty() { &Pass::ALL } else { &self.passes }
+    }
+}
 
 pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
     let Device::Gpu(gpu) = common.device(false)? else { return Err(Error::BenchNeedsGpu) };
-    let progress = Progress::new();
-    let clock = Clock::new(&gpu);
-    progress.show("measuring the ceilings");
-    let ceilings = ceiling::measure(&gpu, &clock, args.runs.min(10))?;
-    progress.clear();
-    writeln!(
-        out,
-        "{}\nbest WGSL copy {:.2} GB/s ({}), copy_buffer_to_buffer {:.2} GB/s\n",
-        gpu.profile(),
-        ceilings.shader,
-        ceilings.geometry,
-        ceilings.buffer
-    )?;
-    let passes = if args.passes.is_empty() { &Pass::ALL[..] } else { &args.passes };
-    let shapes: Vec<Shape> = args.sets.iter().flat_map(|set| set.shapes(args.batch)).collect();
-    let (mut cases, mut right) = (Vec::new(), true);
-    writeln!(
-        out,
-        "{:<22} {:<16} {:>9} {:>9} {:>9} {:>8} {:>6}",
-        "shape", "pass", "median ms", "min ms", "wall ms", "GB/s", "copy"
-    )?;
-    for (k, shape) in shapes.iter().enumerate() {
-        progress.show(&format!("{}/{} {:?}: checking", k + 1, shapes.len(), shape.sizes));
-        let report = check(&case(shape), &gpu)?;
-        if !report.passed() {
-            right = false;
-            writeln!(out, "FAIL {report}")?;
-            continue;
-        }
-        for &pass in passes {
-            progress.show(&format!("{}/{} {:?}: {}", k + 1, shapes.len(), shape.sizes, pass.name()));
-            let prepared = Prepared::new(&gpu, shape, pass)?;
-            let times = clock.time(args.runs, |run, compute| {
-                prepared.bound[run % prepared.bound.len()].iter().for_each(|bound| bound.record_in(compute));
-            })?;
-            progress.clear();
-            let median = Times::median(&times.device);
-            let rate = prepared.floor_bytes as f64 / median / 1e6;
-            let sizes: Vec<String> = shape.sizes.iter().map(ToString::to_string).collect();
-            writeln!(
-                out,
-                "{:<22} {:<16} {median:>9.3} {:>9.3} {:>9.3} {rate:>8.2} {:>6.2}",
-                sizes.join("×"),
-                pass.name(),
-                times.device.first().copied().unwrap_or(f64::NAN),
-                Times::median(&times.wall),
-                rate / ceilings.shader
-            )?;
-            cases.push(json!({
-                "shape": shape.sizes,
-                "layout": shape.layout.to_string(),
-                "dtype": "f32",
-                "pass": pass.name(),
-                "median_ms": median,
-                "min_ms": times.device.first(),
-                "wall_ms": Times::median(&times.wall),
-                "floor_gb_per_s": rate,
-                "shader_copy_fraction": rate / ceilings.shader,
-                "plan": prepared.plan,
-            }));
-        }
-    }
+    // Rather now than after the work: what cannot be written, and what cannot be planned.
+    args.json.as_deref().map(file::check_target).transpose()?;
+    let jobs = args.shapes().into_iter().map(|shape| {
+        let plan = |&pass| PlannedPass::new(&shape, pass, gpu.profile());
+        let passes = args.passes().iter().map(plan).collect::<wgpu_batchnorm::Result<Vec<_>>>()?;
+        Ok((shape, passes))
+    });
+    let jobs = jobs.collect::<Result<Vec<_>>>()?;
+
+    let mut bench = Bench {
+        gpu: &gpu,
+        clock: Clock::new(&gpu),
+        copies: Copies::new(&gpu)?,
+        runs: Runs { warmup: 3, timed: args.runs },
+        cases: Vec::new(),
+        failures: Vec::new(),
+    };
+    let result = bench.run(&jobs);
+    let report = Report {
+        profile: gpu.profile(),
+        ceilings: bench.copies.ceilings(),
+        cases: bench.cases,
+        failures: bench.failures,
+    };
+    // Even if it came to an end too early: what was measured until then is not lost.
+    out.write_all(report.text().as_bytes())?;
+    result?;
     if let Some(path) = &args.json {
-        let report = json!({
-            "adapter": gpu.profile().name,
-            "driver": gpu.profile().driver,
-            "shader_copy_gb_per_s": ceilings.shader,
-            "buffer_copy_gb_per_s": ceilings.buffer,
-            "cases": cases,
-        });
-        std::fs::write(path, format!("{report:#}\n"))?;
+        file::write(path, |file| writeln!(file, "{:#}", report.json()))?;
     }
-    Ok(Outcome::new(right))
+    Ok(Outcome::new(report.failures.is_empty()))
 }
 
-fn config(shape: &Shape) -> BatchNormConfig {
-    let channels = shape.sizes[shape.layout.channel_axis(shape.sizes.len())];
-    BatchNormConfig::new(channels).layout(shape.layout)
+/// A benchmark under way.
+struct Bench<'a> {
+    gpu: &'a Gpu,
+    clock: Clock<'a>,
+    copies: Copies,
+    runs: Runs,
+    cases: Vec<Measurement>,
+    failures: Vec<String>,
 }
 
-/// The case that is checked: the shape itself, with the data of the table of cases.
-fn case(shape: &Shape) -> Case {
-    Case {
-        name: format!("{:?}", shape.sizes),
-        shape: shape.sizes.clone(),
-        config: config(shape),
-        training: true,
-        steps: 1,
-        mean: 0.0,
-        std: 1.0,
-        poison: None,
-        seed: 1,
-    }
-}
-
-/// A pass on several sets of buffers.
-struct Prepared {
-    bound: Vec<Vec<BoundPlan>>,
-    floor_bytes: u64,
-    plan: String,
-}
-
-impl Prepared {
-    fn new(gpu: &Gpu, shape: &Shape, pass: Pass) -> Result<Self> {
-        let config = config(shape);
-        let training = pass != Pass::ForwardEval;
-        let problem = config.problem(&shape.sizes, shape.layout, training)?;
-        let forward = Plan::forward(&problem, &config, training, false, gpu.profile())?;
-        let backward =
-            Plan::backward(&problem, &config, training, &BackwardOptions::default(), gpu.profile())?;
-        let plans: Vec<&Plan> = match pass {
-            Pass::ForwardTrain | Pass::ForwardEval => vec![&forward],
-            Pass::Backward => vec![&backward],
-            Pass::ForwardBackward => vec![&forward, &backward],
-        };
-        let sets = (ROTATED_BYTES / forward.bytes_of(Binding::X).max(1) / 4).clamp(1, 8);
-        let inputs = case(shape).inputs();
-        let mut bound = Vec::new();
-        for _ in 0..sets {
-            let x = Tensor::from_array(gpu, inputs.xs[0].view())?;
-            let dy = Tensor::from_array(gpu, inputs.dys[0].view())?;
-            let zeros = |elements: usize| Tensor::zeros(gpu, &[elements], Layout::ChannelsFirst);
-            let c = problem.channels;
-            let ones = || Tensor::from_array(gpu, Array1::ones(c).view());
-            let (y, dx) = (zeros(problem.elements())?, zeros(problem.elements())?);
-            let (weight, bias, running_mean, running_var) = (ones()?, zeros(c)?, zeros(c)?, ones()?);
-            let (dweight, dbias, count) = (zeros(c)?, zeros(c)?, zeros(2)?);
-            let (statistics, projections) = (zeros(c * 4)?, zeros(c * 4)?);
-            let scratch = plans.iter().map(|plan| plan.bytes_of(Binding::Partials)).max().unwrap_or(16);
-            let partials = zeros(scratch as usize / 4)?;
-            let buffers = Buffers {
-                x: region(&x),
-                y: region(&y),
-                dy: region(&dy),
-                dx: region(&dx),
-                weight: region(&weight),
-                bias: region(&bias),
-                running_mean: region(&running_mean),
-                running_var: region(&running_var),
-                num_batches_tracked: region(&count),
-                statistics: region(&statistics),
-                partials: region(&partials),
-                projections: region(&projections),
-                dweight: region(&dweight),
-                dbias: region(&dbias),
-            };
-            let of_set: wgpu_batchnorm::Result<Vec<BoundPlan>> =
-                plans.iter().map(|plan| gpu.prepare(plan)?.bind(&buffers)).collect();
-            bound.push(of_set?);
+impl Bench<'_> {
+    fn run(&mut self, jobs: &[(Shape, Vec<PlannedPass>)]) -> Result<()> {
+        let progress = Progress::new();
+        progress.show("surveying plain copies");
+        self.copies.survey(&self.clock)?;
+        for (k, (shape, passes)) in jobs.iter().enumerate() {
+            let progress = |doing: &str| progress.show(&format!("{}/{} {shape}: {doing}", k + 1, jobs.len()));
+            self.shape(shape, passes, progress)?;
+            // Between the shapes and after the last: the machine's rate may have changed.
+            self.copies.sample(&self.clock)?;
         }
-        let floor_bytes = plans.iter().map(|plan| plan.floor_bytes()).sum();
-        let plan = plans.iter().map(ToString::to_string).collect::<String>();
-        Ok(Self { bound, floor_bytes, plan })
+        Ok(())
+    }
+
+    /// Checks and times all passes on one shape.
+    fn shape(&mut self, shape: &Shape, passes: &[PlannedPass], progress: impl Fn(&str)) -> Result<()> {
+        let Some(first) = passes.first() else { return Ok(()) };
+        progress("making data");
+        let inputs = case(shape, first.pass).inputs();
+        let memory = Memory::new(self.gpu, shape, passes, &inputs)?;
+        let mut exact = Exact::new(shape, &inputs);
+        for planned in passes {
+            let name = planned.pass.name();
+            progress(&format!("checking {name}"));
+            let bound = memory.bind(self.gpu, planned)?;
+            let report = exact.check(&self.clock, planned.pass, memory.first(), &bound[0])?;
+            if !report.passed() {
+                self.failures.push(report.to_string());
+                continue;
+            }
+            progress(&format!("timing {name}"));
+            self.cases.push(self.time(shape, planned, &bound, memory.is_cached)?);
+        }
+        Ok(())
+    }
+
+    /// Times a pass on its sets of buffers in turn.
+    fn time(
+        &self,
+        shape: &Shape,
+        planned: &PlannedPass,
+        bound: &[BoundPass],
+        is_cached: bool,
+    ) -> Result<Measurement> {
+        self.clock.submit(|encoder| {
+            bound.iter().flat_map(|set| &set.before).for_each(|plan| plan.record(encoder));
+        })?;
+        let evict = |encoder: &mut _| self.copies.evict(encoder);
+        let evict: Option<&dyn Fn(&mut _)> = if is_cached { Some(&evict) } else { None };
+        let times = self.clock.time(self.runs, evict, |run, pass| {
+            bound[run % bound.len()].timed.iter().for_each(|plan| plan.record_in(pass));
+        })?;
+        Ok(Measurement::new(shape, planned, &times))
     }
 }
 
-fn region(tensor: &Tensor) -> Option<BufferRegion<'_>> {
-    Some((tensor.buffer(), tensor.offset()).into())
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn counts_begin_at_one() {
+        assert_eq!((count("1"), count("250")), (Ok(1), Ok(250)));
+        for wrong in ["0", "-1", "", "1.5", "many", "99999999999999999999999"] {
+            assert!(count(wrong).is_err_and(|reason| reason.contains("from 1 on")), "{wrong}");
+        }
+    }
 }

@@ -1,20 +1,27 @@
 //! The device's own clock.
 
 use std::time::Instant;
-use wgpu_batchnorm::{Gpu, Layout, Result, Tensor, wgpu};
+use wgpu_batchnorm::{Error, Gpu, Layout, Result, Tensor, wgpu};
 
 /// Times of several runs of one piece of work, in milliseconds, sorted.
 pub(crate) struct Times {
     /// By the device's clock; by wall clock, where the device has none.
     pub(crate) device: Vec<f64>,
-    /// From submission to the end, as the host sees it.
+    /// From the beginning of recording to the end of the work, as the host sees it.
     pub(crate) wall: Vec<f64>,
 }
 
-impl Times {
-    pub(crate) fn median(times: &[f64]) -> f64 {
-        times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
-    }
+/// The middle one of sorted times; the upper one of two.
+pub(crate) fn median(times: &[f64]) -> f64 {
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// How often to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Runs {
+    /// Before those that count.
+    pub(crate) warmup: usize,
+    pub(crate) timed: usize,
 }
 
 /// Two timestamps around a compute pass.
@@ -45,31 +52,42 @@ impl<'a> Clock<'a> {
         Self { gpu, queries }
     }
 
-    /// Runs a compute pass `runs` times, after some that do not count, each time with the next of its
-    /// variants.
+    /// Submits what is recorded, and waits until it is done.
+    pub(crate) fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+        let mut encoder =
+            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        record(&mut encoder);
+        self.gpu.queue().submit([encoder.finish()]);
+        let polled = self.gpu.device().poll(wgpu::PollType::wait_indefinitely());
+        polled.map(|_| ()).map_err(|error| Error::Readback { reason: error.to_string() })
+    }
+
+    /// Times a compute pass, each run with the next of its variants. `before` is submitted before each run
+    /// and not timed.
     pub(crate) fn time(
         &self,
-        runs: usize,
+        runs: Runs,
+        before: Option<&dyn Fn(&mut wgpu::CommandEncoder)>,
         mut record: impl FnMut(usize, &mut wgpu::ComputePass<'_>),
     ) -> Result<Times> {
         let mut times = Times { device: Vec::new(), wall: Vec::new() };
-        let warmup = 3;
-        for run in 0..runs + warmup {
+        for run in 0..runs.warmup + runs.timed {
+            if let Some(before) = before {
+                self.submit(before)?;
+            }
             let started = Instant::now();
-            let mut encoder =
-                self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            let timestamp_writes = self.queries.as_ref().map(|(set, _)| wgpu::ComputePassTimestampWrites {
-                query_set: set,
-                beginning_of_pass_write_index: Some(0),
-                end_of_pass_write_index: Some(1),
-            });
-            let descriptor = wgpu::ComputePassDescriptor { label: Some("bench"), timestamp_writes };
-            record(run, &mut encoder.begin_compute_pass(&descriptor));
-            self.gpu.queue().submit([encoder.finish()]);
-            // What it waits for has come when the wait fails, too: the readback below tells.
-            let _ = self.gpu.device().poll(wgpu::PollType::wait_indefinitely());
+            self.submit(|encoder| {
+                let timestamp_writes =
+                    self.queries.as_ref().map(|(set, _)| wgpu::ComputePassTimestampWrites {
+                        query_set: set,
+                        beginning_of_pass_write_index: Some(0),
+                        end_of_pass_write_index: Some(1),
+                    });
+                let descriptor = wgpu::ComputePassDescriptor { label: Some("bench"), timestamp_writes };
+                record(run, &mut encoder.begin_compute_pass(&descriptor));
+            })?;
             let wall = started.elapsed().as_secs_f64() * 1e3;
-            if run >= warmup {
+            if run >= runs.warmup {
                 times.wall.push(wall);
                 times.device.push(self.read()?.unwrap_or(wall));
             }
@@ -82,14 +100,23 @@ impl<'a> Clock<'a> {
     /// Milliseconds between the two timestamps of the last pass.
     fn read(&self) -> Result<Option<f64>> {
         let Some((set, buffer)) = &self.queries else { return Ok(None) };
-        let mut encoder =
-            self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.resolve_query_set(set, 0..2, buffer, 0);
-        self.gpu.queue().submit([encoder.finish()]);
+        self.submit(|encoder| encoder.resolve_query_set(set, 0..2, buffer, 0))?;
         let words = Tensor::from_buffer(self.gpu, buffer, 0, &[4], Layout::ChannelsFirst)?.to_array()?;
         let word = |k: usize| u64::from(words[[k]].to_bits());
         let (begin, end) = (word(0) | word(1) << 32, word(2) | word(3) << 32);
-        let period = f64::from(self.gpu.queue().get_timestamp_period());
-        Ok(Some(end.wrapping_sub(begin) as f64 * period / 1e6))
+        // What takes less than a tick takes up to a tick: a time of 0 would make rates infinite.
+        let ticks = end.wrapping_sub(begin).max(1);
+        Ok(Some(ticks as f64 * f64::from(self.gpu.queue().get_timestamp_period()) / 1e6))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!((median(&[1.0]), median(&[1.0, 2.0]), median(&[1.0, 2.0, 9.0])), (1.0, 2.0, 2.0));
+        assert!(median(&[]).is_nan());
     }
 }

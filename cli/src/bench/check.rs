@@ -1,0 +1,102 @@
+//! The check of each pass before it is timed, on the very buffers and plans that are timed.
+
+use super::memory::{BoundPass, Tensors, case};
+use super::pass::Pass;
+use super::sets::Shape;
+use super::timing::Clock;
+use wgpu_batchnorm::verify::{CheckReport, Implementation, Inputs, Outputs, Reference, judge};
+use wgpu_batchnorm::{BoundPlan, Result, wgpu};
+
+/// The exact results of a shape's passes, computed when they are asked for.
+pub(super) struct Exact<'a> {
+    shape: &'a Shape,
+    inputs: &'a Inputs,
+    /// Forward in training, and backward.
+    training: Option<Outputs>,
+    eval: Option<Outputs>,
+}
+
+impl<'a> Exact<'a> {
+    pub(super) fn new(shape: &'a Shape, inputs: &'a Inputs) -> Self {
+        Self { shape, inputs, training: None, eval: None }
+    }
+
+    /// Runs the pass once on buffers without results of others, and judges what it leaves there.
+    pub(super) fn check(
+        &mut self,
+        clock: &Clock<'_>,
+        pass: Pass,
+        tensors: &Tensors,
+        bound: &BoundPass,
+    ) -> Result<CheckReport> {
+        let mut reset = Ok(());
+        clock.submit(|encoder| {
+            reset = tensors.reset(self.inputs, encoder);
+            record(&bound.before, encoder);
+            record(&bound.timed, encoder);
+        })?;
+        reset?;
+        let case = case(self.shape, pass);
+        let actual = tensors.outputs(pass)?;
+        let exact = if pass.is_training() { &mut self.training } else { &mut self.eval };
+        let exact = match exact {
+            Some(exact) => exact,
+            None => {
+                let mut inputs = self.inputs.clone();
+                if !pass.is_training() {
+                    inputs.dys.clear();
+                }
+                exact.insert(Reference.run(&case, &inputs)?)
+            }
+        };
+        if pass.is_training() && !pass.has_backward() {
+            // Compared without the gradients, which this pass does not compute.
+            let gradients = exact.steps[0].gradients.take();
+            let report = judge(&case, &actual, exact);
+            exact.steps[0].gradients = gradients;
+            return Ok(report);
+        }
+        Ok(judge(&case, &actual, exact))
+    }
+}
+
+fn record(plans: &[BoundPlan], encoder: &mut wgpu::CommandEncoder) {
+    plans.iter().for_each(|plan| plan.record(encoder));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{BoundPass, Memory, case};
+    use super::super::pass::{Pass, PlannedPass};
+    use super::super::sets::Shape;
+    use super::super::timing::Clock;
+    use super::Exact;
+    use wgpu_batchnorm::{Gpu, Layout, Result};
+
+    #[test]
+    fn every_pass_is_checked_and_leftovers_do_not_count() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let clock = Clock::new(&gpu);
+        let shape = Shape { sizes: vec![3, 5, 7, 4], layout: Layout::ChannelsLast };
+        let inputs = case(&shape, Pass::ForwardTrain).inputs();
+        let plan = |pass| PlannedPass::new(&shape, pass, gpu.profile());
+        let passes = Pass::ALL.map(plan).into_iter().collect::<Result<Vec<_>>>()?;
+        let memory = Memory::new(&gpu, &shape, &passes, &inputs)?;
+        let mut exact = Exact::new(&shape, &inputs);
+        for planned in &passes {
+            let bound = memory.bind(&gpu, planned)?.remove(0);
+            for _ in 0..2 {
+                let report = exact.check(&clock, planned.pass, memory.first(), &bound)?;
+                assert!(report.passed(), "{report}");
+                let expected = if planned.pass.has_backward() { "dbias" } else { "y" };
+                assert!(report.error(expected).is_some_and(f64::is_finite), "{report}");
+                assert_eq!(report.error("batch_var").is_some(), planned.pass.is_training(), "{report}");
+            }
+            // The right results of just now are still there when a pass does nothing.
+            let idle = BoundPass { before: bound.before.clone(), timed: Vec::new() };
+            let report = exact.check(&clock, planned.pass, memory.first(), &idle)?;
+            assert!(!report.passed(), "{report}");
+        }
+        Ok(())
+    }
+}

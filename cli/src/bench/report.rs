@@ -1,0 +1,210 @@
+//! What `bench` prints and writes.
+
+use super::ceiling::Ceilings;
+use super::pass::{Pass, PlannedPass};
+use super::sets::Shape;
+use super::timing::{Times, median};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use wgpu_batchnorm::{AdapterProfile, Layout};
+
+/// A pass that was timed.
+pub(super) struct Measurement {
+    pub(super) shape: Shape,
+    pub(super) pass: Pass,
+    /// Bytes that any such pass must move.
+    pub(super) floor_bytes: u64,
+    pub(super) median_ms: f64,
+    min_ms: f64,
+    wall_ms: f64,
+    /// The plan in full.
+    plan: String,
+    /// The plan in few words, a line for each of its parts.
+    lines: Vec<String>,
+}
+
+impl Measurement {
+    pub(super) fn new(shape: &Shape, planned: &PlannedPass, times: &Times) -> Self {
+        Self {
+            shape: shape.clone(),
+            pass: planned.pass,
+            floor_bytes: planned.floor_bytes(),
+            median_ms: median(&times.device),
+            min_ms: times.device.first().copied().unwrap_or(f64::NAN),
+            wall_ms: median(&times.wall),
+            plan: planned.text(),
+            lines: planned.lines(),
+        }
+    }
+
+    /// GB/s in the floor's bytes.
+    pub(super) fn rate(&self) -> f64 {
+        self.floor_bytes as f64 / self.median_ms / 1e6
+    }
+
+    fn json(&self, ceilings: &Ceilings) -> Value {
+        json!({
+            "shape": self.shape.sizes,
+            "layout": self.shape.layout.to_string(),
+            "dtype": "f32",
+            "pass": self.pass.name(),
+            "median_ms": self.median_ms,
+            "min_ms": self.min_ms,
+            "wall_ms": self.wall_ms,
+            "floor_gb_per_s": self.rate(),
+            "shader_copy_fraction": self.rate() / ceilings.shader,
+            "plan": self.plan,
+        })
+    }
+}
+
+/// All that was found.
+pub(super) struct Report<'a> {
+    pub(super) profile: &'a AdapterProfile,
+    pub(super) ceilings: Ceilings,
+    pub(super) cases: Vec<Measurement>,
+    /// Passes that were not timed since they are wrong, and how.
+    pub(super) failures: Vec<String>,
+}
+
+impl Report<'_> {
+    /// The table, with the plans of each shape below its rows.
+    pub(super) fn text(&self) -> String {
+        let Self { profile, ceilings: Ceilings { shader, buffer, geometry }, cases, failures } = self;
+        let mut text = format!(
+            "{profile}\nbest WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s\n\n\
+             ms: median and least by the device's clock, and wall: as the host sees it, with submission\n\
+             GB/s: bytes that any such pass must move, in the median time; beside the rates of both copies\n\
+             below: the plans, each kernel with its workgroups × the invocations in one\n\n",
+            digits(*shader),
+            digits(*buffer)
+        );
+        let widest = cases.iter().map(|case| case.shape.name().chars().count()).max().unwrap_or(0).max(5);
+        let _ = writeln!(
+            text,
+            "{:<widest$}  {:<14}  {:<16} {:>9} {:>9} {:>9} {:>8} {:>7} {:>7}",
+            "shape", "layout", "pass", "median ms", "min ms", "wall ms", "GB/s", "/WGSL", "/buffer"
+        );
+        for cases in cases.chunk_by(|one, next| one.shape == next.shape) {
+            let mut plans: Vec<&String> = Vec::new();
+            for case in cases {
+                let rate = case.rate();
+                let _ = writeln!(
+                    text,
+                    "{:<widest$}  {:<14}  {:<16} {:>9.3} {:>9.3} {:>9.3} {:>8} {:>7.3} {:>7.3}",
+                    case.shape.name(),
+                    case.shape.layout.to_string(),
+                    case.pass.name(),
+                    case.median_ms,
+                    case.min_ms,
+                    case.wall_ms,
+                    digits(rate),
+                    rate / shader,
+                    rate / buffer
+                );
+                plans.extend(&case.lines);
+            }
+            // The whole step has the plans of its two passes.
+            let mut shown: Vec<&String> = Vec::new();
+            for plan in plans {
+                if !shown.contains(&plan) {
+                    let _ = writeln!(text, "    {plan}");
+                    shown.push(plan);
+                }
+            }
+        }
+        for failure in failures {
+            let _ = writeln!(text, "FAIL {failure}");
+        }
+        text
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "adapter": self.profile.name,
+            "driver": self.profile.driver,
+            "shader_copy_gb_per_s": self.ceilings.shader,
+            "buffer_copy_gb_per_s": self.ceilings.buffer,
+            "cases": self.cases.iter().map(|case| case.json(&self.ceilings)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Shape {
+    /// `8×64×112×112`
+    pub(super) fn name(&self) -> String {
+        self.sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
+    }
+}
+
+impl std::fmt::Display for Shape {
+    /// With the layout, where that is not the default.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())?;
+        if self.layout == Layout::ChannelsLast { write!(f, " {}", self.layout) } else { Ok(()) }
+    }
+}
+
+/// Three digits.
+pub(super) fn digits(value: f64) -> String {
+    let decimals = if value > 0.0 { 2 - value.log10().floor() as i32 } else { 2 };
+    format!("{value:.0$}", decimals.clamp(0, 5) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ceiling::Ceilings;
+    use super::super::pass::{Pass, PlannedPass};
+    use super::super::sets::Shape;
+    use super::super::timing::Times;
+    use super::{Measurement, Report, digits};
+    use wgpu_batchnorm::{AdapterProfile, Layout, wgpu};
+
+    fn profile() -> AdapterProfile {
+        let info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
+        let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 31, ..wgpu::Limits::default() };
+        AdapterProfile::new(&info, wgpu::Features::empty(), limits)
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        let numbers = [(4812.3, "4812"), (101.5, "102"), (15.64, "15.6"), (3.2, "3.20"), (0.0252, "0.0252")];
+        for (value, text) in numbers {
+            assert_eq!(digits(value), text);
+        }
+        assert_eq!((digits(0.0).as_str(), digits(1e-9).as_str()), ("0.00", "0.00000"));
+    }
+
+    #[test]
+    fn the_table_has_every_pass_and_each_plan_once() -> wgpu_batchnorm::Result<()> {
+        let profile = profile();
+        let shape = Shape { sizes: vec![128, 112, 112, 256], layout: Layout::ChannelsLast };
+        let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
+        let measure = |pass| Ok(Measurement::new(&shape, &PlannedPass::new(&shape, pass, &profile)?, &times));
+        let cases = Pass::ALL.map(measure).into_iter().collect::<wgpu_batchnorm::Result<Vec<_>>>()?;
+        let bytes = cases[0].floor_bytes as f64;
+        assert_eq!(cases[0].rate(), bytes / 2e6);
+        let ceilings =
+            Ceilings { shader: bytes / 1e6, buffer: bytes / 4e6, geometry: "workgroups of 64".to_owned() };
+        let report =
+            Report { profile: &profile, ceilings, cases, failures: vec!["4×5: y is wrong".to_owned()] };
+        let text = report.text();
+        for pass in Pass::ALL {
+            assert_eq!(text.matches(&format!("  {} ", pass.name())).count(), 1, "{text}");
+        }
+        for plan in ["\n    forward_train: count_batch 1×1, moments ", "\n    backward: backward_sums "] {
+            assert_eq!(text.matches(plan).count(), 1, "{text}");
+        }
+        assert!(
+            text.contains("128×112×112×256  channels-last ") && text.contains("   0.500   2.000\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("FAIL 4×5: y is wrong\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+
+        let json = report.json();
+        assert_eq!(json["cases"][0]["shader_copy_fraction"], 0.5);
+        assert_eq!(json["cases"][3]["plan"].as_str().map(|plan| plan.lines().count()), Some(9));
+        Ok(())
+    }
+}
