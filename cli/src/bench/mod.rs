@@ -55,13 +55,7 @@ fn count(text: &str) -> std::result::Result<usize, String> {
 impl Args {
     /// What to time, each shape once.
     fn shapes(&self) -> Vec<Shape> {
-        let mut shapes: Vec<Shape> = Vec::new();
-        for shape in self.sets.iter().flat_map(|set| set.shapes(self.batch)) {
-            if !shapes.contains(&shape) {
-                shapes.push(shape);
-            }
-        }
-        shapes
+        sets::distinct(self.sets.iter().flat_map(|set| set.shapes(self.batch)))
     }
 
     fn passes(&self) -> &[Pass] {

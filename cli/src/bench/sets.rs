@@ -18,7 +18,7 @@ pub(crate) enum Set {
     TinySpatial,
     /// One to sixteen channels of large images
     FewChannels,
-    /// The images of the other sets, channels last
+    /// The images of all other sets, channels last
     ChannelsLast,
 }
 
@@ -72,15 +72,78 @@ impl Set {
             Self::FewChannels => {
                 first(&[&[8, 3, 512, 512], &[8, 3, 511, 513], &[4, 16, 256, 256], &[16, 1, 512, 512]])
             }
-            Self::ChannelsLast => [Self::Peers, Self::TinySpatial, Self::FewChannels]
-                .into_iter()
-                .flat_map(|set| set.shapes(batch))
-                .filter(|shape| shape.sizes.len() == 4)
-                .map(|shape| {
-                    let [n, c, h, w] = [0, 1, 2, 3].map(|axis| shape.sizes[axis]);
-                    Shape { sizes: vec![n, h, w, c], layout: Layout::ChannelsLast }
-                })
-                .collect(),
+            Self::ChannelsLast => {
+                let sets = [
+                    Self::Peers,
+                    Self::Resnet50,
+                    Self::Documents,
+                    Self::Wide,
+                    Self::TinySpatial,
+                    Self::FewChannels,
+                ];
+                let shapes = sets.iter().flat_map(|set| set.shapes(batch));
+                distinct(shapes.filter_map(Shape::channels_last))
+            }
         }
+    }
+}
+
+impl Shape {
+    /// The same images with the channels last; `None` without spatial dimensions, where both are one.
+    fn channels_last(mut self) -> Option<Self> {
+        if self.sizes.len() < 3 {
+            return None;
+        }
+        self.sizes[1..].rotate_left(1);
+        Some(Self { sizes: self.sizes, layout: Layout::ChannelsLast })
+    }
+}
+
+/// Each shape once, in the order in which they come first.
+pub(super) fn distinct(shapes: impl IntoIterator<Item = Shape>) -> Vec<Shape> {
+    let mut kept: Vec<Shape> = Vec::new();
+    for shape in shapes {
+        if !kept.contains(&shape) {
+            kept.push(shape);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Set, distinct};
+    use clap::ValueEnum;
+    use wgpu_batchnorm::Layout;
+
+    #[test]
+    fn every_set_has_shapes_that_can_be_planned() -> wgpu_batchnorm::Result<()> {
+        for set in Set::value_variants() {
+            let shapes = set.shapes(3);
+            assert!(!shapes.is_empty());
+            for shape in &shapes {
+                shape.config().problem(&shape.sizes, shape.layout, true)?;
+                assert_eq!(shape.layout == Layout::ChannelsLast, *set == Set::ChannelsLast, "{shape}");
+            }
+            assert_eq!(distinct(shapes.clone()), shapes);
+        }
+        // A ResNet-50 has 53 batch norms, of 12 shapes.
+        let resnet50 = Set::Resnet50.shapes(3);
+        assert_eq!((resnet50.len(), resnet50[0].sizes.as_slice()), (12, &[3, 64, 112, 112][..]));
+        Ok(())
+    }
+
+    #[test]
+    fn channels_last_has_the_twins_of_all_images_once() {
+        let last = Set::ChannelsLast.shapes(8);
+        let twin = |sizes: &[usize]| last.iter().filter(|shape| shape.sizes == sizes).count();
+        // Of both peers and resnet50, of documents, of tiny-spatial.
+        for sizes in [&[8, 56, 56, 256][..], &[100, 784, 16], &[1024, 1, 1, 1024]] {
+            assert_eq!(twin(sizes), 1, "{sizes:?}");
+        }
+        assert!(last.iter().all(|shape| shape.sizes.len() > 2));
+        let sets = Set::value_variants().iter().filter(|set| **set != Set::ChannelsLast);
+        let images = sets.flat_map(|set| set.shapes(8)).filter(|shape| shape.sizes.len() > 2);
+        assert_eq!(last.len(), distinct(images).len());
     }
 }
