@@ -9,7 +9,9 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a command gave no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("bench times a GPU: there is none, or --backend reference was given")]
+    #[error(
+        "bench times a GPU: leave out --backend reference, or install a driver (one in software will do)"
+    )]
     BenchNeedsGpu,
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },

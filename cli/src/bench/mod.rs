@@ -4,6 +4,7 @@ mod ceiling;
 mod check;
 mod memory;
 mod pass;
+mod plot;
 mod report;
 mod sets;
 mod timing;
@@ -19,7 +20,7 @@ use memory::{BoundPass, Memory, case};
 use pass::{Pass, PlannedPass};
 use report::{Measurement, Report};
 use sets::{Set, Shape};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use timing::{Clock, Runs};
 use wgpu_batchnorm::Gpu;
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw the figures: bytes against GB/s, below the copies' rates
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 /// A number of things of which there must be one.
@@ -66,7 +70,7 @@ impl Args {
 pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
     let Device::Gpu(gpu) = common.device(false)? else { return Err(Error::BenchNeedsGpu) };
     // Rather now than after the work: what cannot be written, and what cannot be planned.
-    args.json.as_deref().map(file::check_target).transpose()?;
+    args.json.iter().chain(&args.plot).try_for_each(|path| file::check_target(path))?;
     let jobs = args.shapes().into_iter().map(|shape| {
         let plan = |&pass| PlannedPass::new(&shape, pass, gpu.profile());
         let passes = args.passes().iter().map(plan).collect::<wgpu_batchnorm::Result<Vec<_>>>()?;
@@ -94,6 +98,9 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     result?;
     if let Some(path) = &args.json {
         file::write(path, |file| writeln!(file, "{:#}", report.json()))?;
+    }
+    if let Some(path) = &args.plot {
+        file::write(path, |file| file.write_all(plot::svg(&report).map_err(io::Error::other)?.as_bytes()))?;
     }
     Ok(Outcome::new(report.failures.is_empty()))
 }

@@ -152,18 +152,27 @@ pub(super) fn digits(value: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::ceiling::Ceilings;
     use super::super::pass::{Pass, PlannedPass};
     use super::super::sets::Shape;
     use super::super::timing::Times;
     use super::{Measurement, Report, digits};
-    use wgpu_batchnorm::{AdapterProfile, Layout, wgpu};
+    use wgpu_batchnorm::{AdapterProfile, Layout, Result, wgpu};
 
-    fn profile() -> AdapterProfile {
-        let info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
+    pub(in super::super) fn profile(name: &str) -> AdapterProfile {
+        let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
+        info.name = name.to_owned();
         let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 31, ..wgpu::Limits::default() };
         AdapterProfile::new(&info, wgpu::Features::empty(), limits)
+    }
+
+    /// All passes on images in this layout, as if each took 2 ms.
+    pub(in super::super) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
+        let shape = Shape { sizes: vec![128, 112, 112, 256], layout };
+        let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
+        let measure = |pass| Ok(Measurement::new(&shape, &PlannedPass::new(&shape, pass, profile)?, &times));
+        Pass::ALL.map(measure).into_iter().collect()
     }
 
     #[test]
@@ -176,18 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_every_pass_and_each_plan_once() -> wgpu_batchnorm::Result<()> {
-        let profile = profile();
-        let shape = Shape { sizes: vec![128, 112, 112, 256], layout: Layout::ChannelsLast };
-        let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
-        let measure = |pass| Ok(Measurement::new(&shape, &PlannedPass::new(&shape, pass, &profile)?, &times));
-        let cases = Pass::ALL.map(measure).into_iter().collect::<wgpu_batchnorm::Result<Vec<_>>>()?;
+    fn the_table_has_every_pass_and_each_plan_once() -> Result<()> {
+        let profile = profile("A");
+        let cases = cases(&profile, Layout::ChannelsLast)?;
         let bytes = cases[0].floor_bytes as f64;
         assert_eq!(cases[0].rate(), bytes / 2e6);
         let ceilings =
             Ceilings { shader: bytes / 1e6, buffer: bytes / 4e6, geometry: "workgroups of 64".to_owned() };
-        let report =
-            Report { profile: &profile, ceilings, cases, failures: vec!["4×5: y is wrong".to_owned()] };
+        let failures = vec!["4×5: y is wrong".to_owned()];
+        let report = Report { profile: &profile, ceilings, cases, failures };
         let text = report.text();
         for pass in Pass::ALL {
             assert_eq!(text.matches(&format!("  {} ", pass.name())).count(), 1, "{text}");
@@ -195,11 +201,8 @@ mod tests {
         for plan in ["\n    forward_train: count_batch 1×1, moments ", "\n    backward: backward_sums "] {
             assert_eq!(text.matches(plan).count(), 1, "{text}");
         }
-        assert!(
-            text.contains("128×112×112×256  channels-last ") && text.contains("   0.500   2.000\n"),
-            "{text}"
-        );
-        assert!(text.ends_with("FAIL 4×5: y is wrong\n"), "{text}");
+        assert!(text.contains("128×112×112×256  channels-last "), "{text}");
+        assert!(text.contains("   0.500   2.000\n") && text.ends_with("FAIL 4×5: y is wrong\n"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
 
         let json = report.json();

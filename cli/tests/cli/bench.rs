@@ -1,35 +1,118 @@
 //! `bench`.
 
-use crate::support::{Folder, program};
+use crate::support::{Folder, adapters, program};
 use serde_json::Value;
 use std::fs;
 
+/// A positive number; serde_json writes null for NaN and infinity.
+fn positive(value: &Value) -> f64 {
+    let number = value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
+    assert!(number > 0.0 && number.is_finite(), "{number}");
+    number
+}
+
+/// The names of an object's fields, in the order of the alphabet.
+fn fields(value: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
 #[test]
-fn bench_checks_and_times() {
+fn bench_checks_times_and_writes() {
     let folder = Folder::new();
-    let file = folder.path("bench.json");
-    let run = program(&["bench", "--set", "documents", "--runs", "3", "--json", &file]);
+    let (json, plot) = (folder.path("bench.json"), folder.path("bench.svg"));
+    let run = program(&["bench", "--set", "documents", "--runs", "3", "--json", &json, "--plot", &plot]);
     assert_eq!(run.code, Some(0), "{run:?}");
-    let report: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    let ceilings = [&report["shader_copy_gb_per_s"], &report["buffer_copy_gb_per_s"]];
-    assert!(ceilings.iter().all(|rate| rate.as_f64().unwrap() > 0.0), "{report}");
+    assert_eq!(folder.entries(), 2);
+
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    let names = ["adapter", "buffer_copy_gb_per_s", "cases", "driver", "shader_copy_gb_per_s"];
+    assert_eq!(fields(&report), names);
+    assert_eq!(report["adapter"], adapters()[0]);
+    assert!(!report["driver"].as_str().unwrap().is_empty(), "{report}");
+    let shader_copy = positive(&report["shader_copy_gb_per_s"]);
+    positive(&report["buffer_copy_gb_per_s"]);
+
     let cases = report["cases"].as_array().unwrap();
     // Four shapes, four passes.
     assert_eq!(cases.len(), 16);
     for case in cases {
-        let ms = case["median_ms"].as_f64().unwrap();
-        assert!(ms > 0.0 && case["min_ms"].as_f64().unwrap() <= ms, "{case}");
-        let elements: u64 =
-            case["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap()).product();
-        let tensors = match case["pass"].as_str().unwrap() {
-            "forward_train" | "forward_eval" => 2,
-            "backward" => 3,
-            "forward_backward" => 5,
+        let names = [
+            "dtype",
+            "floor_gb_per_s",
+            "layout",
+            "median_ms",
+            "min_ms",
+            "pass",
+            "plan",
+            "shader_copy_fraction",
+            "shape",
+            "wall_ms",
+        ];
+        assert_eq!(fields(case), names);
+        assert_eq!((&case["dtype"], &case["layout"]), (&"f32".into(), &"channels-first".into()));
+        let ms = positive(&case["median_ms"]);
+        assert!(positive(&case["min_ms"]) <= ms, "{case}");
+        positive(&case["wall_ms"]);
+        let shape = case["shape"].as_array().unwrap();
+        let elements: u64 = shape.iter().map(|size| size.as_u64().unwrap()).product();
+        let (tensors, kernel) = match case["pass"].as_str().unwrap() {
+            "forward_train" => (2, "moments "),
+            "forward_eval" => (2, "normalize "),
+            "backward" => (3, "backward_sums "),
+            "forward_backward" => (5, "backward_sums "),
             other => panic!("{other}"),
         };
+        // The last bits may differ: only the order of the operations is another.
+        let same = |value: &Value, expected: f64| (positive(value) / expected - 1.0).abs() < 1e-9;
         let rate = (elements * 4 * tensors) as f64 / ms / 1e6;
-        assert!((case["floor_gb_per_s"].as_f64().unwrap() / rate - 1.0).abs() < 1e-9, "{case}");
+        assert!(same(&case["floor_gb_per_s"], rate), "{case}");
+        assert!(same(&case["shader_copy_fraction"], rate / shader_copy), "{case}");
+        assert!(case["plan"].as_str().unwrap().contains(kernel), "{case}");
     }
-    let run = program(&["bench", "--backend", "reference"]);
-    assert!(run.code == Some(2) && run.stderr.contains("bench times a GPU"), "{run:?}");
+
+    for text in
+        ["\n20×100×35×45  channels-first  forward_train ", "\n    backward: backward_sums ", "/buffer"]
+    {
+        assert!(run.stdout.contains(text), "{text}: {run:?}");
+    }
+    assert!(run.stdout.lines().all(|line| line.chars().count() <= 120), "{run:?}");
+    assert!(!run.stdout.contains("NaN") && !run.stdout.contains("FAIL"), "{run:?}");
+
+    let svg = fs::read_to_string(&plot).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    for ceiling in ["best WGSL copy, ", "copy_buffer_to_buffer, "] {
+        assert_eq!(svg.matches(ceiling).count(), 1, "{svg}");
+    }
+    // Each case, and each pass in the legend.
+    assert_eq!(svg.matches("<circle ").count(), 16 + 4, "{svg}");
+    assert!(!svg.contains("NaN"), "{svg}");
+}
+
+#[test]
+fn what_bench_cannot_do_is_refused_with_a_remedy() {
+    let folder = Folder::new();
+    let nowhere = folder.path("nowhere/file");
+    let refused: [(&[&str], &[&str]); 8] = [
+        (&["--set", "everything"], &["--set <NAME>", "possible values: peers, resnet50, documents, wide"]),
+        (&["--pass", "sideways"], &["--pass <PASS>", "forward_train, forward_eval, backward"]),
+        (&["--runs", "0"], &["--runs <RUNS>", "allowed is a whole number from 1 on"]),
+        (&["--batch", "0"], &["--batch <BATCH>", "allowed is a whole number from 1 on"]),
+        (&["--json"], &["--json <FILE>"]),
+        (&["--json", &nowhere], &["cannot write", &nowhere]),
+        (&["--plot", &nowhere], &["cannot write", &nowhere]),
+        (&["--backend", "reference"], &["bench times a GPU"]),
+    ];
+    for (arguments, words) in refused {
+        let run = program(&[&["bench"], arguments].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{run:?}");
+        for word in words {
+            assert!(run.stderr.contains(word), "{word}: {run:?}");
+        }
+    }
+    // Too large a tensor is found before anything is timed.
+    let run = program(&["bench", "--set", "documents", "--set", "resnet50", "--batch", "100000"]);
+    assert!(run.code == Some(2) && run.stdout.is_empty() && run.stderr.contains("error: "), "{run:?}");
+    assert_eq!(folder.entries(), 0);
 }
