@@ -164,7 +164,9 @@ impl Bench<'_> {
         })?;
         let evict = |encoder: &mut _| self.copies.evict(encoder);
         let evict: Option<&dyn Fn(&mut _)> = if is_cached { Some(&evict) } else { None };
-        let times = self.clock.time(self.runs, evict, |run, pass| {
+        // All buffers are used once before: wgpu clears each on its first use.
+        let runs = Runs { warmup: bound.len().max(self.runs.warmup), ..self.runs };
+        let times = self.clock.time(runs, evict, |run, pass| {
             bound[run % bound.len()].timed.iter().for_each(|plan| plan.record_in(pass));
         })?;
         Ok(Measurement::new(shape, planned, &times))
