@@ -163,7 +163,7 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-fn layout(text: &str) -> Result<Layout, String> {
+pub(crate) fn layout(text: &str) -> Result<Layout, String> {
     Layout::from_str(text).map_err(|_| "allowed is channels-first or channels-last".to_owned())
 }
 

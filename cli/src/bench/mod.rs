@@ -13,24 +13,35 @@ use crate::Outcome;
 use crate::adapter::{Common, Device};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::settings;
 use crate::terminal::Progress;
 use ceiling::Copies;
 use check::Exact;
 use memory::{BoundPass, Memory, case};
 use pass::{Pass, PlannedPass};
 use report::{Measurement, Report};
-use sets::{Set, Shape};
+use sets::{Set, Shape, Sizes};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use timing::{Clock, Runs};
-use wgpu_batchnorm::Gpu;
+use wgpu_batchnorm::{Gpu, Layout, Problem};
 
 /// Time shapes on the adapter, each checked against the CPU reference before
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Shapes to time
-    #[arg(long = "set", value_enum, value_name = "NAME", default_values_t = [Set::Peers])]
+    /// Shapes to time [default: peers, unless there is a --shape]
+    #[arg(long = "set", value_enum, value_name = "NAME")]
     sets: Vec<Set>,
+    /// Another shape to time, as it lies in memory: 8,64,112,112
+    #[arg(long = "shape", value_name = "N,…", value_parser = sets::sizes)]
+    shapes: Vec<Sizes>,
+    /// Where each --shape has its channels: channels-first [N, C, …] or channels-last [N, …, C]
+    /// [default: channels-first]
+    #[arg(long, requires = "shapes", value_parser = settings::layout)]
+    layout: Option<Layout>,
+    /// Only list the shapes, each as the options that choose it
+    #[arg(long)]
+    list: bool,
     /// Only these passes
     #[arg(long = "pass", value_enum, value_name = "PASS")]
     passes: Vec<Pass>,
@@ -58,8 +69,16 @@ fn count(text: &str) -> std::result::Result<usize, String> {
 
 impl Args {
     /// What to time, each shape once.
-    fn shapes(&self) -> Vec<Shape> {
-        sets::distinct(self.sets.iter().flat_map(|set| set.shapes(self.batch)))
+    fn shapes(&self) -> Result<Vec<Shape>> {
+        let sets =
+            if self.sets.is_empty() && self.shapes.is_empty() { &[Set::Peers][..] } else { &self.sets };
+        let mut shapes: Vec<Shape> = sets.iter().flat_map(|set| set.shapes(self.batch)).collect();
+        for sizes in &self.shapes {
+            let shape = Shape { sizes: sizes.clone(), layout: self.layout.unwrap_or(Layout::ChannelsFirst) };
+            Problem::new(&shape.sizes, shape.layout)?;
+            shapes.push(shape);
+        }
+        Ok(sets::distinct(shapes))
     }
 
     fn passes(&self) -> &[Pass] {
@@ -68,10 +87,17 @@ impl Args {
 }
 
 pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
+    let shapes = args.shapes()?;
+    if args.list {
+        for shape in &shapes {
+            writeln!(out, "{}", shape.options())?;
+        }
+        return Ok(Outcome::Right);
+    }
     let Device::Gpu(gpu) = common.device(false)? else { return Err(Error::BenchNeedsGpu) };
     // Rather now than after the work: what cannot be written, and what cannot be planned.
     args.json.iter().chain(&args.plot).try_for_each(|path| file::check_target(path))?;
-    let jobs = args.shapes().into_iter().map(|shape| {
+    let jobs = shapes.into_iter().map(|shape| {
         let plan = |&pass| PlannedPass::new(&shape, pass, gpu.profile());
         let passes = args.passes().iter().map(plan).collect::<wgpu_batchnorm::Result<Vec<_>>>()?;
         Ok((shape, passes))

@@ -22,10 +22,22 @@ pub(crate) enum Set {
     ChannelsLast,
 }
 
+/// Sizes of a tensor, as it lies in memory.
+pub(crate) type Sizes = Vec<usize>;
+
+/// Sizes with commas between.
+pub(crate) fn sizes(text: &str) -> Result<Sizes, String> {
+    let size = |part: &str| part.trim().parse().ok().filter(|size| *size > 0);
+    text.split(',')
+        .map(size)
+        .collect::<Option<_>>()
+        .ok_or_else(|| "allowed is 8,64,112,112 or the like".to_owned())
+}
+
 /// A shape in its layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    pub(crate) sizes: Vec<usize>,
+    pub(crate) sizes: Sizes,
     pub(crate) layout: Layout,
 }
 
@@ -89,6 +101,12 @@ impl Set {
 }
 
 impl Shape {
+    /// The options of `bench` that choose it.
+    pub(crate) fn options(&self) -> String {
+        let sizes: Vec<String> = self.sizes.iter().map(ToString::to_string).collect();
+        format!("--shape {} --layout {}", sizes.join(","), self.layout)
+    }
+
     /// The same images with the channels last; `None` without spatial dimensions, where both are one.
     fn channels_last(mut self) -> Option<Self> {
         if self.sizes.len() < 3 {
@@ -112,9 +130,18 @@ pub(super) fn distinct(shapes: impl IntoIterator<Item = Shape>) -> Vec<Shape> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Set, distinct};
+    use super::{Set, distinct, sizes};
     use clap::ValueEnum;
     use wgpu_batchnorm::Layout;
+
+    #[test]
+    fn sizes_are_positive_whole_numbers() {
+        assert_eq!(sizes("8,64,112,112"), Ok(vec![8, 64, 112, 112]));
+        assert_eq!(sizes("4, 5"), Ok(vec![4, 5]));
+        for wrong in ["", "4,", "4,0", "4,-5", "4x5", "4,5.0", "99999999999999999999,1"] {
+            assert!(sizes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn every_set_has_shapes_that_can_be_planned() -> wgpu_batchnorm::Result<()> {

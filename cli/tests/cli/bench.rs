@@ -1,7 +1,7 @@
 //! `bench`.
 
 use crate::support::{Folder, adapters, program};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 
 /// A positive number; serde_json writes null for NaN and infinity.
@@ -115,4 +115,48 @@ fn what_bench_cannot_do_is_refused_with_a_remedy() {
     let run = program(&["bench", "--set", "documents", "--set", "resnet50", "--batch", "100000"]);
     assert!(run.code == Some(2) && run.stdout.is_empty() && run.stderr.contains("error: "), "{run:?}");
     assert_eq!(folder.entries(), 0);
+}
+
+#[test]
+fn bench_times_the_shapes_it_is_given() {
+    let folder = Folder::new();
+    let file = folder.path("bench.json");
+    let shapes = ["bench", "--shape", "4,6,5,3", "--shape", "7,3", "--layout", "channels-last"];
+    let run = program(&[&shapes[..], &["--pass", "forward_eval", "--runs", "1", "--json", &file]].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let cases: Vec<(&Value, &Value)> =
+        report["cases"].as_array().unwrap().iter().map(|case| (&case["shape"], &case["layout"])).collect();
+    let layout = json!("channels-last");
+    assert_eq!(cases, [(&json!([4, 6, 5, 3]), &layout), (&json!([7, 3]), &layout)]);
+
+    // What is listed is what chooses it.
+    let list = program(&[&shapes[..], &["--set", "documents", "--list"]].concat());
+    assert_eq!(list.code, Some(0), "{list:?}");
+    let lines: Vec<&str> = list.stdout.lines().collect();
+    assert_eq!(lines.len(), 6, "{list:?}");
+    assert_eq!(lines[0], "--shape 20,100,35,45 --layout channels-first");
+    assert_eq!(lines[5], "--shape 7,3 --layout channels-last");
+    for line in lines {
+        let options: Vec<&str> = line.split(' ').collect();
+        let again = program(&[&["bench", "--list"], &options[..]].concat());
+        assert_eq!(again.stdout, format!("{line}\n"), "{again:?}");
+    }
+    let default = program(&["bench", "--list"]).stdout;
+    assert_eq!(default, program(&["bench", "--list", "--set", "peers"]).stdout);
+    assert!(!default.is_empty());
+}
+
+#[test]
+fn bench_refuses_shapes_that_are_none() {
+    for (options, says) in [
+        (&["--shape", "4,0"][..], "--shape"),
+        (&["--shape", "4"], "2 to 5 dimensions"),
+        (&["--shape", "1,3"], "more than 1 value per channel"),
+        (&["--shape", "60000,60000"], "2147483648"),
+        (&["--layout", "channels-last"], "--shape"),
+    ] {
+        let run = program(&[&["bench"], options].concat());
+        assert!(run.code == Some(2) && run.stderr.contains(says), "{options:?}: {run:?}");
+    }
 }
