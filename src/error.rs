@@ -1,6 +1,7 @@
 //! Everything that can go wrong, with the numbers at fault and the remedy.
 
 use crate::Layout;
+use std::path::PathBuf;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -239,6 +240,14 @@ pub enum Error {
     Readback {
         /// What wgpu said.
         reason: String,
+    },
+    /// The file of compiled kernels could not be written.
+    #[error("cannot write the pipeline cache {} (choose another folder, or do without): {source}", path.display())]
+    PipelineCache {
+        /// The file.
+        path: PathBuf,
+        /// What kept it from being written.
+        source: std::io::Error,
     },
     /// wgpu reported an error.
     #[error("wgpu reported an error: {0}")]

@@ -1,18 +1,20 @@
 //! A GPU to work on: adapter choice, device, and the kernels compiled for it.
 
 use crate::kernels::{Access, Kernel};
+use crate::pipeline_cache::PipelineCache;
 use crate::{AdapterProfile, Error, Result};
 use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The backends this crate is made for.
 const BACKENDS: wgpu::Backends =
     wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
 
-/// Which adapter [`Gpu::with_options`] takes.
+/// Which adapter [`Gpu::with_options`] takes, and how it is opened.
 ///
-/// What is not set here is taken from wgpu's environment variables: `WGPU_BACKEND` (`vulkan`, `metal`,
+/// What is not set here of the adapter's choice is taken from wgpu's environment variables: `WGPU_BACKEND` (`vulkan`, `metal`,
 /// `dx12`), `WGPU_ADAPTER_NAME` (part of a name) and `WGPU_POWER_PREF` (`low` takes an integrated adapter
 /// before a discrete one).
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,8 @@ pub struct GpuOptions {
     pub backends: Option<wgpu::Backends>,
     /// Open the device without subgroup operations, even where the adapter has them.
     pub without_subgroups: bool,
+    /// Folder to keep compiled kernels in between runs of the program.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 impl GpuOptions {
@@ -52,6 +56,25 @@ impl GpuOptions {
         self.without_subgroups = true;
         self
     }
+
+    /// Sets [`pipeline_cache`](Self::pipeline_cache): kernels that an earlier run compiled are taken from a
+    /// file in this folder. Without effect where the backend has no such cache (only Vulkan has one).
+    ///
+    /// The file is read when the GPU is opened, and written when its last handle is dropped (each tensor and
+    /// layer has one) or by [`Gpu::save_pipeline_cache`], if kernels were compiled that it lacks. Each adapter
+    /// and version of this crate has a file of its own there. A file that is damaged, or that another driver
+    /// wrote, is as good as none. Delete it, or the folder, at any time.
+    ///
+    /// How much is gained is up to the driver: many have a cache of their own besides, and some keep nothing in
+    /// this one.
+    ///
+    /// The driver believes what it reads there: the folder must be one that **only you** can write to, such as
+    /// one in your home directory, and not a shared one for temporary files.
+    #[must_use]
+    pub fn pipeline_cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.pipeline_cache = Some(folder.into());
+        self
+    }
 }
 
 /// A device, its queue and the kernels compiled for it so far. Clones are handles to the same.
@@ -65,6 +88,7 @@ struct Inner {
     queue: wgpu::Queue,
     profile: AdapterProfile,
     kernels: Mutex<HashMap<Kernel, Arc<CompiledKernel>>>,
+    pipeline_cache: Option<PipelineCache>,
 }
 
 /// A kernel's pipeline and the layout of its bind group.
@@ -117,6 +141,9 @@ impl Gpu {
         if options.without_subgroups {
             features.remove(wgpu::Features::SUBGROUP);
         }
+        if options.pipeline_cache.is_some() {
+            features |= wgpu::Features::PIPELINE_CACHE & adapter.features();
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-batchnorm"),
             required_features: features,
@@ -124,7 +151,7 @@ impl Gpu {
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await?;
-        Ok(Self::from_wgpu(&device, &queue))
+        Ok(Self::open(&device, &queue, options.pipeline_cache.as_deref()))
     }
 
     /// Works on a device of the caller's. Subgroup operations are used where the device was opened with
@@ -133,9 +160,26 @@ impl Gpu {
     /// Call it once and clone the result: compiled kernels are kept in it, and tensors and layers of two
     /// `Gpu`s do not mix, even on one device.
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
+        Self::open(device, queue, None)
+    }
+
+    /// [`from_wgpu`](Self::from_wgpu) with compiled kernels kept in a folder, as with
+    /// [`GpuOptions::pipeline_cache`], which says what the folder must be. Without effect unless the device was
+    /// opened with [`wgpu::Features::PIPELINE_CACHE`].
+    pub fn from_wgpu_with_cache(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        folder: impl AsRef<Path>,
+    ) -> Self {
+        Self::open(device, queue, Some(folder.as_ref()))
+    }
+
+    fn open(device: &wgpu::Device, queue: &wgpu::Queue, pipeline_cache: Option<&Path>) -> Self {
         let profile = AdapterProfile::new(&device.adapter_info(), device.features(), device.limits());
+        let pipeline_cache = pipeline_cache.and_then(|folder| PipelineCache::open(device, folder));
         let (device, queue) = (device.clone(), queue.clone());
-        Self { inner: Arc::new(Inner { device, queue, profile, kernels: Mutex::default() }) }
+        let kernels = Mutex::default();
+        Self { inner: Arc::new(Inner { device, queue, profile, kernels, pipeline_cache }) }
     }
 
     /// The profiles of all adapters, best first, each with all features and limits it has.
@@ -171,11 +215,29 @@ impl Gpu {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
+    /// The file of [`GpuOptions::pipeline_cache`]; `None` where none was asked for, or the device has none.
+    pub fn pipeline_cache_file(&self) -> Option<&Path> {
+        self.inner.pipeline_cache.as_ref().map(PipelineCache::file)
+    }
+
+    /// Writes the kernels compiled so far to [`pipeline_cache_file`](Self::pipeline_cache_file), if there is
+    /// one and it lacks any.
+    ///
+    /// Dropping the last handle does the same, but tells nobody of errors; and a handle in a `static` is never
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`Error::PipelineCache`] when the file cannot be written. The old one is still there then.
+    pub fn save_pipeline_cache(&self) -> Result<()> {
+        self.inner.pipeline_cache.as_ref().map_or(Ok(()), PipelineCache::save)
+    }
+
     /// The kernel, compiled now or before.
     pub(crate) fn kernel(&self, kernel: Kernel) -> Arc<CompiledKernel> {
         // A panic while the lock is held leaves the map as it was, so poisoning tells nothing.
         let mut kernels = self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
-        kernels.entry(kernel).or_insert_with(|| Arc::new(compile(self.device(), &kernel))).clone()
+        let cache = self.inner.pipeline_cache.as_ref().map(PipelineCache::get);
+        kernels.entry(kernel).or_insert_with(|| Arc::new(compile(self.device(), cache, &kernel))).clone()
     }
 
     /// A new storage buffer of at least 4 bytes, or what kept it from being made.
@@ -213,6 +275,18 @@ impl Gpu {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let kernels = self.kernels.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cache) = &self.pipeline_cache
+            && !kernels.is_empty()
+        {
+            // Nobody is there to hear of an error; `save_pipeline_cache` is for those who want to know.
+            let _ = cache.save();
+        }
+    }
+}
+
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gpu({})", self.profile())
@@ -236,7 +310,7 @@ fn rank(device_type: wgpu::DeviceType, low_power: bool) -> u8 {
     }
 }
 
-fn compile(device: &wgpu::Device, kernel: &Kernel) -> CompiledKernel {
+fn compile(device: &wgpu::Device, cache: Option<&wgpu::PipelineCache>, kernel: &Kernel) -> CompiledKernel {
     let label = Some(kernel.stem());
     let entries: Vec<wgpu::BindGroupLayoutEntry> = kernel
         .bindings()
@@ -273,7 +347,7 @@ fn compile(device: &wgpu::Device, kernel: &Kernel) -> CompiledKernel {
         module: &module,
         entry_point: label,
         compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
+        cache,
     });
     CompiledKernel { pipeline, bind_group_layout }
 }

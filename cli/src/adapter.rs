@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::terminal;
 use clap::ValueEnum;
+use std::path::PathBuf;
 use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference};
 use wgpu_batchnorm::{Gpu, GpuOptions};
 
@@ -16,6 +17,10 @@ pub(crate) struct Common {
     /// Where to compute
     #[arg(long, global = true, value_enum, default_value_t = Backend::Auto)]
     pub(crate) backend: Backend,
+    /// Keep compiled kernels in this folder, for the next run; it must be one that only you can write to.
+    /// Without effect where the backend has no such cache
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) pipeline_cache: Option<PathBuf>,
 }
 
 /// What `--backend` says.
@@ -37,25 +42,30 @@ pub(crate) enum Device {
 
 impl Common {
     pub(crate) fn gpu_options(&self) -> GpuOptions {
-        match &self.adapter {
-            Some(name) => GpuOptions::new().adapter(name),
-            None => GpuOptions::new(),
-        }
+        let mut options = GpuOptions::new();
+        options.adapter.clone_from(&self.adapter);
+        options.pipeline_cache.clone_from(&self.pipeline_cache);
+        options
     }
 
     /// Opens what was asked for.
     pub(crate) fn device(&self, without_subgroups: bool) -> Result<Device> {
         if self.backend == Backend::Reference {
-            return match (&self.adapter, without_subgroups) {
-                (Some(_), _) => Err(Error::AdapterOfReference),
-                (None, true) => Err(Error::SubgroupsOfReference),
-                (None, false) => Ok(Device::Reference),
+            return match (&self.adapter, &self.pipeline_cache, without_subgroups) {
+                (Some(_), _, _) => Err(Error::AdapterOfReference),
+                (None, Some(_), _) => Err(Error::CacheOfReference),
+                (None, None, true) => Err(Error::SubgroupsOfReference),
+                (None, None, false) => Ok(Device::Reference),
             };
         }
         let mut options = self.gpu_options();
         options.without_subgroups = without_subgroups;
         match (Gpu::with_options(&options), self.backend) {
-            (Ok(gpu), _) => Ok(Device::Gpu(gpu)),
+            (Ok(gpu), _) => {
+                // A folder that cannot be written to is found now; the kernels are written at the end.
+                gpu.save_pipeline_cache()?;
+                Ok(Device::Gpu(gpu))
+            }
             // A name that nobody answers to is a mistake, whether or not there are other adapters.
             (Err(error @ wgpu_batchnorm::Error::NoAdapter { wanted: None, .. }), Backend::Auto) => {
                 terminal::note(&format!("note: {error}. Computing with the CPU reference."));

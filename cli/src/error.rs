@@ -29,6 +29,8 @@ pub(crate) enum Error {
     Library(#[from] wgpu_batchnorm::Error),
     #[error("--adapter chooses a GPU, but --backend is reference: leave one of them out")]
     AdapterOfReference,
+    #[error("--pipeline-cache concerns the GPU, but --backend is reference: leave one of them out")]
+    CacheOfReference,
     #[error("--no-subgroups concerns the GPU, but --backend is reference: leave one of them out")]
     SubgroupsOfReference,
 }

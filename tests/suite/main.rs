@@ -13,6 +13,7 @@ mod layer;
 mod mutants;
 mod network;
 mod onnx;
+mod pipeline_cache;
 mod plans;
 mod properties;
 mod recorded;

@@ -1,6 +1,7 @@
 //! `info`, and the choice of the adapter in every command.
 
 use crate::support::{File, Folder, adapters, command, photos, program, run, small, without_adapter};
+use std::fs;
 
 #[test]
 fn info_lists_what_there_is() {
@@ -17,6 +18,33 @@ fn info_lists_what_there_is() {
     let part = names[0].get(1..4).unwrap().to_uppercase();
     let run = program(&["--adapter", &part, "info"]);
     assert_eq!((run.code, run.stdout.matches("[taken]").count()), (Some(0), 1), "{run:?}");
+}
+
+#[test]
+fn compiled_kernels_are_kept_where_the_backend_has_a_cache() {
+    let folder = Folder::new();
+    let kept = folder.path("kept");
+    let options = ["--backend", "gpu", "--pipeline-cache", &kept];
+    let (_, without) = folder.result(&small(), &options[..2]);
+    let contents = || -> Vec<Vec<u8>> {
+        let files = fs::read_dir(&kept).into_iter().flatten();
+        files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+    };
+    let (_, cold) = folder.result(&small(), &options);
+    let files = contents();
+    // A file per adapter, and none where the backend has no cache.
+    assert!(files.len() == usize::from(cfg!(target_os = "linux")), "{} files", files.len());
+    let (_, warm) = folder.result(&small(), &options);
+    assert_eq!(contents().len(), files.len());
+    assert_eq!((&cold, &warm), (&without, &without));
+
+    if cfg!(target_os = "linux") {
+        // What is no folder cannot take a file.
+        let (input, output) = (folder.path("in"), folder.path("new"));
+        let run = program(&[&["run", &input, "--output", &output][..], &options[..3], &[&input]].concat());
+        assert!(run.code == Some(2) && run.stderr.contains("cannot write the pipeline cache"), "{run:?}");
+        assert!(!fs::exists(output).unwrap());
+    }
 }
 
 #[test]

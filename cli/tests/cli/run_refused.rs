@@ -214,6 +214,8 @@ fn options_that_make_no_sense() {
     }
     let both = program(&["run", &input, "-o", &output, "--backend", "reference", "--adapter", "x"]);
     assert!(both.code == Some(2) && both.stderr.contains("--adapter"), "{both:?}");
+    let both = program(&["run", &input, "-o", &output, "--backend", "reference", "--pipeline-cache", "x"]);
+    assert!(both.code == Some(2) && both.stderr.contains("--pipeline-cache"), "{both:?}");
     assert_eq!(folder.entries(), 1);
 }
 
