@@ -112,8 +112,9 @@ impl BatchNorm {
     /// Writes the gradients to tensors there are; those that are `None` are not computed.
     ///
     /// `gradients.input` may be `dy` itself: then dx overwrites dy, and nothing of the tensor's size is
-    /// allocated. With `accumulate`, the gradients of weight and bias are added to what their tensors hold,
-    /// as for a batch that comes in several parts; dx never is.
+    /// allocated. Tensors that were used before are not cleared first, as new ones are by wgpu. With
+    /// `accumulate`, the gradients of weight and bias are added to what their tensors hold, as for a batch that
+    /// comes in several parts; dx never is.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`], [`Error::ParameterLength`], [`Error::SharedBuffer`];

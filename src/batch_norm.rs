@@ -90,11 +90,7 @@ impl BatchNorm {
         let upload = |vector: &Option<Array1<f32>>| {
             vector.as_ref().map(|vector| Tensor::from_array(gpu, vector.view())).transpose()
         };
-        let count = |count: u64| -> Result<wgpu::Buffer> {
-            let buffer = gpu.storage_buffer(Binding::NumBatchesTracked.name(), 8, true)?;
-            transfer::fill_mapped(&buffer, &count.to_le_bytes())?;
-            Ok(buffer)
-        };
+        let count = |count: u64| gpu.filled_buffer(Binding::NumBatchesTracked.name(), &count.to_le_bytes());
         Ok(Self {
             gpu: gpu.clone(),
             training: true,
@@ -206,6 +202,9 @@ impl BatchNorm {
     }
 
     /// Normalises `x` into a new tensor of the same shape and layout.
+    ///
+    /// wgpu clears a new tensor before anything is written to it. Where that counts, as in a loop over equal
+    /// shapes, [`forward_into`](Self::forward_into) a tensor that was used before is one pass over memory less.
     ///
     /// # Errors
     /// The input does not fit: [`Error::Rank`](crate::Error::Rank), [`Error::Channels`](crate::Error::Channels), [`Error::OneValuePerChannel`](crate::Error::OneValuePerChannel),
@@ -355,7 +354,7 @@ impl BatchNorm {
                 _ => continue,
             };
             if scratch.as_ref().map_or(0, wgpu::Buffer::size) < bytes {
-                *scratch = Some(self.gpu.storage_buffer(binding.name(), bytes, false)?);
+                *scratch = Some(self.gpu.storage_buffer(binding.name(), bytes)?);
             }
         }
         Ok(())

@@ -241,25 +241,37 @@ impl Gpu {
     }
 
     /// A new storage buffer of at least 4 bytes, or what kept it from being made.
-    pub(crate) fn storage_buffer(
-        &self,
-        name: &'static str,
-        bytes: u64,
-        mapped: bool,
-    ) -> Result<wgpu::Buffer> {
+    pub(crate) fn storage_buffer(&self, name: &'static str, bytes: u64) -> Result<wgpu::Buffer> {
         let limit = self.inner.profile.limits.max_buffer_size;
         if bytes > limit {
             return Err(Error::BindingTooLarge { name, bytes, limit });
         }
-        let memory = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some(name),
-            size: bytes.next_multiple_of(4).max(4),
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: mapped,
-        });
-        match pollster::block_on(memory.pop()) {
-            None => Ok(buffer),
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        self.allocated(name, bytes, || {
+            self.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some(name),
+                size: bytes.next_multiple_of(4).max(4),
+                usage,
+                mapped_at_creation: false,
+            })
+        })
+    }
+
+    /// A new storage buffer with these bytes, whose number is a multiple of 4.
+    pub(crate) fn filled_buffer(&self, name: &'static str, contents: &[u8]) -> Result<wgpu::Buffer> {
+        let bytes = contents.len() as u64;
+        let buffer = self.storage_buffer(name, bytes)?;
+        // wgpu clears what it maps at creation, which would be one more pass on the host.
+        self.allocated(name, bytes, || self.queue().write_buffer(&buffer, 0, contents))?;
+        Ok(buffer)
+    }
+
+    /// Does `work`, which needs memory.
+    pub(crate) fn allocated<T>(&self, name: &'static str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let result = work();
+        match pollster::block_on(scope.pop()) {
+            None => Ok(result),
             Some(_) => Err(Error::OutOfMemory { name, bytes }),
         }
     }

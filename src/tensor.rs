@@ -24,9 +24,7 @@ impl Tensor {
     pub fn from_array<D: Dimension>(gpu: &Gpu, array: ArrayView<'_, f32, D>) -> Result<Self> {
         let contiguous: CowArray<'_, f32, D> = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
-        let bytes = bytemuck::cast_slice(values);
-        let buffer = gpu.storage_buffer("tensor", bytes.len() as u64, true)?;
-        transfer::fill_mapped(&buffer, bytes)?;
+        let buffer = gpu.filled_buffer("tensor", bytemuck::cast_slice(values))?;
         let shape = array.shape().to_vec();
         Ok(Self { gpu: gpu.clone(), buffer, offset: 0, shape, layout: Layout::ChannelsFirst })
     }
@@ -37,7 +35,7 @@ impl Tensor {
     /// As [`from_array`](Self::from_array).
     pub fn zeros(gpu: &Gpu, shape: &[usize], layout: Layout) -> Result<Self> {
         // wgpu hands out buffers as zeros.
-        let buffer = gpu.storage_buffer("tensor", bytes(shape), false)?;
+        let buffer = gpu.storage_buffer("tensor", bytes(shape))?;
         Ok(Self { gpu: gpu.clone(), buffer, offset: 0, shape: shape.to_vec(), layout })
     }
 

@@ -86,17 +86,14 @@ fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) -> Result<(), 
 }
 
 fn staging_buffer(gpu: &Gpu, bytes: u64) -> Result<wgpu::Buffer> {
-    let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-        label: Some("readback"),
-        size: bytes.max(4),
-        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-        mapped_at_creation: false,
-    });
-    match pollster::block_on(scope.pop()) {
-        None => Ok(buffer),
-        Some(_) => Err(Error::OutOfMemory { name: "readback", bytes }),
-    }
+    gpu.allocated("readback", bytes, || {
+        gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: bytes.max(4),
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        })
+    })
 }
 
 /// The values of a region that was read back.
