@@ -1,7 +1,9 @@
 //! The backward pass of the layer, on tensors.
 
+use crate::batch_norm::{Pass, PlanKey};
 use crate::plan::{BackwardOptions, Wanted};
-use crate::{BatchNorm, Buffers, Error, Layout, Plan, Result, Tensor};
+use crate::{BatchNorm, Buffers, Error, Layout, PreparedPlan, Result, Tensor};
+use std::sync::Arc;
 
 /// What a forward pass leaves for its backward pass: the input (a handle, not a copy) and the statistics it
 /// was normalised with.
@@ -145,9 +147,8 @@ impl BatchNorm {
         self.check_backward(saved, dy)?;
         self.check_gradients(gradients, dy)?;
         let in_place = gradients.input.as_ref().is_some_and(|dx| dx.is_same_memory(dy));
-        let plan = self.plan_backward(saved, gradients, in_place, accumulate)?;
-        let prepared = self.gpu().prepare(&plan)?;
-        self.reserve_scratch(&plan)?;
+        let prepared = self.prepare_backward(saved, gradients, in_place, accumulate)?;
+        self.reserve_scratch(prepared.plan())?;
         let bound = prepared.bind(&Buffers {
             x: Some(saved.x.binding()),
             dy: Some(dy.binding()),
@@ -161,13 +162,13 @@ impl BatchNorm {
         Ok(())
     }
 
-    fn plan_backward(
-        &self,
+    fn prepare_backward(
+        &mut self,
         saved: &Saved,
         gradients: &Gradients,
         in_place: bool,
         accumulate: bool,
-    ) -> Result<Plan> {
+    ) -> Result<Arc<PreparedPlan>> {
         let wanted = Wanted {
             input: gradients.input.is_some(),
             weight: gradients.weight.is_some(),
@@ -175,7 +176,7 @@ impl BatchNorm {
         };
         let options = BackwardOptions { wanted, in_place, accumulate };
         let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.training)?;
-        Plan::backward(&problem, self.config(), saved.training, &options, self.gpu().profile())
+        self.prepare(PlanKey { problem, training: saved.training, pass: Pass::Backward(options) })
     }
 
     fn check_backward(&self, saved: &Saved, dy: &Tensor) -> Result<()> {

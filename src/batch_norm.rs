@@ -1,9 +1,17 @@
 //! The layer: parameters and running statistics on the GPU, and its forward pass.
 
 use crate::kernels::Binding;
+use crate::recent::Recent;
 use crate::transfer::{self, Readback, Region};
-use crate::{BatchNormConfig, BatchNormState, Buffers, Gpu, Layout, Plan, Result, Saved, Tensor};
+use crate::{
+    BackwardOptions, BatchNormConfig, BatchNormState, Buffers, Gpu, Layout, Plan, PreparedPlan, Problem,
+    Result, Saved, Tensor,
+};
 use ndarray::Array1;
+use std::sync::Arc;
+
+/// Prepared plans that a layer keeps: the passes of a few shapes.
+const PLANS_KEPT: usize = 16;
 
 /// Batch normalization over the channels of a tensor of rank 2 to 5: PyTorch's `BatchNorm1d`,
 /// `BatchNorm2d` and `BatchNorm3d` in one.
@@ -51,9 +59,25 @@ pub struct BatchNorm {
     statistics: Option<Tensor>,
     /// What the last forward pass left for backward, unless it overwrote its input.
     saved: Option<Saved>,
+    /// Plans of the last passes, so that a pass like one of them is not planned again.
+    plans: Recent<PlanKey, PreparedPlan>,
     /// Scratch, as large as any pass so far needed.
     partials: Option<wgpu::Buffer>,
     projections: Option<wgpu::Buffer>,
+}
+
+/// All that a plan of one layer depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlanKey {
+    pub(crate) problem: Problem,
+    pub(crate) training: bool,
+    pub(crate) pass: Pass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Forward { in_place: bool },
+    Backward(BackwardOptions),
 }
 
 /// The statistics that a forward pass normalised a batch with.
@@ -101,6 +125,7 @@ impl BatchNorm {
             num_batches_tracked: state.num_batches_tracked.map(count).transpose()?,
             statistics: None,
             saved: None,
+            plans: Recent::new(PLANS_KEPT),
             partials: None,
             projections: None,
             config,
@@ -212,7 +237,7 @@ impl BatchNorm {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
         // Before y is made for an x that does not fit.
-        self.check(x)?;
+        self.prepare_forward(x, false)?;
         let y = Tensor::zeros(&self.gpu, x.shape(), x.layout())?;
         self.forward_into(x, &y)?;
         Ok(y)
@@ -245,7 +270,7 @@ impl BatchNorm {
         x: &Tensor,
         y: &Tensor,
     ) -> Result<()> {
-        self.check(x)?;
+        self.prepare_forward(x, false)?;
         y.check_device(&self.gpu, "y")?;
         y.check_like(x, "y")?;
         self.record(encoder, Some(x), y)
@@ -256,7 +281,6 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward_in_place`](Self::forward_in_place). Nothing is recorded then.
     pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
-        self.check(x)?;
         self.record(encoder, None, x)
     }
 
@@ -288,9 +312,27 @@ impl BatchNorm {
         self.saved = None;
     }
 
-    fn check(&self, x: &Tensor) -> Result<()> {
+    /// Checks x, and prepares its plan, unless that was done before.
+    fn prepare_forward(&mut self, x: &Tensor, in_place: bool) -> Result<Arc<PreparedPlan>> {
         x.check_device(&self.gpu, "x")?;
-        self.plan(x, false).map(|_| ())
+        let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
+        self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward { in_place } })
+    }
+
+    /// The plan, prepared now or before.
+    pub(crate) fn prepare(&mut self, key: PlanKey) -> Result<Arc<PreparedPlan>> {
+        let Self { gpu, config, plans, .. } = self;
+        let PlanKey { problem, training, pass } = key;
+        plans.get(key, || {
+            gpu.prepare(&match pass {
+                Pass::Forward { in_place } => {
+                    Plan::forward(&problem, config, training, in_place, gpu.profile())?
+                }
+                Pass::Backward(options) => {
+                    Plan::backward(&problem, config, training, &options, gpu.profile())?
+                }
+            })
+        })
     }
 
     /// Records with `record`, and submits.
@@ -308,11 +350,11 @@ impl BatchNorm {
         })
     }
 
-    /// Plans, binds and records; without `x`, `y` is normalised in place.
+    /// Binds and records; without `x`, `y` is normalised in place.
     fn record(&mut self, encoder: &mut wgpu::CommandEncoder, x: Option<&Tensor>, y: &Tensor) -> Result<()> {
-        let plan = self.plan(y, x.is_none())?;
-        let prepared = self.gpu.prepare(&plan)?;
-        self.reserve_scratch(&plan)?;
+        let prepared = self.prepare_forward(x.unwrap_or(y), x.is_none())?;
+        let plan = prepared.plan();
+        self.reserve_scratch(plan)?;
         // A new one each time: what an earlier pass left may still be wanted.
         let uses_batch = plan.buffers().iter().any(|(binding, _)| *binding == Binding::Statistics);
         let statistics = uses_batch

@@ -10,6 +10,7 @@ pub mod kernels;
 mod pipeline_cache;
 pub mod plan;
 mod profile;
+mod recent;
 pub mod record;
 pub mod reference;
 mod shape;

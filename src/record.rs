@@ -8,7 +8,7 @@ use crate::gpu::CompiledKernel;
 use crate::kernels::{Access, Binding, Params};
 use crate::{Error, Gpu, Plan, Result};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A buffer from an offset on.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,16 @@ pub struct PreparedPlan {
     gpu: Gpu,
     plan: Plan,
     kernels: Vec<Arc<CompiledKernel>>,
+    kept: Arc<Kept>,
+}
+
+/// What one binding leaves for the next.
+#[derive(Default)]
+struct Kept {
+    /// The last uniform. Nothing ever writes to it again, so several bindings can share it.
+    uniform: Mutex<Option<(Params, wgpu::Buffer)>>,
+    /// The plan for unaligned tensors, from the first of them on.
+    unaligned: OnceLock<PreparedPlan>,
 }
 
 /// A plan with kernels and buffers, ready to record.
@@ -129,7 +139,7 @@ impl Gpu {
         }
         let kernels =
             self.validated(|| Ok(plan.steps().iter().map(|step| self.kernel(step.kernel)).collect()))?;
-        Ok(PreparedPlan { gpu: self.clone(), plan: plan.clone(), kernels })
+        Ok(PreparedPlan { gpu: self.clone(), plan: plan.clone(), kernels, kept: Arc::default() })
     }
 }
 
@@ -163,7 +173,7 @@ impl PreparedPlan {
             if let Some(unaligned) = self.plan.unaligned()
                 && !skipped.is_multiple_of(width)
             {
-                return self.gpu.prepare(unaligned)?.bind(buffers);
+                return self.unaligned(unaligned)?.bind(buffers);
             }
             let offset = skipped / width;
             match binding {
@@ -191,6 +201,14 @@ impl PreparedPlan {
             });
             Ok(BoundPlan { dispatches: dispatches.collect::<Result<_>>()? })
         })
+    }
+
+    fn unaligned(&self, plan: &Plan) -> Result<&Self> {
+        if let Some(prepared) = self.kept.unaligned.get() {
+            return Ok(prepared);
+        }
+        let prepared = self.gpu.prepare(plan)?;
+        Ok(self.kept.unaligned.get_or_init(|| prepared))
     }
 
     /// Checks one buffer, and tells how it is bound.
@@ -247,7 +265,14 @@ impl PreparedPlan {
         Ok(())
     }
 
+    /// The uniform of these parameters, where they are the last ones; else a new one.
     fn uniform(&self, params: &Params) -> Result<wgpu::Buffer> {
+        let mut last = self.kept.uniform.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, buffer)) = &*last
+            && of == params
+        {
+            return Ok(buffer.clone());
+        }
         let bytes = bytemuck::bytes_of(params);
         let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(Binding::Params.name()),
@@ -256,6 +281,7 @@ impl PreparedPlan {
             mapped_at_creation: true,
         });
         crate::transfer::fill_mapped(&buffer, bytes)?;
+        *last = Some((*params, buffer.clone()));
         Ok(buffer)
     }
 

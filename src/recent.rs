@@ -1,0 +1,72 @@
+//! What was used lately.
+
+use std::sync::Arc;
+
+/// Values that were made for keys; those used longest ago go first. Few enough to be searched one by one.
+#[derive(Debug)]
+pub(crate) struct Recent<K, V> {
+    limit: usize,
+    /// The last used at the end.
+    entries: Vec<(K, Arc<V>)>,
+}
+
+impl<K: PartialEq, V> Recent<K, V> {
+    /// Keeps up to `limit` values, at least one.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, entries: Vec::new() }
+    }
+
+    /// The value for `key`, made now or before. An error leaves everything as it was.
+    pub(crate) fn get<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
+        let entry = match self.entries.iter().position(|(other, _)| *other == key) {
+            Some(index) => self.entries.remove(index),
+            None => (key, Arc::new(make()?)),
+        };
+        if self.entries.len() >= self.limit {
+            self.entries.remove(0);
+        }
+        let value = entry.1.clone();
+        self.entries.push(entry);
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Recent;
+    use std::sync::Arc;
+
+    #[test]
+    fn values_are_made_once_and_the_oldest_go_first() {
+        let mut recent = Recent::<u32, String>::new(3);
+        let mut made = Vec::new();
+        let mut get = |recent: &mut Recent<u32, String>, key: u32| {
+            let value = recent.get(key, || {
+                made.push(key);
+                Ok::<_, ()>(key.to_string())
+            });
+            assert_eq!(value, Ok(Arc::new(key.to_string())));
+        };
+        for key in [1, 2, 3, 1, 2, 1, 3] {
+            get(&mut recent, key);
+        }
+        // 2 was used longest ago.
+        for key in [4, 1, 3, 4, 2] {
+            get(&mut recent, key);
+        }
+        // And then 1.
+        for key in [3, 4, 2, 1] {
+            get(&mut recent, key);
+        }
+        assert_eq!(made, [1, 2, 3, 4, 2, 1]);
+    }
+
+    #[test]
+    fn an_error_is_not_kept() {
+        let mut recent = Recent::<u32, u32>::new(1);
+        recent.get(1, || Ok::<_, &str>(10)).unwrap_or_default();
+        assert_eq!(recent.get(2, || Err("no")), Err("no"));
+        assert_eq!(recent.get(1, || Err("it is still there")), Ok(Arc::new(10)));
+        assert_eq!(recent.get(2, || Ok::<_, &str>(20)), Ok(Arc::new(20)));
+    }
+}
