@@ -179,10 +179,10 @@ impl<'a> Geometry<'a> {
     }
 }
 
-/// Divides `length` into about `count` parts, each a multiple of `unit` but the last, and none empty: how
+/// Divides `length` into `count` parts or some more, each a multiple of `unit` but the last, and none empty: how
 /// many, and how long.
 fn parts(length: usize, count: usize, unit: usize) -> (usize, usize) {
-    let chunk = length.div_ceil(count).next_multiple_of(unit);
+    let chunk = (length / count).max(1).next_multiple_of(unit);
     (length.div_ceil(chunk), chunk)
 }
 
