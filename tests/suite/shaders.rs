@@ -14,7 +14,7 @@ use wgpu_batchnorm::kernels::{
 
 /// Every variant for CPU-like and GPU-like adapters, by a name of its own.
 fn kernels() -> BTreeMap<String, Kernel> {
-    let sizes = [(4, (4, 4)), (8, (8, 8)), (64, (64, 64)), (128, (8, 32)), (256, (32, 32)), (256, (4, 128))];
+    let sizes = [(4, (4, 4)), (8, (8, 8)), (128, (8, 32)), (256, (4, 128))];
     let mut kernels = BTreeMap::new();
     for (workgroup_size, subgroup_sizes) in sizes {
         for kernel in Kernel::every_variant(workgroup_size, subgroup_sizes) {
