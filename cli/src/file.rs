@@ -126,7 +126,7 @@ impl Draft {
         self.tensors.insert(name, (shape.to_vec(), values));
     }
 
-    /// Writes the file, as [`write`] does.
+    /// Writes the file, as [`write()`] does.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         write(path, |file| self.write_to(file))
     }
