@@ -119,23 +119,23 @@ impl Copies {
         Ok(Self { pairs, shaders, buffer_rate: 0.0, copies: 1 })
     }
 
-    /// Times every copy once, and keeps the best.
+    /// Tries every copy, and keeps the best.
     pub(super) fn survey(&mut self, clock: &Clock<'_>) -> Result<()> {
-        self.time(clock, Runs { warmup: 1, timed: 3 })?;
+        for shader in &mut self.shaders {
+            // The better of two is enough to choose by, but no median: it does not count as a rate.
+            let times =
+                clock.time(Runs { warmup: 0, timed: 2 }, None, |run, pass| shader.record(run, pass))?;
+            shader.rate = times.device.first().map_or(0.0, |least| 1.0 / least);
+        }
         self.shaders.sort_by(|a, b| b.rate.total_cmp(&a.rate));
         self.shaders.truncate(KEPT);
-        // Three runs were enough to choose, but their median is less certain than that of a sample.
         self.shaders.iter_mut().for_each(|shader| shader.rate = 0.0);
-        self.buffer_rate = 0.0;
         self.sample(clock)
     }
 
     /// Times the kept copies once more.
     pub(super) fn sample(&mut self, clock: &Clock<'_>) -> Result<()> {
-        self.time(clock, Runs { warmup: 1, timed: 5 })
-    }
-
-    fn time(&mut self, clock: &Clock<'_>, runs: Runs) -> Result<()> {
+        let runs = Runs { warmup: 1, timed: 5 };
         let Some((x, _)) = self.pairs.first() else { return Ok(()) };
         let rate = |milliseconds: f64| 2.0 * x.bytes() as f64 / milliseconds / 1e6;
         for shader in &mut self.shaders {

@@ -22,7 +22,7 @@ fn fields(value: &Value) -> Vec<&str> {
 fn bench_checks_times_and_writes() {
     let folder = Folder::new();
     let (json, plot) = (folder.path("bench.json"), folder.path("bench.svg"));
-    let run = program(&["bench", "--set", "documents", "--runs", "3", "--json", &json, "--plot", &plot]);
+    let run = program(&["bench", "--set", "documents", "--runs", "2", "--json", &json, "--plot", &plot]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(folder.entries(), 2);
 
