@@ -129,7 +129,7 @@ impl BatchNorm {
         gradients: &Gradients,
         accumulate: bool,
     ) -> Result<()> {
-        self.submit(|layer, encoder| layer.record_backward(encoder, saved, dy, gradients, accumulate))
+        self.submit(|layer, encoder| layer.record_gradients(encoder, saved, dy, gradients, accumulate))
     }
 
     /// Records [`backward_into`](Self::backward_into) in a command encoder of the caller's, who submits it.
@@ -137,6 +137,21 @@ impl BatchNorm {
     /// # Errors
     /// As [`backward_into`](Self::backward_into). Nothing is recorded then.
     pub fn record_backward(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        saved: &Saved,
+        dy: &Tensor,
+        gradients: &Gradients,
+        accumulate: bool,
+    ) -> Result<()> {
+        self.record_gradients(encoder, saved, dy, gradients, accumulate)?;
+        let Gradients { input, weight, bias } = gradients;
+        self.lend(&[Some(&saved.x), saved.statistics(), Some(dy)]);
+        self.lend(&[input.as_ref(), weight.as_ref(), bias.as_ref()]);
+        Ok(())
+    }
+
+    pub(crate) fn record_gradients(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         saved: &Saved,
@@ -179,7 +194,7 @@ impl BatchNorm {
         self.prepare(PlanKey { problem, training: saved.training, pass: Pass::Backward(options) })
     }
 
-    fn check_backward(&self, saved: &Saved, dy: &Tensor) -> Result<()> {
+    pub(crate) fn check_backward(&self, saved: &Saved, dy: &Tensor) -> Result<()> {
         saved.x.check_device(self.gpu(), "x")?;
         dy.check_device(self.gpu(), "dy")?;
         dy.check_like(&saved.x, "dy")?;

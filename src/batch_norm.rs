@@ -1,8 +1,10 @@
 //! The layer: parameters and running statistics on the GPU, and its forward pass.
 
+use crate::array::ArrayBuffers;
 use crate::kernels::Binding;
+use crate::memory::Reused;
 use crate::recent::Recent;
-use crate::transfer::{self, Readback, Region};
+use crate::transfer::{Readback, Region};
 use crate::{
     BackwardOptions, BatchNormConfig, BatchNormState, Buffers, Gpu, Layout, Plan, PreparedPlan, Problem,
     Result, Saved, Tensor,
@@ -47,7 +49,7 @@ const PLANS_KEPT: usize = 16;
 /// ```
 #[derive(Debug)]
 pub struct BatchNorm {
-    gpu: Gpu,
+    pub(crate) gpu: Gpu,
     config: BatchNormConfig,
     training: bool,
     weight: Option<Tensor>,
@@ -58,12 +60,15 @@ pub struct BatchNorm {
     /// Statistics of the last forward pass, if it used the batch's own: [C, 4].
     statistics: Option<Tensor>,
     /// What the last forward pass left for backward, unless it overwrote its input.
-    saved: Option<Saved>,
+    pub(crate) saved: Option<Saved>,
     /// Plans of the last passes, so that a pass like one of them is not planned again.
     plans: Recent<PlanKey, PreparedPlan>,
     /// Scratch, as large as any pass so far needed.
     partials: Option<wgpu::Buffer>,
     projections: Option<wgpu::Buffer>,
+    /// Where the next statistics go, unless the last ones are still wanted.
+    statistics_memory: Reused,
+    pub(crate) arrays: ArrayBuffers,
 }
 
 /// All that a plan of one layer depends on.
@@ -128,6 +133,8 @@ impl BatchNorm {
             plans: Recent::new(PLANS_KEPT),
             partials: None,
             projections: None,
+            statistics_memory: Reused::default(),
+            arrays: ArrayBuffers::default(),
             config,
         })
     }
@@ -185,12 +192,13 @@ impl BatchNorm {
         let vectors = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
         let mut regions: Vec<Region<'_>> = vectors.into_iter().flatten().map(Tensor::region).collect();
         regions.extend(self.num_batches_tracked.iter().map(|buffer| (buffer, 0, 8)));
-        let mut parts = Readback::start(&self.gpu, &regions)?.wait()?.into_iter();
+        let mut parts = Readback::start(&self.gpu, &regions)?.wait()?.parts.into_iter();
         let mut next = |present: bool| present.then(|| parts.next().unwrap_or_default());
-        let [weight, bias, running_mean, running_var] = vectors
-            .map(|vector| next(vector.is_some()).map(|part| Array1::from_vec(transfer::values(&part))));
-        let num_batches_tracked =
-            next(self.num_batches_tracked.is_some()).map(|part| bytemuck::pod_read_unaligned(&part));
+        let [weight, bias, running_mean, running_var] =
+            vectors.map(|vector| next(vector.is_some()).map(Array1::from_vec));
+        // Not a float, but its bits.
+        let num_batches_tracked = next(self.num_batches_tracked.is_some())
+            .map(|part| bytemuck::pod_read_unaligned(bytemuck::cast_slice(&part)));
         Ok(BatchNormState { weight, bias, running_mean, running_var, num_batches_tracked })
     }
 
@@ -237,7 +245,8 @@ impl BatchNorm {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
         // Before y is made for an x that does not fit.
-        self.prepare_forward(x, false)?;
+        x.check_device(&self.gpu, "x")?;
+        self.prepare_forward(x.shape(), x.layout(), false)?;
         let y = Tensor::zeros(&self.gpu, x.shape(), x.layout())?;
         self.forward_into(x, &y)?;
         Ok(y)
@@ -248,7 +257,7 @@ impl BatchNorm {
     /// # Errors
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::SharedBuffer`](crate::Error::SharedBuffer); as [`forward`](Self::forward).
     pub fn forward_into(&mut self, x: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record_forward(encoder, x, y))
+        self.submit(|layer, encoder| layer.record(encoder, Some(x), y))
     }
 
     /// Normalises `x` in place.
@@ -256,7 +265,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_in_place(&mut self, x: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record_forward_in_place(encoder, x))
+        self.submit(|layer, encoder| layer.record(encoder, None, x))
     }
 
     /// Records [`forward_into`](Self::forward_into) in a command encoder of the caller's, who submits it.
@@ -270,10 +279,9 @@ impl BatchNorm {
         x: &Tensor,
         y: &Tensor,
     ) -> Result<()> {
-        self.prepare_forward(x, false)?;
-        y.check_device(&self.gpu, "y")?;
-        y.check_like(x, "y")?;
-        self.record(encoder, Some(x), y)
+        self.record(encoder, Some(x), y)?;
+        self.lend(&[Some(x), Some(y), self.statistics.as_ref()]);
+        Ok(())
     }
 
     /// Records [`forward_in_place`](Self::forward_in_place) in a command encoder of the caller's.
@@ -281,7 +289,9 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward_in_place`](Self::forward_in_place). Nothing is recorded then.
     pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
-        self.record(encoder, None, x)
+        self.record(encoder, None, x)?;
+        self.lend(&[Some(x), self.statistics.as_ref()]);
+        Ok(())
     }
 
     /// The statistics of the last forward pass; `None` when it used the running statistics or its batch
@@ -307,15 +317,33 @@ impl BatchNorm {
         self.saved.as_ref()
     }
 
-    /// Lets go of [`saved`](Self::saved), and with it of the last input, when no backward pass will follow.
+    /// Lets go of [`saved`](Self::saved), and with it of the last input, when no backward pass will follow. The
+    /// memory that an array was uploaded to stays for the next one, until
+    /// [`release_buffers`](Self::release_buffers).
     pub fn forget(&mut self) {
         self.saved = None;
     }
 
-    /// Checks x, and prepares its plan, unless that was done before.
-    fn prepare_forward(&mut self, x: &Tensor, in_place: bool) -> Result<Arc<PreparedPlan>> {
-        x.check_device(&self.gpu, "x")?;
-        let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
+    /// Frees the memory that is kept only because the next call may need as much again: scratch, and after calls
+    /// with arrays, buffers of the size of the largest one, two on the GPU and two for the transfers.
+    ///
+    /// What backward needs of the last forward pass stays, until [`forget`](Self::forget). All of it is freed
+    /// with the layer, too.
+    pub fn release_buffers(&mut self) {
+        self.plans = Recent::new(PLANS_KEPT);
+        (self.partials, self.projections) = (None, None);
+        self.statistics_memory = Reused::default();
+        self.arrays = ArrayBuffers::default();
+    }
+
+    /// Checks the shape of an input, and prepares its plan, unless that was done before.
+    pub(crate) fn prepare_forward(
+        &mut self,
+        shape: &[usize],
+        layout: Layout,
+        in_place: bool,
+    ) -> Result<Arc<PreparedPlan>> {
+        let problem = self.config.problem(shape, layout, self.training)?;
         self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward { in_place } })
     }
 
@@ -342,8 +370,7 @@ impl BatchNorm {
     ) -> Result<()> {
         let gpu = self.gpu.clone();
         gpu.validated(|| {
-            let descriptor = wgpu::CommandEncoderDescriptor { label: Some("batch_norm") };
-            let mut encoder = gpu.device().create_command_encoder(&descriptor);
+            let mut encoder = gpu.encoder();
             record(self, &mut encoder)?;
             gpu.queue().submit([encoder.finish()]);
             Ok(())
@@ -351,14 +378,27 @@ impl BatchNorm {
     }
 
     /// Binds and records; without `x`, `y` is normalised in place.
-    fn record(&mut self, encoder: &mut wgpu::CommandEncoder, x: Option<&Tensor>, y: &Tensor) -> Result<()> {
-        let prepared = self.prepare_forward(x.unwrap_or(y), x.is_none())?;
+    pub(crate) fn record(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        x: Option<&Tensor>,
+        y: &Tensor,
+    ) -> Result<()> {
+        let input = x.unwrap_or(y);
+        input.check_device(&self.gpu, "x")?;
+        let prepared = self.prepare_forward(input.shape(), input.layout(), x.is_none())?;
+        y.check_device(&self.gpu, "y")?;
+        y.check_like(input, "y")?;
         let plan = prepared.plan();
         self.reserve_scratch(plan)?;
-        // A new one each time: what an earlier pass left may still be wanted.
         let uses_batch = plan.buffers().iter().any(|(binding, _)| *binding == Binding::Statistics);
         let statistics = uses_batch
-            .then(|| Tensor::zeros(&self.gpu, &[self.config.num_features, 4], Layout::ChannelsFirst))
+            .then(|| {
+                let of_saved = self.saved.as_ref().and_then(Saved::statistics);
+                let replaced = [self.statistics.as_ref(), of_saved];
+                let shape = [self.config.num_features, 4];
+                self.statistics_memory.tensor(&self.gpu, &shape, Layout::ChannelsFirst, &replaced)
+            })
             .transpose()?;
         let bound = prepared.bind(&Buffers {
             x: x.map(Tensor::binding),
@@ -371,6 +411,11 @@ impl BatchNorm {
         self.saved = x.map(|x| Saved { x: x.clone(), training, statistics: statistics.clone() });
         self.statistics = statistics;
         Ok(())
+    }
+
+    /// Notes what commands use that the caller submits, at a time of his own.
+    pub(crate) fn lend(&self, tensors: &[Option<&Tensor>]) {
+        tensors.iter().flatten().for_each(|tensor| tensor.lend());
     }
 
     /// The buffers of the layer itself.

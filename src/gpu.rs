@@ -276,6 +276,11 @@ impl Gpu {
         }
     }
 
+    pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("batch_norm") };
+        self.device().create_command_encoder(&descriptor)
+    }
+
     /// Does `work`, and returns as an error what wgpu has to say against it.
     pub(crate) fn validated<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);

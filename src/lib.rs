@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod gpu;
 pub mod kernels;
+mod memory;
 mod pipeline_cache;
 pub mod plan;
 mod profile;

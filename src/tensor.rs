@@ -1,21 +1,28 @@
 //! Tensors on the GPU.
 
-use crate::transfer::{self, Readback, Region};
+use crate::memory::Memory;
+use crate::transfer::{Readback, Region};
 use crate::{BufferRegion, Error, Gpu, Layout, Result};
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
 use std::fmt;
+use std::sync::Arc;
 
 /// An f32 tensor on the GPU: a buffer, a byte offset, a shape and a layout. Clones share the buffer.
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,
-    buffer: wgpu::Buffer,
+    memory: Arc<Memory>,
     offset: u64,
     shape: Vec<usize>,
     layout: Layout,
 }
 
 impl Tensor {
+    /// The beginning of some memory, seen as a tensor.
+    pub(crate) fn over(gpu: &Gpu, memory: Arc<Memory>, shape: &[usize], layout: Layout) -> Self {
+        Self { gpu: gpu.clone(), memory, offset: 0, shape: shape.to_vec(), layout }
+    }
+
     /// Uploads an array as a channels-first tensor; [`with_layout`](Self::with_layout) changes that. An
     /// array that is not in row-major order is brought into it.
     ///
@@ -25,8 +32,7 @@ impl Tensor {
         let contiguous: CowArray<'_, f32, D> = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
         let buffer = gpu.filled_buffer("tensor", bytemuck::cast_slice(values))?;
-        let shape = array.shape().to_vec();
-        Ok(Self { gpu: gpu.clone(), buffer, offset: 0, shape, layout: Layout::ChannelsFirst })
+        Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), array.shape(), Layout::ChannelsFirst))
     }
 
     /// A tensor of zeros.
@@ -35,8 +41,8 @@ impl Tensor {
     /// As [`from_array`](Self::from_array).
     pub fn zeros(gpu: &Gpu, shape: &[usize], layout: Layout) -> Result<Self> {
         // wgpu hands out buffers as zeros.
-        let buffer = gpu.storage_buffer("tensor", bytes(shape))?;
-        Ok(Self { gpu: gpu.clone(), buffer, offset: 0, shape: shape.to_vec(), layout })
+        let buffer = gpu.storage_buffer("tensor", Self::bytes_of(shape))?;
+        Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), shape, layout))
     }
 
     /// Sees part of a buffer of the caller's as a tensor, row-major, from `offset` bytes on.
@@ -52,7 +58,7 @@ impl Tensor {
         layout: Layout,
     ) -> Result<Self> {
         let name = "tensor";
-        let (needed, available) = (bytes(shape), buffer.size().saturating_sub(offset));
+        let (needed, available) = (Self::bytes_of(shape), buffer.size().saturating_sub(offset));
         if available < needed {
             return Err(Error::BufferTooSmall { name, needed, available, offset });
         }
@@ -63,7 +69,7 @@ impl Tensor {
             let (needed, usage) = (wgpu::BufferUsages::STORAGE, buffer.usage());
             return Err(Error::BufferUsage { name, needed, usage });
         }
-        Ok(Self { gpu: gpu.clone(), buffer: buffer.clone(), offset, shape: shape.to_vec(), layout })
+        Ok(Self { offset, ..Self::over(gpu, Arc::new(Memory::new(buffer.clone())), shape, layout) })
     }
 
     /// Replaces the values, in the buffer there is: what an optimiser does to a weight. Passes submitted
@@ -82,14 +88,14 @@ impl Tensor {
                 layout: self.layout,
             });
         }
-        let (needed, usage) = (wgpu::BufferUsages::COPY_DST, self.buffer.usage());
+        let (needed, usage) = (wgpu::BufferUsages::COPY_DST, self.memory.buffer().usage());
         if !usage.contains(needed) {
             return Err(Error::BufferUsage { name: "tensor", needed, usage });
         }
         let contiguous = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
         self.gpu.validated(|| {
-            self.gpu.queue().write_buffer(&self.buffer, self.offset, bytemuck::cast_slice(values));
+            self.gpu.queue().write_buffer(self.memory.buffer(), self.offset, bytemuck::cast_slice(values));
             Ok(())
         })
     }
@@ -114,7 +120,8 @@ impl Tensor {
 
     /// The buffer. What is written to it shows in the tensor.
     pub fn buffer(&self) -> &wgpu::Buffer {
-        &self.buffer
+        self.lend();
+        self.memory.buffer()
     }
 
     /// Where in the buffer the tensor begins, in bytes.
@@ -124,7 +131,7 @@ impl Tensor {
 
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        bytes(&self.shape)
+        Self::bytes_of(&self.shape)
     }
 
     /// The GPU it lives on.
@@ -138,8 +145,8 @@ impl Tensor {
     /// [`Error::BufferUsage`] when the caller's buffer lacks COPY_SRC, [`Error::Readback`] when the device
     /// is lost.
     pub fn to_array(&self) -> Result<ArrayD<f32>> {
-        let parts = self.read()?.wait()?;
-        self.array_of(&parts[0])
+        let read = self.read()?.wait()?;
+        self.array_of(read.parts)
     }
 
     /// Reads the tensor back without blocking.
@@ -147,12 +154,12 @@ impl Tensor {
     /// # Errors
     /// As [`to_array`](Self::to_array).
     pub async fn to_array_async(&self) -> Result<ArrayD<f32>> {
-        let parts = self.read()?.wait_async().await?;
-        self.array_of(&parts[0])
+        let read = self.read()?.wait_async().await?;
+        self.array_of(read.parts)
     }
 
     fn read(&self) -> Result<Readback> {
-        let (needed, usage) = (wgpu::BufferUsages::COPY_SRC, self.buffer.usage());
+        let (needed, usage) = (wgpu::BufferUsages::COPY_SRC, self.memory.buffer().usage());
         if !usage.contains(needed) {
             return Err(Error::BufferUsage { name: "tensor", needed, usage });
         }
@@ -161,22 +168,32 @@ impl Tensor {
 
     /// The part of the buffer that the tensor takes.
     pub(crate) fn region(&self) -> Region<'_> {
-        (&self.buffer, self.offset, self.bytes())
+        (self.memory.buffer(), self.offset, self.bytes())
     }
 
-    pub(crate) fn array_of(&self, bytes: &[u8]) -> Result<ArrayD<f32>> {
-        Array::from_shape_vec(IxDyn(&self.shape), transfer::values(bytes))
+    /// The array of the values that were read back first.
+    fn array_of(&self, parts: Vec<Vec<f32>>) -> Result<ArrayD<f32>> {
+        Array::from_shape_vec(IxDyn(&self.shape), parts.into_iter().next().unwrap_or_default())
             .map_err(|error| Error::Readback { reason: error.to_string() })
     }
 
     /// The tensor as a plan binds it.
     pub(crate) fn binding(&self) -> BufferRegion<'_> {
-        BufferRegion { buffer: &self.buffer, offset: self.offset }
+        BufferRegion { buffer: self.memory.buffer(), offset: self.offset }
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Notes that commands that we do not submit may use the tensor's memory.
+    pub(crate) fn lend(&self) {
+        self.memory.lend();
     }
 
     /// Whether both are the same part of the same buffer.
     pub(crate) fn is_same_memory(&self, other: &Self) -> bool {
-        self.buffer == other.buffer && self.offset == other.offset
+        self.memory.buffer() == other.memory.buffer() && self.offset == other.offset
     }
 
     pub(crate) fn check_like(&self, other: &Self, name: &'static str) -> Result<()> {
@@ -192,13 +209,14 @@ impl Tensor {
         })
     }
 
+    /// Bytes of a tensor of this shape.
+    pub(crate) fn bytes_of(shape: &[usize]) -> u64 {
+        shape.iter().map(|&size| size as u64).product::<u64>() * 4
+    }
+
     pub(crate) fn check_device(&self, gpu: &Gpu, name: &'static str) -> Result<()> {
         if self.gpu.is_same(gpu) { Ok(()) } else { Err(Error::ForeignDevice { name }) }
     }
-}
-
-fn bytes(shape: &[usize]) -> u64 {
-    shape.iter().map(|&size| size as u64).product::<u64>() * 4
 }
 
 impl fmt::Debug for Tensor {

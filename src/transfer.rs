@@ -3,7 +3,7 @@
 use crate::{Error, Gpu, Result};
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
-/// Fills a buffer that was mapped at creation, from its beginning, and unmaps it.
+/// Fills a mapped buffer from its beginning, and unmaps it.
 pub(crate) fn fill_mapped(buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
     if !bytes.is_empty() {
         let range = buffer.slice(..bytes.len() as u64).get_mapped_range_mut();
@@ -16,67 +16,166 @@ pub(crate) fn fill_mapped(buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
 /// A part of a buffer to read back: buffer, offset and size in bytes, both multiples of 4.
 pub(crate) type Region<'a> = (&'a wgpu::Buffer, u64, u64);
 
-/// Regions on their way back: all of them travel in one submission and one staging buffer.
-pub(crate) struct Readback {
-    gpu: Gpu,
-    staging: wgpu::Buffer,
-    sizes: Vec<u64>,
-    submission: wgpu::SubmissionIndex,
+/// Buffers that the host sees, between two transfers: no command uses them, and the one for uploads is mapped.
+/// A transfer takes them out, and [`Readback::wait`] gives them back; those of a transfer that comes to no end
+/// are never seen again.
+#[derive(Debug, Default)]
+pub(crate) struct Staging {
+    upload: Option<wgpu::Buffer>,
+    readback: Option<wgpu::Buffer>,
+}
+
+impl Staging {
+    /// The buffer for uploads, with these bytes in it and unmapped.
+    pub(crate) fn take_upload(&mut self, gpu: &Gpu, contents: &[u8]) -> Result<wgpu::Buffer> {
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::MAP_WRITE;
+        let buffer = take(&mut self.upload, gpu, "upload", contents.len() as u64, usage)?;
+        fill_mapped(&buffer, contents)?;
+        Ok(buffer)
+    }
+
+    /// The buffer to read these regions back through.
+    pub(crate) fn take_readback(&mut self, gpu: &Gpu, regions: &[Region<'_>]) -> Result<wgpu::Buffer> {
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+        let bytes = regions.iter().map(|(_, _, size)| size).sum();
+        take(&mut self.readback, gpu, "readback", bytes, usage)
+    }
+}
+
+/// The buffer there is, or a larger one in its place, mapped if the host writes to it.
+fn take(
+    kept: &mut Option<wgpu::Buffer>,
+    gpu: &Gpu,
+    name: &'static str,
+    bytes: u64,
+    usage: wgpu::BufferUsages,
+) -> Result<wgpu::Buffer> {
+    if let Some(buffer) = kept.take().filter(|buffer| buffer.size() >= bytes) {
+        return Ok(buffer);
+    }
+    gpu.allocated(name, bytes, || {
+        gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size: bytes.max(4),
+            usage,
+            mapped_at_creation: usage.contains(wgpu::BufferUsages::MAP_WRITE),
+        })
+    })
+}
+
+/// A buffer that is being mapped.
+struct Mapping {
+    buffer: wgpu::Buffer,
     mapped: OneshotReceiver<Result<(), String>>,
 }
 
+impl Mapping {
+    /// Asks for the first `bytes` of the buffer.
+    fn start(buffer: wgpu::Buffer, mode: wgpu::MapMode, bytes: u64) -> Self {
+        let (sender, mapped) = oneshot_channel();
+        buffer.map_async(mode, ..bytes, move |result| {
+            // The receiver may be gone: then nobody wants to know.
+            let _ = sender.send(result.map_err(|error| error.to_string()));
+        });
+        Self { buffer, mapped }
+    }
+
+    async fn finish(self) -> Result<wgpu::Buffer> {
+        let mapped = self.mapped.receive().await.unwrap_or_else(|| Err("the device was lost".to_owned()));
+        mapped.map(|()| self.buffer).map_err(|reason| Error::Readback { reason })
+    }
+}
+
+/// Regions on their way back: all of them travel in one submission and one staging buffer.
+pub(crate) struct Readback {
+    gpu: Gpu,
+    sizes: Vec<u64>,
+    /// The bytes that are mapped.
+    total: u64,
+    submission: wgpu::SubmissionIndex,
+    readback: Mapping,
+    upload: Option<Mapping>,
+}
+
+/// What came back: the values of each region, and the buffers to use again.
+pub(crate) struct Read {
+    pub(crate) parts: Vec<Vec<f32>>,
+    pub(crate) staging: Staging,
+}
+
 impl Readback {
-    /// Submits the copies and asks for the mapping.
+    /// Copies the regions in a submission of their own, through a new buffer.
     pub(crate) fn start(gpu: &Gpu, regions: &[Region<'_>]) -> Result<Self> {
-        let sizes: Vec<u64> = regions.iter().map(|(_, _, size)| *size).collect();
-        let staging = staging_buffer(gpu, sizes.iter().sum())?;
-        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let readback = Staging::default().take_readback(gpu, regions)?;
+        Ok(Self::submit(gpu, gpu.encoder(), regions, readback, None))
+    }
+
+    /// Submits what was recorded, with the copies of the regions at its end. `upload` is a buffer that it reads.
+    pub(crate) fn submit(
+        gpu: &Gpu,
+        mut encoder: wgpu::CommandEncoder,
+        regions: &[Region<'_>],
+        readback: wgpu::Buffer,
+        upload: Option<wgpu::Buffer>,
+    ) -> Self {
         let mut end = 0;
         for &(buffer, offset, size) in regions {
             if size > 0 {
-                encoder.copy_buffer_to_buffer(buffer, offset, &staging, end, size);
+                encoder.copy_buffer_to_buffer(buffer, offset, &readback, end, size);
             }
             end += size;
         }
         let submission = gpu.queue().submit([encoder.finish()]);
-        let (sender, mapped) = oneshot_channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver may be gone: then nobody wants to know.
-            let _ = sender.send(result.map_err(|error| error.to_string()));
-        });
-        Ok(Self { gpu: gpu.clone(), staging, sizes, submission, mapped })
+        let total = end.max(4);
+        Self {
+            gpu: gpu.clone(),
+            sizes: regions.iter().map(|(_, _, size)| *size).collect(),
+            total,
+            submission,
+            readback: Mapping::start(readback, wgpu::MapMode::Read, total),
+            // For the next time. The GPU is done with it before it is done with the copies.
+            upload: upload.map(|buffer| {
+                let bytes = buffer.size();
+                Mapping::start(buffer, wgpu::MapMode::Write, bytes)
+            }),
+        }
     }
 
     /// Waits for the GPU in this thread.
-    pub(crate) fn wait(self) -> Result<Vec<Vec<u8>>> {
+    pub(crate) fn wait(self) -> Result<Read> {
         poll(self.gpu.device(), self.submission.clone()).map_err(|reason| Error::Readback { reason })?;
-        let mapped = pollster::block_on(self.mapped.receive());
-        self.finish(mapped)
+        pollster::block_on(self.finish())
     }
 
     /// Waits without blocking the caller: a thread of its own waits for the GPU.
-    pub(crate) async fn wait_async(self) -> Result<Vec<Vec<u8>>> {
+    pub(crate) async fn wait_async(self) -> Result<Read> {
         let (device, submission) = (self.gpu.device().clone(), self.submission.clone());
         std::thread::Builder::new()
             .name("wgpu-batchnorm readback".to_owned())
             // A failure reaches the receiver through the mapping's own callback.
             .spawn(move || poll(&device, submission))
             .map_err(|error| Error::Readback { reason: error.to_string() })?;
-        let mapped = self.mapped.receive().await;
-        self.finish(mapped)
+        self.finish().await
     }
 
-    fn finish(self, mapped: Option<Result<(), String>>) -> Result<Vec<Vec<u8>>> {
-        let failed = |reason: String| Error::Readback { reason };
-        mapped.ok_or_else(|| failed("the device was lost".to_owned()))?.map_err(failed)?;
-        let range = self.staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
+    async fn finish(self) -> Result<Read> {
+        let readback = self.readback.finish().await?;
+        let mapped = readback.get_mapped_range(..self.total);
+        let mapped = mapped.map_err(|error| Error::Readback { reason: error.to_string() })?;
         let mut begin = 0;
         let parts = self.sizes.iter().map(|&size| {
-            let part = range[begin..begin + size as usize].to_vec();
+            let part = bytemuck::pod_collect_to_vec(&mapped[begin..begin + size as usize]);
             begin += size as usize;
             part
         });
-        Ok(parts.collect())
+        let parts = parts.collect();
+        drop(mapped);
+        readback.unmap();
+        let upload = match self.upload {
+            Some(mapping) => mapping.finish().await.ok(),
+            None => None,
+        };
+        Ok(Read { parts, staging: Staging { upload, readback: Some(readback) } })
     }
 }
 
@@ -85,18 +184,47 @@ fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) -> Result<(), 
     device.poll(wait).map(|_| ()).map_err(|error| error.to_string())
 }
 
-fn staging_buffer(gpu: &Gpu, bytes: u64) -> Result<wgpu::Buffer> {
-    gpu.allocated("readback", bytes, || {
-        gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: bytes.max(4),
-            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-            mapped_at_creation: false,
-        })
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::{Readback, Region, Staging};
+    use crate::{Gpu, Layout, Result, Tensor};
 
-/// The values of a region that was read back.
-pub(crate) fn values(bytes: &[u8]) -> Vec<f32> {
-    bytemuck::pod_collect_to_vec(bytes)
+    /// Sends values to the GPU and back, and tells which buffers they went through.
+    fn round_trip(gpu: &Gpu, staging: &mut Staging, values: &[f32]) -> Result<[wgpu::Buffer; 2]> {
+        let tensor = Tensor::zeros(gpu, &[values.len()], Layout::ChannelsFirst)?;
+        let regions: [Region<'_>; 2] = [(tensor.region().0, 0, 0), tensor.region()];
+        let upload = staging.take_upload(gpu, bytemuck::cast_slice(values))?;
+        let readback = staging.take_readback(gpu, &regions)?;
+        let buffers = [upload.clone(), readback.clone()];
+        let mut encoder = gpu.encoder();
+        encoder.copy_buffer_to_buffer(&upload, 0, tensor.region().0, 0, tensor.bytes());
+        let read = Readback::submit(gpu, encoder, &regions, readback, Some(upload)).wait()?;
+        assert_eq!(read.parts, [&[], values]);
+        *staging = read.staging;
+        Ok(buffers)
+    }
+
+    #[test]
+    fn buffers_are_used_again_up_to_their_size() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let values: Vec<f32> = (0..1000u16).map(f32::from).collect();
+        let mut staging = Staging::default();
+        let first = round_trip(&gpu, &mut staging, &values[..500])?;
+        for range in [0..500, 3..400, 7..8, 0..500] {
+            assert_eq!(round_trip(&gpu, &mut staging, &values[range])?, first);
+        }
+        let larger = round_trip(&gpu, &mut staging, &values)?;
+        assert!(larger.iter().zip(&first).all(|(larger, first)| larger != first));
+        assert_eq!(round_trip(&gpu, &mut staging, &values[..500])?, larger);
+
+        // One that is under way is not given out, nor one that never came back.
+        let upload = staging.take_upload(&gpu, &[0; 4])?;
+        let readback = staging.take_readback(&gpu, &[])?;
+        assert_eq!([&upload, &readback], [&larger[0], &larger[1]]);
+        let other = round_trip(&gpu, &mut staging, &values)?;
+        assert!(other.iter().zip(&larger).all(|(other, larger)| other != larger));
+        drop(Readback::submit(&gpu, gpu.encoder(), &[], readback, Some(upload)));
+        assert_eq!(round_trip(&gpu, &mut staging, &values)?, other);
+        Ok(())
+    }
 }

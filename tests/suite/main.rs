@@ -17,6 +17,7 @@ mod pipeline_cache;
 mod plans;
 mod properties;
 mod recorded;
+mod reuse;
 mod shaders;
 mod support;
 mod table;

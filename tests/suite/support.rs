@@ -55,6 +55,24 @@ pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
     tensor.to_array().unwrap().into_raw_vec_and_offset().0
 }
 
+/// Bytes that are allocated on the device, by its own report; for a test with a device of its own, since what
+/// other tests do counts, too.
+pub(crate) fn allocated(gpu: &Gpu) -> u64 {
+    // What was dropped is freed when the queue is done with it, which may not even have begun.
+    gpu.queue().submit([]);
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    allocations(gpu).iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// Names and sizes of all that is allocated, with what was dropped but may still be in use.
+pub(crate) fn allocations(gpu: &Gpu) -> Vec<(String, u64)> {
+    let report = gpu.device().generate_allocator_report().expect("Vulkan has a report");
+    let mut list: Vec<_> =
+        report.allocations.into_iter().map(|allocation| (allocation.name, allocation.size)).collect();
+    list.sort();
+    list
+}
+
 /// Runs a property on so many random inputs: always the same ones, so that a run that fails can be run
 /// again.
 pub(crate) fn runner(cases: u32) -> TestRunner {

@@ -32,14 +32,8 @@ fn scratch_does_not_grow_with_the_tensor() {
 /// By what the device's own report says is allocated.
 #[test]
 fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
-    // A device of its own, since the report counts what other tests do, too.
     let gpu = Gpu::new().unwrap();
-    let allocated = || {
-        // What was dropped is freed when the queue is done with it.
-        gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
-        let report = gpu.device().generate_allocator_report().expect("Vulkan has a report");
-        report.allocations.iter().map(|allocation| allocation.size).sum::<u64>()
-    };
+    let allocated = || support::allocated(&gpu);
     let case = case(&LARGE, ChannelsFirst, 46);
     let (mut bn, x, dy) = on_gpu(&gpu, &case);
     let y = bn.forward(&x).unwrap();

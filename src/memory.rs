@@ -1,0 +1,112 @@
+//! The memory of tensors, and when it may be used again.
+
+use crate::{Gpu, Layout, Result, Tensor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// A buffer that tensors share.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    buffer: wgpu::Buffer,
+    lent: AtomicBool,
+}
+
+impl Memory {
+    pub(crate) fn new(buffer: wgpu::Buffer) -> Self {
+        Self { buffer, lent: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    /// Notes that the caller may use it in commands that we do not submit, at any time and without a tensor.
+    pub(crate) fn lend(&self) {
+        self.lent.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Memory that a layer uses again for one purpose, once nobody else has it.
+#[derive(Debug, Default)]
+pub(crate) struct Reused(Option<Arc<Memory>>);
+
+impl Reused {
+    /// A tensor, whose contents are anything. Its memory is the last one's, if that is large enough, was never
+    /// lent and is in no other hands than those of the tensors `replaced`; else it is new.
+    pub(crate) fn tensor(
+        &mut self,
+        gpu: &Gpu,
+        shape: &[usize],
+        layout: Layout,
+        replaced: &[Option<&Tensor>],
+    ) -> Result<Tensor> {
+        let fits = |memory: &&Arc<Memory>| {
+            let replaced =
+                replaced.iter().flatten().filter(|tensor| Arc::ptr_eq(tensor.memory(), memory)).count();
+            // Whoever else had it took all hands off before we look whether it was lent meanwhile.
+            let is_ours = Arc::strong_count(memory) == 1 + replaced;
+            fence(Ordering::Acquire);
+            is_ours && !memory.lent.load(Ordering::Relaxed) && memory.buffer.size() >= Tensor::bytes_of(shape)
+        };
+        if let Some(memory) = self.0.as_ref().filter(fits) {
+            return Ok(Tensor::over(gpu, memory.clone(), shape, layout));
+        }
+        // Before there are two.
+        self.0 = None;
+        let tensor = Tensor::zeros(gpu, shape, layout)?;
+        self.0 = Some(tensor.memory().clone());
+        Ok(tensor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reused;
+    use crate::{Gpu, Layout, Result, Tensor};
+    use std::sync::Arc;
+
+    #[test]
+    fn memory_is_used_again_when_nobody_else_has_it() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let mut reused = Reused::default();
+        let mut tensor = |shape: &[usize], replaced: &[Option<&Tensor>]| {
+            reused.tensor(&gpu, shape, Layout::ChannelsFirst, replaced)
+        };
+        let is_same = |one: &Tensor, other: &Tensor| Arc::ptr_eq(one.memory(), other.memory());
+
+        // In somebody's hands it stays as it is.
+        let first = tensor(&[2, 3], &[])?;
+        let second = tensor(&[2, 3], &[])?;
+        assert!(!is_same(&first, &second));
+        // In the hands of those who get this one for it, it does not.
+        let third = tensor(&[3, 2], &[Some(&second), None])?;
+        assert!(is_same(&second, &third) && third.shape() == [3, 2]);
+        let fourth = tensor(&[2, 3], &[Some(&third)])?;
+        assert!(!is_same(&third, &fourth), "the second tensor was forgotten");
+        let fifth = tensor(&[2, 3], &[Some(&fourth), Some(&first)])?;
+        assert!(is_same(&fourth, &fifth));
+        drop(fourth);
+
+        // Dropped, it is free, as long as it is large enough.
+        let memory = fifth.memory().clone();
+        drop(fifth);
+        assert!(!Arc::ptr_eq(&memory, tensor(&[1], &[])?.memory()), "we still have it");
+        let weak = Arc::downgrade(tensor(&[2, 3], &[])?.memory());
+        let is_weak = |tensor: &Tensor| std::ptr::eq(Arc::as_ptr(tensor.memory()), weak.as_ptr());
+        assert!(is_weak(&tensor(&[2, 3], &[])?) && is_weak(&tensor(&[5], &[])?));
+        assert!(!is_weak(&tensor(&[7], &[])?) && weak.upgrade().is_none());
+
+        // Lent, it is never free again, by either way.
+        for lend in [Tensor::lend, |tensor: &Tensor| drop(tensor.buffer().clone())] {
+            let lent = tensor(&[7], &[])?;
+            lend(&lent);
+            let next = tensor(&[7], &[Some(&lent)])?;
+            assert!(!is_same(&lent, &next));
+            drop(next);
+            let next = tensor(&[7], &[])?.memory().clone();
+            let after = tensor(&[7], &[])?;
+            assert!(!Arc::ptr_eq(&next, after.memory()) && !is_same(&lent, &after));
+        }
+        Ok(())
+    }
+}
