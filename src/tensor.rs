@@ -24,7 +24,8 @@ impl Tensor {
     }
 
     /// Uploads an array as a channels-first tensor; [`with_layout`](Self::with_layout) changes that. An
-    /// array that is not in row-major order is brought into it.
+    /// array that is not in row-major order is brought into it. On the way, wgpu holds one more buffer of the size
+    /// until the next submission is done.
     ///
     /// # Errors
     /// [`Error::BindingTooLarge`] or [`Error::OutOfMemory`] when the device has no buffer of this size.
