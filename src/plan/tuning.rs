@@ -96,14 +96,17 @@ pub(super) fn period_rows(problem: &Problem, width: Width, lanes: usize) -> usiz
     if loads < 8 * lanes && busy * rows * 64 <= problem.outer { busy * rows } else { rows }
 }
 
-/// Where planes are short, the lanes at their ends are idle, the more the more of them share one: as many as
-/// possible of which at least nine in ten are busy.
+/// Lanes that walk along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
+/// the more of them share one: as many as possible of which at least nine in ten are busy. Half of them in a
+/// second plane are a little faster but for long planes.
 fn lanes_per_plane(problem: &Problem, width: Width, workgroup_size: u32) -> u32 {
     let loads = problem.inner.div_ceil(width.elements() as usize).max(1);
+    let planes_at_once = |lanes: u32| (workgroup_size / lanes) as usize;
     let mut lanes = workgroup_size;
-    while lanes > 1 {
+    while lanes > 1 && planes_at_once(lanes / 2) <= problem.outer {
         let busy = loads * 10 >= loads.next_multiple_of(lanes as usize) * 9;
-        if busy || (workgroup_size / (lanes / 2)) as usize > problem.outer {
+        let long = loads >= 1024 || lanes < workgroup_size;
+        if busy && long {
             break;
         }
         lanes /= 2;
