@@ -352,12 +352,13 @@ impl BatchNorm {
         let Self { gpu, config, plans, .. } = self;
         let PlanKey { problem, training, pass } = key;
         plans.get(key, || {
+            let tunings = gpu.tunings();
             gpu.prepare(&match pass {
                 Pass::Forward { in_place } => {
-                    Plan::forward(&problem, config, training, in_place, gpu.profile())?
+                    tunings.forward(&problem, config, training, in_place, gpu.profile())?
                 }
                 Pass::Backward(options) => {
-                    Plan::backward(&problem, config, training, &options, gpu.profile())?
+                    tunings.backward(&problem, config, training, &options, gpu.profile())?
                 }
             })
         })

@@ -249,6 +249,42 @@ pub enum Error {
         /// What kept it from being written.
         source: std::io::Error,
     },
+    /// A file of tunings could not be read.
+    #[error("cannot read the tunings {}: {source}", path.display())]
+    ReadTunings {
+        /// The file.
+        path: PathBuf,
+        /// What kept it from being read.
+        source: std::io::Error,
+    },
+    /// A file of tunings could not be written.
+    #[error("cannot write the tunings {}: {source}", path.display())]
+    WriteTunings {
+        /// The file.
+        path: PathBuf,
+        /// What kept it from being written.
+        source: std::io::Error,
+    },
+    /// A file is no file of tunings, or a damaged one.
+    #[error("{}, line {line}: {reason}; tune again into another file, or delete this one", path.display())]
+    DamagedTunings {
+        /// The file.
+        path: PathBuf,
+        /// The line at fault, from 1 on.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Tunings were measured elsewhere, or with another version of this crate.
+    #[error("the tunings are of {what} {found:?}, and here it is {expected:?}: tune again")]
+    ForeignTunings {
+        /// What differs.
+        what: &'static str,
+        /// What the tunings were measured with.
+        found: String,
+        /// What there is here.
+        expected: String,
+    },
     /// wgpu reported an error.
     #[error("wgpu reported an error: {0}")]
     Gpu(#[from] wgpu::Error),

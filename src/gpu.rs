@@ -2,11 +2,11 @@
 
 use crate::kernels::{Access, Kernel};
 use crate::pipeline_cache::PipelineCache;
-use crate::{AdapterProfile, Error, Result};
+use crate::{AdapterProfile, Error, Result, Tunings};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The backends this crate is made for.
 const BACKENDS: wgpu::Backends =
@@ -89,6 +89,7 @@ struct Inner {
     profile: AdapterProfile,
     kernels: Mutex<HashMap<Kernel, Arc<CompiledKernel>>>,
     pipeline_cache: Option<PipelineCache>,
+    tunings: RwLock<Arc<Tunings>>,
 }
 
 /// A kernel's pipeline and the layout of its bind group.
@@ -179,7 +180,8 @@ impl Gpu {
         let pipeline_cache = pipeline_cache.and_then(|folder| PipelineCache::open(device, folder));
         let (device, queue) = (device.clone(), queue.clone());
         let kernels = Mutex::default();
-        Self { inner: Arc::new(Inner { device, queue, profile, kernels, pipeline_cache }) }
+        let tunings = RwLock::new(Arc::new(Tunings::new(&profile)));
+        Self { inner: Arc::new(Inner { device, queue, profile, kernels, pipeline_cache, tunings }) }
     }
 
     /// The profiles of all adapters, best first, each with all features and limits it has.
@@ -207,6 +209,23 @@ impl Gpu {
     /// What plans are made for.
     pub fn profile(&self) -> &AdapterProfile {
         &self.inner.profile
+    }
+
+    /// Makes layers plan by these tunings from now on, where there is one for a pass. Call it before the layers
+    /// run: a layer that planned a pass before may keep that plan.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTunings`] when they were measured on another adapter, or with another driver or version of
+    /// this crate. The ones before are still there then.
+    pub fn set_tunings(&self, tunings: Tunings) -> Result<()> {
+        tunings.check(self.profile())?;
+        *self.inner.tunings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tunings);
+        Ok(())
+    }
+
+    /// The tunings that layers plan by; none in them, unless they were [set](Self::set_tunings).
+    pub fn tunings(&self) -> Arc<Tunings> {
+        self.inner.tunings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether both are handles to the same `Gpu`. (Comparing the devices would not do: wgpu numbers them

@@ -18,6 +18,7 @@ mod shape;
 mod state;
 mod tensor;
 mod transfer;
+pub mod tuner;
 pub mod verify;
 
 pub use array::ArrayGradients;
@@ -32,6 +33,7 @@ pub use record::{BoundPlan, BufferRegion, Buffers, PreparedPlan};
 pub use shape::{Layout, Problem};
 pub use state::BatchNormState;
 pub use tensor::Tensor;
+pub use tuner::{Direction, Tuned, Tunings};
 
 // Their types are part of this crate's own API.
 pub use ndarray;

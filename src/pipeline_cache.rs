@@ -98,7 +98,7 @@ fn checksum(data: &[u8]) -> u64 {
 }
 
 /// Writes a file beside and renames it, so that at no time there is half a file.
-fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;

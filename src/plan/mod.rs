@@ -490,14 +490,14 @@ impl Plan {
 }
 
 /// What a problem lets be loaded at once.
-fn width(problem: &Problem) -> Width {
+pub(crate) fn width(problem: &Problem) -> Width {
     // Planes of two or three elements are not worth a load of four each.
     let long = problem.inner == 1 || problem.inner >= 4;
     if long && problem.elements().is_multiple_of(4) { Width::Four } else { Width::One }
 }
 
 /// The same for the backward pass.
-fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> Width {
+pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> Width {
     // Exact products are computed one by one for each channel.
     let one_by_one = exact_products(problem, config, training) && problem.inner > 1;
     if one_by_one { Width::One } else { width(problem) }

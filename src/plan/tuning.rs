@@ -84,6 +84,65 @@ impl Tuning {
             parts: parts as u32,
         }
     }
+
+    /// What is worth measuring for a problem: first [`new`](Self::new), then variations of it, most of them in
+    /// one value, up to [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) in all. None is there twice, but some may make
+    /// the same plan. The same input gives the same candidates.
+    pub fn candidates(problem: &Problem, width: Width, profile: &AdapterProfile) -> Vec<Self> {
+        let base = Self::new(problem, width, profile);
+        let (largest, columns) = (largest_workgroup(profile), problem.inner == 1);
+        let mut all = vec![base];
+        let mut add = |tuning: Self| {
+            if all.len() < Self::MAX_CANDIDATES && !all.contains(&tuning) {
+                all.push(tuning);
+            }
+        };
+
+        // Divided or not, and by one dispatch or not.
+        add(Self { one_dispatch: false, ..base });
+        for splits in [1, base.splits / 2, base.splits.saturating_mul(2), base.splits.saturating_mul(4)] {
+            add(Self { splits: splits.max(1), ..base });
+        }
+        // Other workgroups. Where all lanes are in one plane, they stay so; and the invocations stay as many.
+        let size = base.workgroup_size;
+        let sizes = if profile.is_cpu() { vec![size * 2] } else { vec![64, 128, 512, 1024] };
+        for workgroup_size in sizes.into_iter().filter(|&size| size <= largest) {
+            let all_lanes = base.lanes_per_plane == size;
+            let lanes_per_plane = if all_lanes { workgroup_size } else { base.lanes_per_plane };
+            let resized = Self { workgroup_size, lanes_per_plane, ..base };
+            add(resized);
+            let invocations = u64::from(base.splits) * u64::from(size);
+            let splits = u32::try_from(invocations / u64::from(workgroup_size)).unwrap_or(u32::MAX);
+            if base.splits > 1 {
+                add(Self { splits: splits.max(1), ..resized });
+            }
+        }
+        // More of each lane's loads, or fewer.
+        let scaled = |loads: u32| [loads / 4, loads / 2, loads.saturating_mul(2), loads.saturating_mul(4)];
+        for loads in scaled(if columns { base.loads_down } else { base.loads }) {
+            let loads = loads.max(1);
+            add(if columns { Self { loads_down: loads, ..base } } else { Self { loads, ..base } });
+        }
+        if columns {
+            for parts in [1, base.parts / 4, base.parts / 2, base.parts * 2] {
+                add(Self { parts: parts.clamp(1, Self::MAX_PARTS), ..base });
+            }
+        } else {
+            // No more lanes than there are loads along a plane.
+            let loads = problem.inner.div_ceil(width.elements() as usize).max(1).next_power_of_two();
+            let most = u32::try_from(loads).unwrap_or(u32::MAX).min(size);
+            for shift in 0..5 {
+                add(Self { lanes_per_plane: (most >> shift).max(1), ..base });
+            }
+        }
+        all
+    }
+
+    /// Most candidates there are for a problem.
+    pub const MAX_CANDIDATES: usize = 24;
+
+    /// Most loads beside each other that are worth trying: a lane holds the sums of all of them.
+    pub(crate) const MAX_PARTS: u32 = 64;
 }
 
 /// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
@@ -130,5 +189,56 @@ impl fmt::Display for Tuning {
             "workgroups of {workgroup_size}, {lanes_per_plane} lanes a plane, {splits} splits, \
              one dispatch {one_dispatch}, {loads} loads along, {loads_down} down, {parts} parts"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tuning;
+    use crate::kernels::Width;
+    use crate::{AdapterProfile, Problem};
+    use wgpu::{AdapterInfo, Backend, DeviceType, Features, Limits};
+
+    fn profile(device_type: DeviceType, invocations: u32) -> AdapterProfile {
+        let limits = Limits {
+            max_compute_invocations_per_workgroup: invocations,
+            max_compute_workgroup_size_x: invocations,
+            ..Limits::default()
+        };
+        let info = AdapterInfo::new(device_type, Backend::Vulkan);
+        AdapterProfile::new(&info, Features::empty(), limits)
+    }
+
+    #[test]
+    fn candidates_begin_with_the_heuristic_and_are_few_and_distinct() {
+        let problems = [(8, 64, 112 * 112), (2, 3, 5), (1, 1, 1), (100_000, 256, 1), (5, 7, 1), (0, 3, 4)];
+        for (outer, channels, inner) in problems {
+            let problem = Problem { outer, channels, inner };
+            for (device_type, invocations) in
+                [(DeviceType::Cpu, 1024), (DeviceType::DiscreteGpu, 1024), (DeviceType::IntegratedGpu, 128)]
+            {
+                let profile = profile(device_type, invocations);
+                for width in [Width::One, Width::Four] {
+                    let all = Tuning::candidates(&problem, width, &profile);
+                    assert_eq!(all[0], Tuning::new(&problem, width, &profile));
+                    assert!((4..=Tuning::MAX_CANDIDATES).contains(&all.len()), "{problem}: {}", all.len());
+                    for (k, tuning) in all.iter().enumerate() {
+                        assert!(!all[..k].contains(tuning), "{problem}: {tuning} is there twice");
+                        assert!(tuning.workgroup_size.is_power_of_two(), "{tuning}");
+                        assert!(tuning.workgroup_size <= invocations, "{tuning}");
+                        let rest = [tuning.lanes_per_plane, tuning.splits, tuning.loads, tuning.loads_down];
+                        assert!(rest.iter().all(|&value| value >= 1), "{tuning}");
+                        assert!((1..=Tuning::MAX_PARTS).contains(&tuning.parts), "{tuning}");
+                    }
+                    assert_eq!(all, Tuning::candidates(&problem, width, &profile));
+                    // Every dimension that matters for the problem is varied.
+                    let varied = |value: fn(&Tuning) -> u32| all.iter().any(|t| value(t) != value(&all[0]));
+                    assert!(varied(|t| t.workgroup_size) && varied(|t| t.splits), "{problem}");
+                    assert!(varied(|t| t.one_dispatch.into()), "{problem}");
+                    let loads: fn(&Tuning) -> u32 = if inner == 1 { |t| t.loads_down } else { |t| t.loads };
+                    assert!(varied(loads), "{problem}");
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,283 @@
+//! Tunings found by measuring, and the file they are kept in.
+//!
+//! Without measuring, a plan is laid out by [`Tuning::new`]. [`Tunings::tune`] times the
+//! [candidates](Tuning::candidates) for a problem on the adapter that is there, and keeps the fastest one.
+//! [`Gpu::set_tunings`] makes layers use what was found; whoever records plans gets them from
+//! [`Tunings::forward`] and [`Tunings::backward`].
+//!
+//! A tuning is kept for a [`Problem`], a [`Direction`], and whether batch or running statistics are used:
+//! other options (affine, in place, which gradients are wanted) change what kernels compute, but hardly how
+//! their work is best spread, and share the entry.
+//!
+//! Another tuning is another order of additions, and so may give other last bits. The same plan gives the
+//! same bits.
+//!
+//! ```no_run
+//! use wgpu_batchnorm::{BatchNormConfig, Direction, Gpu, Layout, Problem, Tunings};
+//!
+//! let gpu = Gpu::new()?;
+//! let problem = Problem::new(&[8, 64, 112, 112], Layout::ChannelsFirst)?;
+//! let mut tunings = Tunings::new(gpu.profile());
+//! tunings.tune(&gpu, &problem, &BatchNormConfig::new(64), true, Direction::Forward)?;
+//! tunings.save("tunings.txt")?;
+//!
+//! // In the next run of the program, before its layers run:
+//! gpu.set_tunings(Tunings::load("tunings.txt", gpu.profile())?)?;
+//! # Ok::<(), wgpu_batchnorm::Error>(())
+//! ```
+
+mod file;
+mod measure;
+
+use crate::plan::{backward_width, width};
+use crate::{AdapterProfile, BackwardOptions, BatchNormConfig, Error, Gpu, Plan, Problem, Result, Tuning};
+use measure::Contest;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Forward or backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// The forward pass.
+    Forward,
+    /// The backward pass.
+    Backward,
+}
+
+/// What a tuning is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    direction: Direction,
+    batch_statistics: bool,
+    problem: Problem,
+}
+
+impl Key {
+    fn new(problem: &Problem, config: &BatchNormConfig, training: bool, direction: Direction) -> Self {
+        Self { direction, batch_statistics: config.uses_batch_statistics(training), problem: *problem }
+    }
+}
+
+/// The tunings that were measured on one adapter, with one driver and version of this crate. See the
+/// [module](self).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunings {
+    of: Identity,
+    found: HashMap<Key, Tuning>,
+}
+
+/// Where tunings hold: what is called how, in the order of the file's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Identity([(&'static str, String); 5]);
+
+impl Identity {
+    fn new(profile: &AdapterProfile) -> Self {
+        // A line each in the file.
+        let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let subgroups = match profile.has_subgroups() {
+            true => format!("{} to {}", profile.subgroup_min_size, profile.subgroup_max_size),
+            false => "none".to_owned(),
+        };
+        Self([
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("adapter", line(&profile.name)),
+            ("driver", line(&profile.driver)),
+            ("backend", format!("{:?}", profile.backend)),
+            ("subgroups", subgroups),
+        ])
+    }
+
+    /// Whether tunings of `self` hold for `other`.
+    fn check(&self, other: &Self) -> Result<()> {
+        let mut pairs = self.0.iter().zip(&other.0);
+        match pairs.find(|(found, expected)| found != expected) {
+            None => Ok(()),
+            Some(((what, found), (_, expected))) => {
+                Err(Error::ForeignTunings { what, found: found.clone(), expected: expected.clone() })
+            }
+        }
+    }
+}
+
+/// What [`Tunings::tune`] found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuned {
+    /// The tuning that was kept.
+    pub tuning: Tuning,
+    /// Its time for one pass, in milliseconds; 0 where there was nothing to time.
+    pub milliseconds: f64,
+    /// The tuning that is planned without measuring.
+    pub heuristic: Tuning,
+    /// Its time for one pass, in milliseconds, measured in turn with that of `tuning`.
+    pub heuristic_milliseconds: f64,
+}
+
+impl Tunings {
+    /// None yet, for this adapter.
+    pub fn new(profile: &AdapterProfile) -> Self {
+        Self { of: Identity::new(profile), found: HashMap::new() }
+    }
+
+    /// Reads a file that [`save`](Self::save) wrote.
+    ///
+    /// A file is used as a whole or not at all. Its numbers need not be believed: any tuning makes a valid plan,
+    /// so that wrong ones can only be slow.
+    ///
+    /// # Errors
+    /// [`Error::ReadTunings`]; [`Error::ForeignTunings`] when the file is of another adapter, driver, backend,
+    /// subgroup size or version of this crate; [`Error::DamagedTunings`] when anything in it is not as `save`
+    /// writes it.
+    pub fn load(file: impl AsRef<Path>, profile: &AdapterProfile) -> Result<Self> {
+        file::load(file.as_ref(), Identity::new(profile))
+    }
+
+    /// Writes all tunings to a file: beside it first, so that at no time there is half a file. It holds the
+    /// tunings of one adapter; what was in it before is gone.
+    ///
+    /// # Errors
+    /// [`Error::WriteTunings`].
+    pub fn save(&self, file: impl AsRef<Path>) -> Result<()> {
+        file::save(self, file.as_ref())
+    }
+
+    /// Checks that the tunings were measured on this adapter, with this driver and version.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTunings`].
+    pub fn check(&self, profile: &AdapterProfile) -> Result<()> {
+        self.of.check(&Identity::new(profile))
+    }
+
+    /// How many tunings there are.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The tuning for a pass, if there is one. For `training`, see [`Plan::forward`] and [`Plan::backward`].
+    pub fn get(
+        &self,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        direction: Direction,
+    ) -> Option<Tuning> {
+        self.found.get(&Key::new(problem, config, training, direction)).copied()
+    }
+
+    /// Keeps a tuning for a pass, in place of any before; the one before is returned.
+    pub fn insert(
+        &mut self,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        direction: Direction,
+        tuning: Tuning,
+    ) -> Option<Tuning> {
+        self.found.insert(Key::new(problem, config, training, direction), tuning)
+    }
+
+    /// [`Plan::forward`], by the tuning that was found for it, if there is one.
+    ///
+    /// # Errors
+    /// As [`Plan::forward`].
+    pub fn forward(
+        &self,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        in_place: bool,
+        profile: &AdapterProfile,
+    ) -> Result<Plan> {
+        let tuned = self
+            .get(problem, config, training, Direction::Forward)
+            .map(|tuning| Plan::forward_tuned(problem, config, training, in_place, profile, tuning));
+        match tuned {
+            // A tuning that divides channels too much asks for more scratch than can be bound.
+            Some(Ok(plan)) => Ok(plan),
+            Some(Err(_)) | None => Plan::forward(problem, config, training, in_place, profile),
+        }
+    }
+
+    /// [`Plan::backward`], by the tuning that was found for it, if there is one.
+    ///
+    /// # Errors
+    /// As [`Plan::backward`].
+    pub fn backward(
+        &self,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        options: &BackwardOptions,
+        profile: &AdapterProfile,
+    ) -> Result<Plan> {
+        let tuned = self
+            .get(problem, config, training, Direction::Backward)
+            .map(|tuning| Plan::backward_tuned(problem, config, training, options, profile, tuning));
+        match tuned {
+            Some(Ok(plan)) => Ok(plan),
+            Some(Err(_)) | None => Plan::backward(problem, config, training, options, profile),
+        }
+    }
+
+    /// Times the [candidates](Tuning::candidates) for a pass, out of place and with all gradients, and keeps the
+    /// fastest; the heuristic's, unless another one is faster by more than 3 %.
+    ///
+    /// The device's clock counts where there is one, else that of the host. The candidates run in turn, on
+    /// buffers allocated here: several sets of them where they are small, so that a pass does not find its
+    /// tensors in a cache. Nothing else should run on the device meanwhile. It takes seconds.
+    ///
+    /// # Errors
+    /// [`Error::ForeignTunings`] unless these tunings are of the GPU's adapter; [`Error::OutOfMemory`];
+    /// [`Error::Readback`]; [`Error::Gpu`]; as [`Plan::forward`].
+    pub fn tune(
+        &mut self,
+        gpu: &Gpu,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        direction: Direction,
+    ) -> Result<Tuned> {
+        let profile = gpu.profile();
+        self.check(profile)?;
+        let plan = |tuning| match direction {
+            Direction::Forward => Plan::forward_tuned(problem, config, training, false, profile, tuning),
+            Direction::Backward => {
+                let options = BackwardOptions::default();
+                Plan::backward_tuned(problem, config, training, &options, profile, tuning)
+            }
+        };
+        let width = match direction {
+            Direction::Forward => width(problem),
+            Direction::Backward => backward_width(problem, config, training),
+        };
+        let mut candidates: Vec<(Tuning, Plan)> = Vec::new();
+        for tuning in Tuning::candidates(problem, width, profile) {
+            match plan(tuning) {
+                Ok(plan) if candidates.iter().all(|(_, other)| *other != plan) => {
+                    candidates.push((tuning, plan));
+                }
+                // The same plan by another tuning.
+                Ok(_) => {}
+                // The heuristic's plan must be possible; another one may exceed a limit.
+                Err(error) if candidates.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let tuned = match candidates.first() {
+            Some((heuristic, _)) if problem.elements() == 0 => Tuned {
+                tuning: *heuristic,
+                milliseconds: 0.0,
+                heuristic: *heuristic,
+                heuristic_milliseconds: 0.0,
+            },
+            _ => Contest::new(gpu, &candidates)?.run()?,
+        };
+        self.insert(problem, config, training, direction, tuned.tuning);
+        Ok(tuned)
+    }
+}

@@ -1,0 +1,139 @@
+//! The file of tunings: a header of a line for each part of the identity, a line for each tuning, and `end`.
+
+use super::{Direction, Identity, Key, Tunings};
+use crate::{Error, Problem, Result, Tuning};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// What the first line begins with, before the version.
+const TITLE: &str = "wgpu-batchnorm tunings, version";
+
+/// The last line, by which a file is known to be whole.
+const END: &str = "end";
+
+/// Larger numbers of invocations and lanes are none that any adapter has.
+const MAX_WORKGROUP: u32 = 1 << 16;
+
+pub(super) fn load(path: &Path, expected: Identity) -> Result<Tunings> {
+    let bytes = fs::read(path).map_err(|source| Error::ReadTunings { path: path.to_owned(), source })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines().zip(1..);
+    let damaged = |line, reason: String| Error::DamagedTunings { path: path.to_owned(), line, reason };
+
+    // The version first: the rest of another version's file may look otherwise.
+    let mut of = expected.clone();
+    for (index, (what, value)) in of.0.iter_mut().enumerate() {
+        let wanted = if index == 0 { TITLE } else { *what };
+        let Some((line, number)) = lines.next() else {
+            return Err(damaged(index + 1, format!("{wanted:?} is missing")));
+        };
+        let Some(found) = line.strip_prefix(wanted) else {
+            return Err(damaged(number, format!("it does not begin with {wanted:?}")));
+        };
+        found.trim().clone_into(value);
+        let is_other = *value != expected.0[index].1;
+        if index == 0 && is_other {
+            break;
+        }
+    }
+    of.check(&expected)?;
+
+    let mut found = HashMap::new();
+    let mut last = of.0.len();
+    for (line, number) in lines.by_ref() {
+        last = number;
+        if line == END {
+            return match lines.next() {
+                None => Ok(Tunings { of, found }),
+                Some((_, number)) => Err(damaged(number, format!("there is more after {END:?}"))),
+            };
+        }
+        let (key, tuning) = parse(line).map_err(|reason| damaged(number, reason))?;
+        if found.insert(key, tuning).is_some() {
+            return Err(damaged(number, "there is a tuning for this pass already".to_owned()));
+        }
+    }
+    Err(damaged(last + 1, format!("{END:?} is missing")))
+}
+
+pub(super) fn save(tunings: &Tunings, path: &Path) -> Result<()> {
+    let [(_, version), rest @ ..] = &tunings.of.0;
+    let mut lines: Vec<String> = tunings.found.iter().map(|(key, tuning)| entry(key, tuning)).collect();
+    lines.sort_unstable();
+    let mut text = format!("{TITLE} {version}\n");
+    for line in rest.iter().map(|(what, value)| format!("{what} {value}")).chain(lines) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.push_str(END);
+    text.push('\n');
+    crate::pipeline_cache::replace(path, text.as_bytes())
+        .map_err(|source| Error::WriteTunings { path: path.to_owned(), source })
+}
+
+fn entry(key: &Key, tuning: &Tuning) -> String {
+    let Key { direction, batch_statistics, problem: Problem { outer, channels, inner } } = key;
+    let direction = match direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    };
+    let statistics = if *batch_statistics { "batch" } else { "running" };
+    let Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, loads, loads_down, parts } = tuning;
+    format!(
+        "{direction} {statistics} outer={outer} channels={channels} inner={inner} \
+         workgroup_size={workgroup_size} lanes_per_plane={lanes_per_plane} splits={splits} \
+         one_dispatch={one_dispatch} loads={loads} loads_down={loads_down} parts={parts}"
+    )
+}
+
+/// A line that [`entry`] wrote, or what is wrong with it.
+fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
+    let mut words = line.split(' ');
+    let mut next = |name: &str| words.next().ok_or_else(|| format!("{name} is missing"));
+    let direction = match next("the direction")? {
+        "forward" => Direction::Forward,
+        "backward" => Direction::Backward,
+        other => return Err(format!("{other:?} is neither forward nor backward")),
+    };
+    let batch_statistics = match next("the kind of statistics")? {
+        "batch" => true,
+        "running" => false,
+        other => return Err(format!("{other:?} is neither batch nor running")),
+    };
+    let mut value = |name: &str| {
+        let word = next(name)?;
+        let value = word.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
+        value.ok_or_else(|| format!("{word:?} is not {name}"))
+    };
+    let mut problem = Problem { outer: 0, channels: 0, inner: 0 };
+    for (name, size) in
+        [("outer", &mut problem.outer), ("channels", &mut problem.channels), ("inner", &mut problem.inner)]
+    {
+        *size = value(name)?.parse().map_err(|_| format!("{name} is no number"))?;
+    }
+    let workgroup_size = number("workgroup_size", value("workgroup_size")?, MAX_WORKGROUP)?;
+    let lanes_per_plane = number("lanes_per_plane", value("lanes_per_plane")?, MAX_WORKGROUP)?;
+    let splits = number("splits", value("splits")?, u32::MAX)?;
+    let one_dispatch = match value("one_dispatch")? {
+        "true" => true,
+        "false" => false,
+        other => return Err(format!("one_dispatch is {other:?}")),
+    };
+    let loads = number("loads", value("loads")?, u32::MAX)?;
+    let loads_down = number("loads_down", value("loads_down")?, u32::MAX)?;
+    let parts = number("parts", value("parts")?, Tuning::MAX_PARTS)?;
+    if let Some(word) = words.next() {
+        return Err(format!("{word:?} is one too many"));
+    }
+    let tuning = Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, loads, loads_down, parts };
+    Ok((Key { direction, batch_statistics, problem }, tuning))
+}
+
+/// A number from 1 to `most`.
+fn number(name: &str, text: &str, most: u32) -> std::result::Result<u32, String> {
+    match text.parse() {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => Err(format!("{name} is {text:?}, not 1 to {most}")),
+    }
+}
