@@ -448,3 +448,44 @@ impl BatchNorm {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Pass, PlanKey};
+    use crate::kernels::Width;
+    use crate::{
+        BackwardOptions, BatchNorm, BatchNormConfig, Direction, Gpu, Plan, Problem, Result, Tuning, Tunings,
+    };
+
+    #[test]
+    fn a_layer_plans_by_the_tunings_of_its_gpu() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let (config, problem) = (BatchNormConfig::new(2), Problem { outer: 64, channels: 2, inner: 1024 });
+        let heuristic = Tuning::new(&problem, Width::Four, gpu.profile());
+        let tuning = Tuning { splits: heuristic.splits * 2 + 6, ..heuristic };
+        let options = BackwardOptions::default();
+        let passes = [Pass::Forward { in_place: true }, Pass::Backward(options)];
+        let planned = |layer: &mut BatchNorm| {
+            let plan = |pass| Ok(layer.prepare(PlanKey { problem, training: true, pass })?.plan().clone());
+            passes.map(plan).into_iter().collect::<Result<Vec<_>>>()
+        };
+        let without = [
+            Plan::forward(&problem, &config, true, true, gpu.profile())?,
+            Plan::backward(&problem, &config, true, &options, gpu.profile())?,
+        ];
+        assert_eq!(planned(&mut BatchNorm::new(&gpu, config.clone())?)?, without);
+
+        let mut tunings = Tunings::new(gpu.profile());
+        for direction in [Direction::Forward, Direction::Backward] {
+            tunings.insert(&problem, &config, true, direction, tuning);
+        }
+        gpu.set_tunings(tunings)?;
+        let with = [
+            Plan::forward_tuned(&problem, &config, true, true, gpu.profile(), tuning)?,
+            Plan::backward_tuned(&problem, &config, true, &options, gpu.profile(), tuning)?,
+        ];
+        assert_eq!(planned(&mut BatchNorm::new(&gpu, config)?)?, with);
+        assert!(with[0] != without[0] && with[1] != without[1]);
+        Ok(())
+    }
+}

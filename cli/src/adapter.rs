@@ -1,11 +1,13 @@
 //! Where to compute: a GPU or the CPU reference.
 
 use crate::error::{Error, Result};
+use crate::file;
 use crate::terminal;
 use clap::ValueEnum;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference};
-use wgpu_batchnorm::{Gpu, GpuOptions};
+use wgpu_batchnorm::{Gpu, GpuOptions, Tunings};
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,10 @@ pub(crate) struct Common {
     /// Without effect where the backend has no such cache
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) pipeline_cache: Option<PathBuf>,
+    /// Plan by the tunings that `bench --tune` wrote to this file. Those of another adapter, driver or version
+    /// are not used
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tunings: Option<PathBuf>,
 }
 
 /// What `--backend` says.
@@ -50,12 +56,35 @@ impl Common {
 
     /// Opens what was asked for.
     pub(crate) fn device(&self, without_subgroups: bool) -> Result<Device> {
+        let device = self.open(without_subgroups)?;
+        if let (Device::Gpu(gpu), Some(file)) = (&device, &self.tunings) {
+            load_tunings(gpu, file)?;
+        }
+        Ok(device)
+    }
+
+    /// The same, but for a file of tunings, which is written rather than read if it is not there.
+    pub(crate) fn device_to_tune(&self) -> Result<Device> {
+        let device = self.open(false)?;
+        if let (Device::Gpu(gpu), Some(file)) = (&device, &self.tunings) {
+            match load_tunings(gpu, file) {
+                Err(Error::Library(wgpu_batchnorm::Error::ReadTunings { source, .. }))
+                    if source.kind() == ErrorKind::NotFound => {}
+                loaded => loaded?,
+            }
+            file::check_target(file)?;
+        }
+        Ok(device)
+    }
+
+    fn open(&self, without_subgroups: bool) -> Result<Device> {
         if self.backend == Backend::Reference {
-            return match (&self.adapter, &self.pipeline_cache, without_subgroups) {
-                (Some(_), _, _) => Err(Error::AdapterOfReference),
-                (None, Some(_), _) => Err(Error::CacheOfReference),
-                (None, None, true) => Err(Error::SubgroupsOfReference),
-                (None, None, false) => Ok(Device::Reference),
+            return match (&self.adapter, &self.pipeline_cache, &self.tunings, without_subgroups) {
+                (Some(_), _, _, _) => Err(Error::AdapterOfReference),
+                (None, Some(_), _, _) => Err(Error::CacheOfReference),
+                (None, None, Some(_), _) => Err(Error::TuningsOfReference),
+                (None, None, None, true) => Err(Error::SubgroupsOfReference),
+                (None, None, None, false) => Ok(Device::Reference),
             };
         }
         let mut options = self.gpu_options();
@@ -73,6 +102,18 @@ impl Common {
             }
             (Err(error), _) => Err(error.into()),
         }
+    }
+}
+
+/// Makes a GPU plan by a file of tunings. One that was measured elsewhere is none, which the user is told.
+fn load_tunings(gpu: &Gpu, file: &Path) -> Result<()> {
+    match Tunings::load(file, gpu.profile()) {
+        Ok(tunings) => Ok(gpu.set_tunings(tunings)?),
+        Err(error @ wgpu_batchnorm::Error::ForeignTunings { .. }) => {
+            terminal::note(&format!("note: {} is not used: {error}", file.display()));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Error {
     AdapterOfReference,
     #[error("--pipeline-cache concerns the GPU, but --backend is reference: leave one of them out")]
     CacheOfReference,
+    #[error("--tunings concerns the GPU, but --backend is reference: leave one of them out")]
+    TuningsOfReference,
     #[error("--no-subgroups concerns the GPU, but --backend is reference: leave one of them out")]
     SubgroupsOfReference,
 }

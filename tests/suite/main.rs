@@ -21,3 +21,4 @@ mod reuse;
 mod shaders;
 mod support;
 mod table;
+mod tunings;

@@ -79,7 +79,7 @@ mod tests {
         let clock = Clock::new(&gpu);
         let shape = Shape { sizes: vec![3, 5, 7, 4], layout: Layout::ChannelsLast };
         let inputs = case(&shape, Pass::ForwardTrain).inputs();
-        let plan = |pass| PlannedPass::new(&shape, pass, gpu.profile());
+        let plan = |pass| PlannedPass::new(&shape, pass, gpu.profile(), &gpu.tunings());
         let passes = Pass::ALL.map(plan).into_iter().collect::<Result<Vec<_>>>()?;
         let memory = Memory::new(&gpu, &shape, &passes, &inputs)?;
         let mut exact = Exact::new(&shape, &inputs);

@@ -8,6 +8,7 @@ mod plot;
 mod report;
 mod sets;
 mod timing;
+mod tune;
 
 use crate::Outcome;
 use crate::adapter::{Common, Device};
@@ -51,6 +52,10 @@ pub(crate) struct Args {
     /// Timed runs of each
     #[arg(long, default_value_t = 20, value_parser = count)]
     runs: usize,
+    /// First measure which plan of each pass is fastest here, and use it; with --tunings FILE, add it to that
+    /// file, for later runs. A file of another adapter, driver or version is replaced
+    #[arg(long)]
+    tune: bool,
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -94,11 +99,16 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
         }
         return Ok(Outcome::Right);
     }
-    let Device::Gpu(gpu) = common.device(false)? else { return Err(Error::BenchNeedsGpu) };
+    let device = if args.tune { common.device_to_tune()? } else { common.device(false)? };
+    let Device::Gpu(gpu) = device else { return Err(Error::BenchNeedsGpu) };
     // Rather now than after the work: what cannot be written, and what cannot be planned.
     args.json.iter().chain(&args.plot).try_for_each(|path| file::check_target(path))?;
+    if args.tune {
+        tune::tune(&gpu, &shapes, args.passes(), common.tunings.as_deref(), out)?;
+    }
+    let tunings = gpu.tunings();
     let jobs = shapes.into_iter().map(|shape| {
-        let plan = |&pass| PlannedPass::new(&shape, pass, gpu.profile());
+        let plan = |&pass| PlannedPass::new(&shape, pass, gpu.profile(), &tunings);
         let passes = args.passes().iter().map(plan).collect::<wgpu_batchnorm::Result<Vec<_>>>()?;
         Ok((shape, passes))
     });

@@ -2,7 +2,7 @@
 
 use super::sets::Shape;
 use clap::ValueEnum;
-use wgpu_batchnorm::{AdapterProfile, BackwardOptions, BatchNormConfig, Plan, Result};
+use wgpu_batchnorm::{AdapterProfile, BackwardOptions, BatchNormConfig, Direction, Plan, Result, Tunings};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +39,15 @@ impl Pass {
         self != Self::ForwardEval
     }
 
+    /// The passes that are planned for it, but for a forward pass that must have run before.
+    pub(crate) fn directions(self) -> &'static [Direction] {
+        match self {
+            Self::ForwardTrain | Self::ForwardEval => &[Direction::Forward],
+            Self::Backward => &[Direction::Backward],
+            Self::ForwardBackward => &[Direction::Forward, Direction::Backward],
+        }
+    }
+
     pub(crate) fn has_backward(self) -> bool {
         matches!(self, Self::Backward | Self::ForwardBackward)
     }
@@ -54,12 +63,18 @@ pub(crate) struct PlannedPass {
 }
 
 impl PlannedPass {
-    pub(crate) fn new(shape: &Shape, pass: Pass, profile: &AdapterProfile) -> Result<Self> {
+    /// Plans by the tunings there are.
+    pub(crate) fn new(
+        shape: &Shape,
+        pass: Pass,
+        profile: &AdapterProfile,
+        tunings: &Tunings,
+    ) -> Result<Self> {
         let (config, training) = (shape.config(), pass.is_training());
         let problem = config.problem(&shape.sizes, shape.layout, training)?;
-        let forward = || Plan::forward(&problem, &config, training, false, profile);
+        let forward = || tunings.forward(&problem, &config, training, false, profile);
         let options = BackwardOptions::default();
-        let backward = || Plan::backward(&problem, &config, training, &options, profile);
+        let backward = || tunings.backward(&problem, &config, training, &options, profile);
         let (before, timed) = match pass {
             Pass::ForwardTrain | Pass::ForwardEval => (vec![], vec![forward()?]),
             Pass::Backward => (vec![forward()?], vec![backward()?]),

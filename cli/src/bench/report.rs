@@ -158,7 +158,7 @@ pub(super) mod tests {
     use super::super::sets::Shape;
     use super::super::timing::Times;
     use super::{Measurement, Report, digits};
-    use wgpu_batchnorm::{AdapterProfile, Layout, Result, wgpu};
+    use wgpu_batchnorm::{AdapterProfile, Layout, Result, Tunings, wgpu};
 
     pub(in super::super) fn profile(name: &str) -> AdapterProfile {
         let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
@@ -171,7 +171,9 @@ pub(super) mod tests {
     pub(in super::super) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
         let shape = Shape { sizes: vec![128, 112, 112, 256], layout };
         let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
-        let measure = |pass| Ok(Measurement::new(&shape, &PlannedPass::new(&shape, pass, profile)?, &times));
+        let tunings = Tunings::new(profile);
+        let planned = |pass| PlannedPass::new(&shape, pass, profile, &tunings);
+        let measure = |pass| Ok(Measurement::new(&shape, &planned(pass)?, &times));
         Pass::ALL.map(measure).into_iter().collect()
     }
 

@@ -1,6 +1,6 @@
 //! `bench`.
 
-use crate::support::{Folder, adapters, program};
+use crate::support::{Folder, adapters, program, small};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -159,4 +159,86 @@ fn bench_refuses_shapes_that_are_none() {
         let run = program(&[&["bench"], options].concat());
         assert!(run.code == Some(2) && run.stderr.contains(says), "{options:?}: {run:?}");
     }
+}
+
+#[test]
+fn bench_tunes_and_later_runs_use_what_it_found() {
+    let folder = Folder::new();
+    let (file, json) = (folder.path("tunings.txt"), folder.path("bench.json"));
+    let shape = ["--shape", "4,3,16,16", "--runs", "1"];
+    let bench = |options: &[&str]| program(&[&["bench"], &shape[..], options].concat());
+    let run = bench(&["--pass", "forward_train", "--tune", "--tunings", &file]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.matches("\n4×3×16×16 forward_train: ").count(), 1, "{run:?}");
+    assert!(!run.stdout.contains("NaN") && !run.stdout.contains("inf"), "{run:?}");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().filter(|line| line.starts_with("forward batch outer=4 ")).count(), 1, "{text}");
+    assert_eq!((text.lines().count(), folder.entries()), (7, 1), "{text}");
+
+    // More is added, and each pass is tuned once.
+    let run = bench(&["--tune", "--tunings", &file]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.lines().filter(|line| line.contains(" → ")).count(), 3, "{run:?}");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 9, "{text}");
+
+    // The plan that the file asks for, which is none that a heuristic would choose.
+    let start = text.find(" workgroup_size=").unwrap();
+    let line = text[..start].rfind('\n').unwrap() + 1;
+    let end = start + text[start..].find('\n').unwrap();
+    let odd = "backward batch outer=4 channels=3 inner=256 workgroup_size=2 lanes_per_plane=1 splits=4 \
+               one_dispatch=false loads=3 loads_down=3 parts=1";
+    assert!(text[line..end].starts_with("backward batch outer=4 channels=3 inner=256 "), "{text}");
+    fs::write(&file, format!("{}{odd}{}", &text[..line], &text[end..])).unwrap();
+    let backward = ["--pass", "backward", "--json", &json];
+    let plan = |options: &[&str]| {
+        let run = bench(&[&backward[..], options].concat());
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+        let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        report["cases"][0]["plan"].as_str().unwrap().to_owned()
+    };
+    let (with, without) = (plan(&["--tunings", &file]), plan(&[]));
+    assert!(with.contains("workgroups of 2") && with.contains(", 4 splits"), "{with}");
+    assert_ne!(with, without);
+    let (_, results) = folder.result(&small(), &["--tunings", &file]);
+    assert!(results.names().contains(&"y"));
+}
+
+#[test]
+fn tunings_that_do_not_hold_here_are_not_used() {
+    let folder = Folder::new();
+    let file = folder.path("tunings.txt");
+    let bench = |options: &[&str]| {
+        let fixed = ["bench", "--shape", "4,3", "--runs", "1", "--pass", "forward_eval", "--tunings", &file];
+        program(&[&fixed[..], options].concat())
+    };
+    // None there: only --tune makes one.
+    let run = bench(&[]);
+    assert!(run.code == Some(2) && run.stderr.contains("cannot read the tunings"), "{run:?}");
+    let run = bench(&["--tune"]);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+    let good = fs::read_to_string(&file).unwrap();
+
+    // Of another driver: a note, and the heuristics; --tune replaces it.
+    let foreign = good.replace("\ndriver ", "\ndriver another ");
+    fs::write(&file, &foreign).unwrap();
+    let run = bench(&[]);
+    assert!(run.code == Some(0) && run.stderr.starts_with("note: "), "{run:?}");
+    assert!(run.stderr.contains("the tunings are of driver \"another "), "{run:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), foreign);
+    assert_eq!(bench(&["--tune"]).code, Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().nth(2), good.lines().nth(2));
+
+    // No such file at all is an error, and never replaced.
+    for other in ["", "model weights", &good[..good.len() - 4]] {
+        fs::write(&file, other).unwrap();
+        for options in [&[][..], &["--tune"]] {
+            let run = bench(options);
+            assert!(run.code == Some(2) && run.stdout.is_empty(), "{run:?}");
+            assert!(run.stderr.contains(&file) && run.stderr.contains(", line "), "{run:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), other);
+        }
+    }
+    let run = program(&["verify", "--backend", "reference", "--tunings", &file]);
+    assert!(run.code == Some(2) && run.stderr.contains("--tunings concerns the GPU"), "{run:?}");
 }
