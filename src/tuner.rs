@@ -225,7 +225,7 @@ impl Tunings {
     }
 
     /// Times the [candidates](Tuning::candidates) for a pass, out of place and with all gradients, and keeps the
-    /// fastest; the heuristic's, unless another one is faster by more than 3 %.
+    /// fastest; the heuristic's, unless another one is faster by more than 3 %, and nearly always.
     ///
     /// The device's clock counts where there is one, else that of the host. The candidates run in turn, on
     /// buffers allocated here: several sets of them where they are small, so that a pass does not find its

@@ -22,6 +22,9 @@ const FINAL_ROUNDS: usize = 9;
 /// The share of the heuristic's time below which another tuning takes its place.
 const FASTER: f64 = 0.97;
 
+/// In so many of the final rounds it must be the faster one: elsewhere, something else was at work.
+const ROUNDS_WON: usize = 7;
+
 /// Bytes of tensors that are used in turn, and the most sets of them: last-level caches hold less.
 const ROTATED_BYTES: u64 = 1 << 27;
 const MAX_SETS: u64 = 16;
@@ -83,7 +86,11 @@ impl Contest {
         self.forget();
         self.rounds(FINAL_ROUNDS)?;
         let Some(heuristic) = self.candidates.first() else { unreachable!("the first is always kept") };
-        let is_faster = |other: &&Candidate| other.median() < FASTER * heuristic.median();
+        let is_faster = |other: &&Candidate| {
+            let rounds = other.times.iter().zip(&heuristic.times);
+            let won = rounds.filter(|(other, heuristic)| other < heuristic).count();
+            other.median() < FASTER * heuristic.median() && won >= ROUNDS_WON
+        };
         let winner = self.candidates.get(1).filter(is_faster).unwrap_or(heuristic);
         Ok(Tuned {
             tuning: winner.tuning,
