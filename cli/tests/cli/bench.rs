@@ -193,7 +193,7 @@ fn bench_tunes_and_later_runs_use_what_it_found() {
     let backward = ["--pass", "backward", "--json", &json];
     let plan = |options: &[&str]| {
         let run = bench(&[&backward[..], options].concat());
-        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+        assert!(run.code == Some(0) && !run.stderr.contains("note: "), "{run:?}");
         let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
         report["cases"][0]["plan"].as_str().unwrap().to_owned()
     };
@@ -216,14 +216,14 @@ fn tunings_that_do_not_hold_here_are_not_used() {
     let run = bench(&[]);
     assert!(run.code == Some(2) && run.stderr.contains("cannot read the tunings"), "{run:?}");
     let run = bench(&["--tune"]);
-    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+    assert!(run.code == Some(0) && !run.stderr.contains("note: "), "{run:?}");
     let good = fs::read_to_string(&file).unwrap();
 
     // Of another driver: a note, and the heuristics; --tune replaces it.
     let foreign = good.replace("\ndriver ", "\ndriver another ");
     fs::write(&file, &foreign).unwrap();
     let run = bench(&[]);
-    assert!(run.code == Some(0) && run.stderr.starts_with("note: "), "{run:?}");
+    assert!(run.code == Some(0) && run.stderr.contains("note: "), "{run:?}");
     assert!(run.stderr.contains("the tunings are of driver \"another "), "{run:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), foreign);
     assert_eq!(bench(&["--tune"]).code, Some(0));
