@@ -160,7 +160,7 @@ fn a_call_like_one_before_allocates_its_results_only() {
     let before = allocations(&gpu);
     let names = |list: &[(String, u64)], name: &str| list.iter().filter(|(other, _)| other == name).count();
     // The uniforms of three passes.
-    assert_eq!(names(&before, "params"), 3, "{before:?}");
+    assert_eq!(names(&before, "uniform_params"), 3, "{before:?}");
     for _ in 0..5 {
         step(&mut bn);
         assert_eq!(allocations(&gpu), before);
