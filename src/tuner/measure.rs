@@ -291,7 +291,7 @@ impl Clock {
     /// Milliseconds between the two timestamps of the last pass.
     fn device_time(&self) -> Result<Option<f64>> {
         let Some((_, buffer)) = &self.queries else { return Ok(None) };
-        let parts = Readback::start(&self.gpu, &[(buffer, 0, 16)])?.wait()?;
+        let parts = Readback::start(&self.gpu, &[(buffer, 0, 16)])?.wait()?.parts;
         let times: Vec<u64> = parts.iter().flat_map(|part| bytemuck::pod_collect_to_vec(part)).collect();
         let [begin, end] = times[..] else { return Ok(None) };
         // What takes less than a tick takes up to a tick.
