@@ -141,7 +141,7 @@ impl Tuning {
     /// Most candidates there are for a problem.
     pub const MAX_CANDIDATES: usize = 24;
 
-    /// Most loads beside each other that are worth trying: a lane holds the sums of all of them.
+    /// Most loads beside each other that are worth trying: a tile of more is too large for a cache.
     pub(crate) const MAX_PARTS: u32 = 64;
 }
 
