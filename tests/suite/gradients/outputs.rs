@@ -57,15 +57,16 @@ fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
                 let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
                 let dx = wanted.input && !empty;
                 let sums = dweight || dbias || (dx && uses_batch);
-                // These cases are small enough for one workgroup a channel, and but for ragged planes one
-                // dispatch can do it all.
-                let one_dispatch = dx && uses_batch && !has_ragged_planes(&case);
+                // Where channels are not divided, no partial results are merged, and but for ragged planes
+                // one dispatch can do it all.
+                let divided = plan.params().reduce.count > 1;
+                let one_dispatch = dx && uses_batch && !divided && !has_ragged_planes(&case);
                 let mut expected = Vec::new();
                 if one_dispatch {
                     expected.push("backward_channel");
                 } else {
                     expected.extend((sums && !empty).then_some("backward_sums"));
-                    expected.extend((sums && empty).then_some("backward_finalize"));
+                    expected.extend((sums && (empty || divided)).then_some("backward_finalize"));
                     expected.extend(dx.then_some("backward_input"));
                 }
                 assert_eq!(stems, expected, "{}, {wanted:?}", case.name);
