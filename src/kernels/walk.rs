@@ -81,8 +81,8 @@ impl Walk {
         matches!(self, Self::Columns { .. })
     }
 
-    /// Whether a load belongs to one channel, as kernels that compute exact products want it, and not to
-    /// several at a plane's end, as those that do a whole channel at once cannot have it.
+    /// Whether a load has one element of each of its channels: exact products are computed as many at a time
+    /// as channels are.
     pub(super) fn has_exact_products(self) -> bool {
         self.width() == Width::One || self.is_columns()
     }
