@@ -17,7 +17,8 @@ fn backward_channel(invocation: Invocation) {
         while walk_goes_on(walk) {
             let run = walk_own_run(&walk);
             for (var element = run.begin; element < run.end; element += run.step) {
-                store_dx(element, input_gradient(element, gradient));
+                let away = deviation(load_x(element), statistics);
+                store_dx(element, input_gradient(load_dy(element), away, gradient));
             }
         }
     }

@@ -22,9 +22,12 @@ fn backward_input(
         while walk_goes_on(walk) {
             let run = walk_own_run(&walk);
             for (var element = run.begin; element < run.end; element += run.step) {
-                var dx = input_gradient(element, own);
+                let x = load_x(element);
+                let dy = load_dy(element);
+                var dx = input_gradient(dy, deviation(x, own.statistics), own);
                 if RAGGED {
-                    dx = inside_or(input_gradient(element, next), dx, run, element);
+                    let away = deviation(x, next.statistics);
+                    dx = inside_or(input_gradient(dy, away, next), dx, run, element);
                 }
                 store_dx(element, dx);
             }

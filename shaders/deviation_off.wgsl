@@ -3,6 +3,10 @@ fn touch_x(element: u32) -> u32 {
     return 0u;
 }
 
-fn deviation(element: u32, channel: Statistics) -> Value {
+fn load_x(element: u32) -> Value {
     return Value();
+}
+
+fn deviation(value: Value, channel: Statistics) -> Value {
+    return value;
 }

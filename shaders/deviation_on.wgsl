@@ -5,6 +5,10 @@ fn touch_x(element: u32) -> u32 {
     return first_bits(x[params.x_offset + element]);
 }
 
-fn deviation(element: u32, channel: Statistics) -> Value {
-    return rounded_value(x[params.x_offset + element] - channel.mean.hi) - channel.mean.lo;
+fn load_x(element: u32) -> Value {
+    return x[params.x_offset + element];
+}
+
+fn deviation(value: Value, channel: Statistics) -> Value {
+    return rounded_value(value - channel.mean.hi) - channel.mean.lo;
 }

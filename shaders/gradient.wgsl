@@ -9,8 +9,9 @@ fn gradient_of(channel: u32, statistics: Statistics, projection: Projection) -> 
     return Gradient(statistics, projection, channel_weight(channel) * statistics.inv_std);
 }
 
-fn input_gradient(element: u32, gradient: Gradient) -> Value {
-    return gradient.scale * remaining(element, gradient.statistics, gradient.projection);
+// dx of an element from its dy, and how far its x is away from the mean.
+fn input_gradient(dy: Value, away: Value, gradient: Gradient) -> Value {
+    return gradient.scale * remaining(dy, away, gradient.projection);
 }
 
 // See `touch_tile`.

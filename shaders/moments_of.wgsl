@@ -44,8 +44,3 @@ fn moments_of(first_walk: Walk) -> Moments {
     }
     return own;
 }
-
-// With infinity for a pivot, every deviation would be NaN.
-fn finite_or_zero(value: Number) -> Number {
-    return select(Number(), value, finite(value));
-}

@@ -52,3 +52,8 @@ fn merge(a: Moments, b: Moments) -> Moments {
         a.m2 + b.m2 + select(Number(), between, both),
     );
 }
+
+// With infinity for a pivot, every deviation would be NaN.
+fn finite_or_zero(value: Number) -> Number {
+    return select(Number(), value, finite(value));
+}

@@ -18,7 +18,7 @@ fn sums_of(first_walk: Walk, channel: Statistics) -> Sums {
             for (; element < stop; element += run.step) {
                 let gradient = load_dy(element);
                 sum += inside_or_zero(gradient, run, element);
-                sum_of_products += inside_or_zero(gradient * deviation(element, channel), run, element);
+                sum_of_products += inside_or_zero(gradient * deviation(load_x(element), channel), run, element);
                 loads++;
             }
             if loads >= BLOCK {

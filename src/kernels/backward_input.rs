@@ -66,6 +66,7 @@ impl BackwardInput {
                 "gradient",
                 choose(self.in_place, "dy_dx_in_place", "dy_dx_separate"),
                 choose(self.affine, "weight_on", "weight_off"),
+                "deviation_off",
                 "remaining_running",
             ]);
         }

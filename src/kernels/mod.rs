@@ -10,20 +10,25 @@
 //! | `finalize` | merges the partial moments to statistics, moves the running statistics |
 //! | `normalize` | y = (x − mean) · weight · `inv_std` + bias |
 //! | `forward_channel` | all of that in one dispatch, where a workgroup or invocation has a channel to itself |
+//! | `forward_held` | the same, with the channel held in registers meanwhile, so that x is read once |
 //! | `backward_sums` | reduces dy and x to sums of dy and dy·(x − mean) per channel and split |
 //! | `backward_finalize` | merges the partial sums to dweight, dbias and what dx needs of them |
 //! | `backward_input` | dx |
 //! | `backward_channel` | all three in one dispatch |
+//! | `backward_held` | the same, with x and dy read once |
 
 mod backward_channel;
 mod backward_finalize;
+mod backward_held;
 mod backward_input;
 mod backward_sums;
 mod binding;
 mod count_batch;
 mod finalize;
 mod forward_channel;
+mod forward_held;
 mod gradients;
+mod held;
 mod lanes;
 mod moments;
 mod normalize;
@@ -34,13 +39,16 @@ mod walk;
 
 pub use backward_channel::BackwardChannel;
 pub use backward_finalize::BackwardFinalize;
+pub use backward_held::BackwardHeld;
 pub use backward_input::BackwardInput;
 pub use backward_sums::BackwardSums;
 pub use binding::{Access, Binding};
 pub use count_batch::CountBatch;
 pub use finalize::Finalize;
 pub use forward_channel::ForwardChannel;
+pub use forward_held::ForwardHeld;
 pub use gradients::ChannelGradients;
+pub use held::{Held, Places};
 pub use lanes::Lanes;
 pub use moments::{Moments, MomentsResult};
 pub use normalize::Normalize;
@@ -79,6 +87,8 @@ pub enum Kernel {
     Normalize(Normalize),
     /// All of that at once.
     ForwardChannel(ForwardChannel),
+    /// The same with x read once.
+    ForwardHeld(ForwardHeld),
     /// Reduces to sums for backward.
     BackwardSums(BackwardSums),
     /// Merges the partial sums.
@@ -87,6 +97,8 @@ pub enum Kernel {
     BackwardInput(BackwardInput),
     /// All of that at once.
     BackwardChannel(BackwardChannel),
+    /// The same with x and dy read once.
+    BackwardHeld(BackwardHeld),
 }
 
 /// What a kernel is made of.
@@ -109,10 +121,12 @@ impl Kernel {
             Self::Finalize(kernel) => kernel.source(),
             Self::Normalize(kernel) => kernel.source(),
             Self::ForwardChannel(kernel) => kernel.source(),
+            Self::ForwardHeld(kernel) => kernel.source(),
             Self::BackwardSums(kernel) => kernel.source(),
             Self::BackwardFinalize(kernel) => kernel.source(),
             Self::BackwardInput(kernel) => kernel.source(),
             Self::BackwardChannel(kernel) => kernel.source(),
+            Self::BackwardHeld(kernel) => kernel.source(),
         }
     }
 
@@ -134,10 +148,12 @@ impl Kernel {
             Self::Finalize(kernel) => kernel.workgroup_size,
             Self::Normalize(kernel) => kernel.workgroup_size,
             Self::ForwardChannel(kernel) => kernel.workgroup_size,
+            Self::ForwardHeld(kernel) => kernel.held.workgroup_size,
             Self::BackwardSums(kernel) => kernel.workgroup_size,
             Self::BackwardFinalize(kernel) => kernel.workgroup_size,
             Self::BackwardInput(kernel) => kernel.workgroup_size,
             Self::BackwardChannel(kernel) => kernel.workgroup_size,
+            Self::BackwardHeld(kernel) => kernel.held.workgroup_size,
         }
     }
 
@@ -147,8 +163,10 @@ impl Kernel {
             Self::CountBatch(_) | Self::Normalize(_) | Self::BackwardInput(_) => Lanes::Alone,
             Self::Moments(kernel) => kernel.lanes,
             Self::ForwardChannel(kernel) => kernel.lanes,
+            Self::ForwardHeld(kernel) => kernel.held.lanes,
             Self::BackwardSums(kernel) => kernel.lanes,
             Self::BackwardChannel(kernel) => kernel.lanes,
+            Self::BackwardHeld(kernel) => kernel.held.lanes,
             Self::Finalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
             Self::BackwardFinalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
         }
@@ -156,7 +174,12 @@ impl Kernel {
 
     /// Bytes of workgroup memory.
     pub fn workgroup_memory(&self) -> u32 {
-        self.lanes().partials_in_memory(self.workgroup_size()) * PARTIAL_BYTES as u32
+        match self {
+            Self::ForwardHeld(ForwardHeld { held, .. }) | Self::BackwardHeld(BackwardHeld { held, .. }) => {
+                held.workgroup_memory()
+            }
+            _ => self.lanes().partials_in_memory(self.workgroup_size()) * PARTIAL_BYTES as u32,
+        }
     }
 
     /// Whether the kernel needs [`wgpu::Features::SUBGROUP`].
@@ -186,10 +209,12 @@ impl Kernel {
             Self::Finalize(kernel) => format!(", {kernel}"),
             Self::Normalize(kernel) => format!(", {kernel}"),
             Self::ForwardChannel(kernel) => format!(", {kernel}"),
+            Self::ForwardHeld(kernel) => format!(", {kernel}"),
             Self::BackwardSums(kernel) => format!(", {kernel}"),
             Self::BackwardFinalize(kernel) => format!(", {kernel}"),
             Self::BackwardInput(kernel) => format!(", {kernel}"),
             Self::BackwardChannel(kernel) => format!(", {kernel}"),
+            Self::BackwardHeld(kernel) => format!(", {kernel}"),
         }
     }
 
@@ -203,12 +228,14 @@ impl Kernel {
         kernels.extend(
             ForwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardChannel),
         );
+        kernels.extend(ForwardHeld::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardHeld));
         kernels.extend(BackwardSums::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardSums));
         kernels.extend(BackwardFinalize::every_variant(size).into_iter().map(Self::BackwardFinalize));
         kernels.extend(BackwardInput::every_variant(size).into_iter().map(Self::BackwardInput));
         kernels.extend(
             BackwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardChannel),
         );
+        kernels.extend(BackwardHeld::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardHeld));
         kernels
     }
 }
@@ -217,6 +244,7 @@ impl Kernel {
 pub const FILES: &[(&str, &str)] = &[
     ("backward_channel", include_str!("../../shaders/backward_channel.wgsl")),
     ("backward_finalize", include_str!("../../shaders/backward_finalize.wgsl")),
+    ("backward_held", include_str!("../../shaders/backward_held.wgsl")),
     ("backward_input", include_str!("../../shaders/backward_input.wgsl")),
     ("backward_sums", include_str!("../../shaders/backward_sums.wgsl")),
     ("bias_off", include_str!("../../shaders/bias_off.wgsl")),
@@ -237,7 +265,9 @@ pub const FILES: &[(&str, &str)] = &[
     ("dy_only", include_str!("../../shaders/dy_only.wgsl")),
     ("finalize", include_str!("../../shaders/finalize.wgsl")),
     ("forward_channel", include_str!("../../shaders/forward_channel.wgsl")),
+    ("forward_held", include_str!("../../shaders/forward_held.wgsl")),
     ("gradient", include_str!("../../shaders/gradient.wgsl")),
+    ("held", include_str!("../../shaders/held.wgsl")),
     ("lanes_alone", include_str!("../../shaders/lanes_alone.wgsl")),
     ("lanes_subgroup", include_str!("../../shaders/lanes_subgroup.wgsl")),
     ("lanes_tree", include_str!("../../shaders/lanes_tree.wgsl")),
@@ -252,6 +282,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("number_f32", include_str!("../../shaders/number_f32.wgsl")),
     ("number_vec4", include_str!("../../shaders/number_vec4.wgsl")),
     ("params", include_str!("../../shaders/params.wgsl")),
+    ("places_columns", include_str!("../../shaders/places_columns.wgsl")),
+    ("places_planes", include_str!("../../shaders/places_planes.wgsl")),
     ("projection_none", include_str!("../../shaders/projection_none.wgsl")),
     ("projection_of", include_str!("../../shaders/projection_of.wgsl")),
     ("projection_off", include_str!("../../shaders/projection_off.wgsl")),

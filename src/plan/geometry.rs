@@ -1,13 +1,21 @@
 //! Workgroup sizes, splits and grids: a tuning, brought within what a problem and an adapter allow.
 
 use super::tuning::{Tuning, largest_workgroup, period_rows};
-use crate::kernels::{Lanes, Splits, Walk, Width};
+use crate::kernels::{Held, Lanes, Places, Splits, Walk, Width};
 use crate::{AdapterProfile, Problem};
 
 /// Most trips that an invocation may make through the loops of one walk. Lavapipe of Mesa 22.3 ends a
 /// shader's loops silently after 65,536; a quarter of that leaves room for a second walk and for the loops
 /// over blocks, and costs nothing.
 const MAX_TRIPS: usize = 1 << 14;
+
+/// Software drivers run the subgroups of a workgroup one after another, and keep what each holds on the stack:
+/// of so many subgroups, it is still faster than to read planes again.
+const CPU_HELD_GROWTH: u32 = 2;
+
+/// Registers of a workgroup that can hold values: half of what a processor of NVIDIA's and AMD's has, so that
+/// the rest of the kernel has room.
+const GPU_HELD_REGISTERS: u64 = 1 << 15;
 
 /// How a problem's kernels are laid out.
 pub(super) struct Geometry<'a> {
@@ -66,26 +74,69 @@ impl<'a> Geometry<'a> {
 
     /// How to reduce every channel to one result per split.
     pub(super) fn reduction(&self) -> Reduction {
-        let (min_size, max_size) = (self.profile.subgroup_min_size, self.profile.subgroup_max_size);
         let columns = self.problem.inner == 1;
         let workgroup_size = if columns {
             self.workgroup_size
         } else {
+            let max_size = self.profile.subgroup_max_size;
             // No more lanes than a channel has values, but whole subgroups.
             let values = u32_of(self.problem.values_per_channel().next_power_of_two().min(1 << 16));
             self.workgroup_size.min(values.max(max_size).next_power_of_two())
         };
+        let lanes = if columns { Lanes::Alone } else { self.lanes(workgroup_size) };
+        let division = self.divide(workgroup_size, self.tuning.splits as usize);
+        Reduction { lanes, workgroup_size, division }
+    }
+
+    /// How workgroups can hold whole channels, in so many `tensors`, and how many workgroups that takes: not
+    /// where the tuning wants none held, or a channel does not fit.
+    pub(super) fn held(&self, tensors: u32) -> Option<(Held, usize)> {
+        let (problem, width, profile) = (self.problem, self.width, self.profile);
+        let most = self.tuning.held.min(Held::MAX_LOADS);
+        if most == 0 || problem.elements() == 0 || (width != Width::One && width != held_width(problem)) {
+            return None;
+        }
+        let HeldTiles { across, loads, workgroups } = held_tiles(problem, width, profile);
+        // As many lanes as have four loads each, in whole subgroups, up to a workgroup's usual size; and more
+        // where each would have too many loads.
+        let subgroup = profile.subgroup_max_size.next_power_of_two();
+        let lanes = across * u32_of(loads.div_ceil(4).next_power_of_two().min(1 << 16));
+        let mut workgroup_size = self.workgroup_size.min(lanes.max(subgroup)).max(across);
+        let largest = largest_workgroup(profile);
+        let largest = match profile.is_cpu() && problem.inner > 1 {
+            true => largest.min(self.workgroup_size * CPU_HELD_GROWTH),
+            false => largest,
+        };
+        let loads_each = |size: u32| u32_of(loads.div_ceil((size / across) as usize));
+        while loads_each(workgroup_size) > most {
+            workgroup_size *= 2;
+        }
+        let loads = match loads_each(workgroup_size) {
+            few @ 0..=4 => few,
+            // Not a kernel for every number.
+            many => many.next_multiple_of(4).min(most),
+        };
+        let registers = u64::from(workgroup_size * loads * width.elements() * tensors);
+        let (places, lanes) = if problem.inner == 1 {
+            (Places::Columns { width }, Lanes::Tree { channels: across })
+        } else {
+            (Places::Planes { width }, self.lanes(workgroup_size))
+        };
+        let held = Held { places, lanes, loads, workgroup_size };
+        let fits = workgroup_size <= largest
+            && held.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size
+            && (profile.is_cpu() || registers <= GPU_HELD_REGISTERS);
+        fits.then_some((held, workgroups))
+    }
+
+    /// How the lanes of a workgroup that has one channel merge their results.
+    fn lanes(&self, workgroup_size: u32) -> Lanes {
+        let (min_size, max_size) = (self.profile.subgroup_min_size, self.profile.subgroup_max_size);
         let whole_subgroups = self.profile.has_subgroups()
             && max_size.is_power_of_two()
             && min_size.is_power_of_two()
             && workgroup_size.is_multiple_of(max_size);
-        let lanes = match (columns, whole_subgroups) {
-            (true, _) => Lanes::Alone,
-            (false, true) => Lanes::Subgroup { min_size, max_size },
-            (false, false) => Lanes::Tree { channels: 1 },
-        };
-        let division = self.divide(workgroup_size, self.tuning.splits as usize);
-        Reduction { lanes, workgroup_size, division }
+        if whole_subgroups { Lanes::Subgroup { min_size, max_size } } else { Lanes::Tree { channels: 1 } }
     }
 
     /// How to visit every element.
@@ -177,6 +228,35 @@ impl<'a> Geometry<'a> {
             count *= 2;
         }
     }
+}
+
+/// What workgroups that hold channels load at once: a load must not reach into another channel's plane, nor a
+/// column wind around.
+pub(super) fn held_width(problem: &Problem) -> Width {
+    let length = if problem.inner == 1 { problem.channels } else { problem.inner };
+    if length.is_multiple_of(4) { Width::Four } else { Width::One }
+}
+
+/// What workgroups hold.
+pub(super) struct HeldTiles {
+    /// Columns that a workgroup takes; 1 of planes.
+    pub(super) across: u32,
+    /// Loads of a column, or of a channel's planes.
+    pub(super) loads: usize,
+    pub(super) workgroups: usize,
+}
+
+pub(super) fn held_tiles(problem: &Problem, width: Width, profile: &AdapterProfile) -> HeldTiles {
+    let Problem { outer, channels, inner } = *problem;
+    let elements = width.elements();
+    if inner > 1 {
+        return HeldTiles { across: 1, loads: outer * inner / elements as usize, workgroups: channels };
+    }
+    // 128 bytes of each row; with a software driver, as many lanes as are one vector.
+    let line = 32 / elements;
+    let across =
+        if profile.is_cpu() { power_of_two(profile.subgroup_max_size.clamp(4, 16)).min(line) } else { line };
+    HeldTiles { across, loads: outer, workgroups: channels.div_ceil((across * elements) as usize) }
 }
 
 /// Divides `length` into `count` parts or some more, each a multiple of `unit` but the last, and none empty: how

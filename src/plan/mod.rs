@@ -9,12 +9,12 @@ mod tuning;
 pub use tuning::Tuning;
 
 use crate::kernels::{
-    Access, BackwardChannel, BackwardFinalize, BackwardInput, BackwardSums, Binding, ChannelGradients,
-    CountBatch, Finalize, ForwardChannel, Kernel, Moments, MomentsResult, Normalize, PARTIAL_BYTES,
+    Access, BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, Binding, ChannelGradients,
+    CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult, Normalize, PARTIAL_BYTES,
     PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Tracking, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, Error, Layout, Problem, Result};
-use geometry::{Division, Geometry, Reduction, u32_of};
+use geometry::{Division, Geometry, Reduction, held_width, u32_of};
 use std::fmt;
 
 /// One dispatch of a plan.
@@ -122,7 +122,11 @@ impl Plan {
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
-        with_fallback(problem, profile, width(problem), tuning, |geometry, width| {
+        let mut width = width(problem);
+        if config.uses_batch_statistics(training) && is_held(problem, held_width(problem), profile, tuning, 1) {
+            width = held_width(problem);
+        }
+        with_fallback(problem, profile, width, tuning, |geometry, width| {
             Self::forward_by(geometry, width, problem, config, training, in_place, profile)
         })
     }
@@ -148,7 +152,12 @@ impl Plan {
             plan.step(geometry, Kernel::CountBatch(CountBatch), 1);
         }
         let mut normalized = empty;
-        if statistics == Statistics::Batch && !empty {
+        let held = if statistics == Statistics::Batch && !empty { geometry.held(1) } else { None };
+        if let Some((held, workgroups)) = held {
+            let all = ForwardHeld { held, in_place, affine, tracking };
+            plan.step(geometry, Kernel::ForwardHeld(all), workgroups);
+            normalized = true;
+        } else if statistics == Statistics::Batch && !empty {
             let reduction = geometry.reduction();
             let Reduction { lanes, workgroup_size, division } = reduction;
             let walk = division.walk;
@@ -210,7 +219,13 @@ impl Plan {
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
-        let width = backward_width(problem, config, training);
+        let mut width = backward_width(problem, config, training);
+        if config.uses_batch_statistics(training) && options.wanted.input {
+            let held = if one_by_one(problem, config, training) { Width::One } else { held_width(problem) };
+            if is_held(problem, held, profile, tuning, 2) {
+                width = held;
+            }
+        }
         with_fallback(problem, profile, width, tuning, |geometry, width| {
             Self::backward_by(geometry, width, problem, config, training, options, profile)
         })
@@ -239,7 +254,12 @@ impl Plan {
         let mut has_dx = empty || !wanted.input;
         let mut concluded = !(dweight || dbias || projection);
         let of_sums = if (dweight || projection) && !empty { statistics } else { Statistics::None };
-        if !concluded && !empty {
+        let held = if projection { geometry.held(2) } else { None };
+        if let Some((held, workgroups)) = held {
+            let all = BackwardHeld { held, in_place, affine, dweight, dbias, exact_products };
+            plan.step(geometry, Kernel::BackwardHeld(all), workgroups);
+            (concluded, has_dx) = (true, true);
+        } else if !concluded && !empty {
             let reduction = geometry.reduction();
             let Reduction { lanes, workgroup_size, division } = reduction;
             let walk = division.walk;
@@ -433,8 +453,10 @@ impl Plan {
         let moved = self.steps.iter().map(|step| match step.kernel {
             // Read and written through one binding. What one dispatch reads twice is in the cache.
             Kernel::Normalize(Normalize { in_place: true, .. })
-            | Kernel::ForwardChannel(ForwardChannel { in_place: true, .. }) => 2,
-            Kernel::BackwardChannel(BackwardChannel { in_place: true, .. }) => 3,
+            | Kernel::ForwardChannel(ForwardChannel { in_place: true, .. })
+            | Kernel::ForwardHeld(ForwardHeld { in_place: true, .. }) => 2,
+            Kernel::BackwardChannel(BackwardChannel { in_place: true, .. })
+            | Kernel::BackwardHeld(BackwardHeld { in_place: true, .. }) => 3,
             Kernel::BackwardInput(BackwardInput { in_place: true, statistics, .. }) => {
                 if statistics == Statistics::Batch { 3 } else { 2 }
             }
@@ -498,9 +520,12 @@ pub(crate) fn width(problem: &Problem) -> Width {
 
 /// The same for the backward pass.
 pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> Width {
-    // Exact products are computed one by one for each channel.
-    let one_by_one = exact_products(problem, config, training) && problem.inner > 1;
-    if one_by_one { Width::One } else { width(problem) }
+    if one_by_one(problem, config, training) { Width::One } else { width(problem) }
+}
+
+/// Whether dx takes exact products, which are computed one by one for each channel.
+fn one_by_one(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
+    exact_products(problem, config, training) && problem.inner > 1
 }
 
 /// The plan of this width, and where that is more than one, beside it the plan for unaligned tensors.
@@ -518,6 +543,11 @@ fn with_fallback(
         planned.unaligned = Some(Box::new(unaligned));
     }
     Ok(planned)
+}
+
+/// Whether workgroups hold channels, of so many `tensors`.
+fn is_held(problem: &Problem, width: Width, profile: &AdapterProfile, tuning: Tuning, tensors: u32) -> bool {
+    Geometry::new(problem, width, profile, tuning).held(tensors).is_some()
 }
 
 /// Whether dx needs exact products.

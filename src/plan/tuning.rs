@@ -1,5 +1,6 @@
 //! What plans for the same problem may differ in.
 
+use super::geometry::{held_tiles, held_width};
 use crate::kernels::Width;
 use crate::{AdapterProfile, Problem};
 use std::fmt;
@@ -16,6 +17,9 @@ pub struct Tuning {
     pub splits: u32,
     /// Whether a pass through batch statistics is one dispatch where channels are not divided.
     pub one_dispatch: bool,
+    /// How many loads of each tensor an invocation holds at most, in a dispatch that reads memory once. Where a
+    /// channel takes more, or with 0, values are read again.
+    pub held: u32,
     /// Loads that an invocation makes which computes elements one by one, along planes.
     pub loads: u32,
     /// The same down columns.
@@ -79,6 +83,7 @@ impl Tuning {
             },
             splits: u32::try_from(splits).unwrap_or(u32::MAX),
             one_dispatch: true,
+            held: held_loads(problem, profile),
             loads: if cpu { 512 } else { 4 },
             loads_down: if cpu { tile.min(512) as u32 } else { 8 },
             parts: parts as u32,
@@ -100,6 +105,9 @@ impl Tuning {
 
         // Divided or not, and by one dispatch or not.
         add(Self { one_dispatch: false, ..base });
+        for held in [0, 4, 8, 16, 32] {
+            add(Self { held, ..base });
+        }
         for splits in [1, base.splits / 2, base.splits.saturating_mul(2), base.splits.saturating_mul(4)] {
             add(Self { splits: splits.max(1), ..base });
         }
@@ -139,7 +147,7 @@ impl Tuning {
     }
 
     /// Most candidates there are for a problem.
-    pub const MAX_CANDIDATES: usize = 24;
+    pub const MAX_CANDIDATES: usize = 28;
 
     /// Most loads beside each other that are worth trying: a tile of more is too large for a cache.
     pub(crate) const MAX_PARTS: u32 = 64;
@@ -153,6 +161,23 @@ pub(super) fn period_rows(problem: &Problem, width: Width, lanes: usize) -> usiz
     let loads = rows * problem.channels / width;
     let busy = (1..=lanes).find(|several| (several * loads).is_multiple_of(lanes)).unwrap_or(1);
     if loads < 8 * lanes && busy * rows * 64 <= problem.outer { busy * rows } else { rows }
+}
+
+/// How many loads of each tensor an invocation should hold.
+fn held_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
+    let tiles = held_tiles(problem, held_width(problem), profile);
+    // On a CPU, it is the stack that holds them. There it takes a second to compile so long a kernel, which small
+    // tensors are not worth.
+    if profile.is_cpu() {
+        return if tiles.workgroups >= 4 && problem.elements() >= 1 << 18 { 64 } else { 0 };
+    }
+    // A few workgroups have not the bandwidth of all; but small tensors take as long as their dispatches.
+    if tiles.workgroups < 64 && tiles.loads * tiles.across as usize > 1 << 12 {
+        return 0;
+    }
+    // Registers: NVIDIA and AMD have 255 a lane; Intel and mobile GPUs as few as 64.
+    let many = profile.device_type != wgpu::DeviceType::IntegratedGpu && profile.subgroup_min_size >= 32;
+    if many { 16 } else { 4 }
 }
 
 /// Lanes that walk along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
@@ -183,11 +208,12 @@ pub(super) fn largest_workgroup(profile: &AdapterProfile) -> u32 {
 
 impl fmt::Display for Tuning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { workgroup_size, lanes_per_plane, splits, one_dispatch, loads, loads_down, parts } = self;
+        let Self { workgroup_size, lanes_per_plane, splits, one_dispatch, held, loads, loads_down, parts } =
+            self;
         write!(
             f,
             "workgroups of {workgroup_size}, {lanes_per_plane} lanes a plane, {splits} splits, \
-             one dispatch {one_dispatch}, {loads} loads along, {loads_down} down, {parts} parts"
+             one dispatch {one_dispatch}, {held} held, {loads} loads along, {loads_down} down, {parts} parts"
         )
     }
 }

@@ -1,6 +1,7 @@
 //! The file of tunings: a header of a line for each part of the identity, a line for each tuning, and `end`.
 
 use super::{Direction, Identity, Key, Tunings};
+use crate::kernels::Held;
 use crate::{Error, Problem, Result, Tuning};
 use std::collections::HashMap;
 use std::fs;
@@ -79,11 +80,11 @@ fn entry(key: &Key, tuning: &Tuning) -> String {
         Direction::Backward => "backward",
     };
     let statistics = if *batch_statistics { "batch" } else { "running" };
-    let Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, loads, loads_down, parts } = tuning;
+    let Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, held, loads, loads_down, parts } = tuning;
     format!(
         "{direction} {statistics} outer={outer} channels={channels} inner={inner} \
          workgroup_size={workgroup_size} lanes_per_plane={lanes_per_plane} splits={splits} \
-         one_dispatch={one_dispatch} loads={loads} loads_down={loads_down} parts={parts}"
+         one_dispatch={one_dispatch} held={held} loads={loads} loads_down={loads_down} parts={parts}"
     )
 }
 
@@ -112,28 +113,30 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     {
         *size = value(name)?.parse().map_err(|_| format!("{name} is no number"))?;
     }
-    let workgroup_size = number("workgroup_size", value("workgroup_size")?, MAX_WORKGROUP)?;
-    let lanes_per_plane = number("lanes_per_plane", value("lanes_per_plane")?, MAX_WORKGROUP)?;
-    let splits = number("splits", value("splits")?, u32::MAX)?;
+    let workgroup_size = number("workgroup_size", value("workgroup_size")?, 1, MAX_WORKGROUP)?;
+    let lanes_per_plane = number("lanes_per_plane", value("lanes_per_plane")?, 1, MAX_WORKGROUP)?;
+    let splits = number("splits", value("splits")?, 1, u32::MAX)?;
     let one_dispatch = match value("one_dispatch")? {
         "true" => true,
         "false" => false,
         other => return Err(format!("one_dispatch is {other:?}")),
     };
-    let loads = number("loads", value("loads")?, u32::MAX)?;
-    let loads_down = number("loads_down", value("loads_down")?, u32::MAX)?;
-    let parts = number("parts", value("parts")?, Tuning::MAX_PARTS)?;
+    let held = number("held", value("held")?, 0, Held::MAX_LOADS)?;
+    let loads = number("loads", value("loads")?, 1, u32::MAX)?;
+    let loads_down = number("loads_down", value("loads_down")?, 1, u32::MAX)?;
+    let parts = number("parts", value("parts")?, 1, Tuning::MAX_PARTS)?;
     if let Some(word) = words.next() {
         return Err(format!("{word:?} is one too many"));
     }
-    let tuning = Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, loads, loads_down, parts };
+    let tuning =
+        Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, held, loads, loads_down, parts };
     Ok((Key { direction, batch_statistics, problem }, tuning))
 }
 
-/// A number from 1 to `most`.
-fn number(name: &str, text: &str, most: u32) -> std::result::Result<u32, String> {
+/// A number from `least` to `most`.
+fn number(name: &str, text: &str, least: u32, most: u32) -> std::result::Result<u32, String> {
     match text.parse() {
-        Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(format!("{name} is {text:?}, not 1 to {most}")),
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("{name} is {text:?}, not {least} to {most}")),
     }
 }

@@ -1,0 +1,41 @@
+// The whole backward pass through batch statistics, for channels whose values the invocations of a workgroup
+// hold: x and dy are read once.
+
+const LOAD: u32 = 0u;
+const STORE: u32 = 1u;
+
+var<private> held_dy: array<Value, HELD>;
+// How far x lies from its mean.
+var<private> held_away: array<Value, HELD>;
+var<private> of_channel: Statistics;
+var<private> sum: Value;
+var<private> sum_of_products: Value;
+var<private> gradient: Gradient;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn backward_held(invocation: Invocation) {
+    params = uniform_params;
+    let begin = place_begin(linear_workgroup(invocation.workgroup, invocation.grid), invocation.lane);
+    of_channel = channel_statistics(begin.channel);
+    visit_all(LOAD, begin);
+    let own = Sums(Pair(total(sum), Number()), Pair(total(sum_of_products), Number()));
+    let merged = share_lanes(merge_lanes(own, invocation), invocation);
+    if has_result(invocation) && begin.channel < params.channels {
+        conclude(begin.channel, merged, of_channel);
+    }
+    gradient = gradient_of(begin.channel, of_channel, projection_of(merged, of_channel));
+    visit_all(STORE, begin);
+}
+
+fn visit(stage: u32, k: u32) {
+    if stage == LOAD {
+        let dy = load_dy(place.element);
+        let away = deviation(load_x(place.element), of_channel);
+        held_dy[k] = dy;
+        held_away[k] = away;
+        sum += dy;
+        sum_of_products += dy * away;
+    } else {
+        store_dx(place.element, input_gradient(held_dy[k], held_away[k], gradient));
+    }
+}

@@ -1,0 +1,51 @@
+// The whole forward pass in training, for channels whose values the invocations of a workgroup hold: x is read
+// once.
+
+const LOAD: u32 = 0u;
+const SQUARE: u32 = 1u;
+const STORE: u32 = 2u;
+
+var<private> held: array<Value, HELD>;
+// Sums over the invocation's values: of deviations from the first of them, and of squared ones from their mean.
+var<private> pivot: Number;
+var<private> sum: Value;
+var<private> mean: Pair;
+var<private> sum_of_squares: Value;
+var<private> normal: Normal;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn forward_held(invocation: Invocation) {
+    params = uniform_params;
+    let begin = place_begin(linear_workgroup(invocation.workgroup, invocation.grid), invocation.lane);
+    let merged = share_lanes(merge_lanes(load_and_reduce(begin), invocation), invocation);
+    if has_result(invocation) && begin.channel < params.channels {
+        conclude(begin.channel, merged);
+    }
+    normal = normal_of(begin.channel, batch_statistics(merged));
+    visit_all(STORE, begin);
+}
+
+// The moments of the invocation's own values.
+fn load_and_reduce(begin: Place) -> Moments {
+    visit_all(LOAD, begin);
+    let count = begin.loads * VALUES_OF_CHANNEL;
+    mean = two_sum(pivot, total(sum) / f32(max(count, 1u)));
+    visit_all(SQUARE, begin);
+    return Moments(count, mean, total(sum_of_squares));
+}
+
+fn visit(stage: u32, k: u32) {
+    if stage == LOAD {
+        let value = load_x(place.element);
+        held[k] = value;
+        if k == 0u {
+            pivot = finite_or_zero(first(value));
+        }
+        sum += value - pivot;
+    } else if stage == SQUARE {
+        let deviation = rounded_value(held[k] - mean.hi) - mean.lo;
+        sum_of_squares += deviation * deviation;
+    } else {
+        store_y(place.element, normalized(held[k], normal));
+    }
+}

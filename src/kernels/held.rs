@@ -1,0 +1,110 @@
+//! Kernels whose workgroups hold whole channels in registers.
+
+use super::{Lanes, PARTIAL_BYTES, Width};
+use std::fmt;
+
+/// How a workgroup holds channels: every value is loaded by one of its invocations, and kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// Which loads an invocation has.
+    pub places: Places,
+    /// How lanes merge: a tree of as many channels as [`Places::Columns`] has columns, or all lanes together.
+    pub lanes: Lanes,
+    /// How many loads an invocation has at most, up to [`Held::MAX_LOADS`].
+    pub loads: u32,
+    /// Invocations in a workgroup, a power of two.
+    pub workgroup_size: u32,
+}
+
+/// Where the values are that a workgroup holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Places {
+    /// inner > 1: all planes of one channel.
+    Planes {
+        /// What is loaded at once. With [`Width::Four`], planes are a multiple of four long.
+        width: Width,
+    },
+    /// inner = 1: columns of single channels, or of four neighbouring ones.
+    Columns {
+        /// How many channels. With [`Width::Four`], there are a multiple of four.
+        width: Width,
+    },
+}
+
+impl Places {
+    /// The WGSL pieces.
+    fn pieces(self) -> [&'static str; 4] {
+        match self {
+            Self::Planes { width: Width::One } => ["number_f32", "value_one", "places_planes", "held"],
+            Self::Planes { width: Width::Four } => ["number_f32", "value_four_along", "places_planes", "held"],
+            Self::Columns { width: Width::One } => ["number_f32", "value_one", "places_columns", "held"],
+            Self::Columns { width: Width::Four } => {
+                ["number_vec4", "value_four_across", "places_columns", "held"]
+            }
+        }
+    }
+
+    /// What is loaded at once.
+    pub fn width(self) -> Width {
+        match self {
+            Self::Planes { width } | Self::Columns { width } => width,
+        }
+    }
+
+    /// Whether exact products are computed as many at a time as channels are.
+    pub(super) fn has_exact_products(self) -> bool {
+        self.width() == Width::One || matches!(self, Self::Columns { .. })
+    }
+}
+
+impl Held {
+    /// As many loads as held.wgsl visits.
+    pub const MAX_LOADS: u32 = 64;
+
+    /// The WGSL pieces.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &'static str> {
+        self.places.pieces().into_iter().chain([self.lanes.piece()])
+    }
+
+    /// The constants of the pieces.
+    pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
+        let mut constants = self.lanes.constants(self.workgroup_size);
+        constants.push(("HELD", self.loads));
+        constants
+    }
+
+    /// Bytes of workgroup memory: where four channels are computed at once, partial results are of all four.
+    pub(crate) fn workgroup_memory(&self) -> u32 {
+        let channels = match self.places {
+            Places::Planes { .. } => 1,
+            Places::Columns { width } => width.elements(),
+        };
+        self.lanes.partials_in_memory(self.workgroup_size) * PARTIAL_BYTES as u32 * channels
+    }
+
+    pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<Self> {
+        let columns = Lanes::Tree { channels: workgroup_size / 2 };
+        let mut variants = Vec::new();
+        for width in [Width::One, Width::Four] {
+            for (places, lanes) in [
+                (Places::Planes { width }, Lanes::Tree { channels: 1 }),
+                (Places::Planes { width }, Lanes::Subgroup { min_size, max_size }),
+                (Places::Columns { width }, columns),
+            ] {
+                let loads = if width == Width::One { 5 } else { Self::MAX_LOADS };
+                variants.push(Self { places, lanes, loads, workgroup_size });
+            }
+        }
+        variants
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.places {
+            Places::Planes { .. } => "planes",
+            Places::Columns { .. } => "columns",
+        };
+        write!(f, "{kind}, {} × {} held, {}", self.loads, self.places.width().elements(), self.lanes)
+    }
+}
