@@ -8,16 +8,17 @@
 fn backward_finalize(invocation: Invocation) {
     params = uniform_params;
     let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    let channel = workgroup * CHANNELS_PER_WORKGROUP + invocation.lane % CHANNELS_PER_WORKGROUP;
+    let in_group = workgroup * CHANNELS_PER_WORKGROUP + invocation.lane % CHANNELS_PER_WORKGROUP;
+    let channel = params.first_channel + in_group;
     var own = Sums();
-    if channel < params.channels {
+    if in_group < params.group_channels {
         let lanes = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
         for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduce.count; split += lanes) {
             own = merge(own, unpack(partials[split * params.channels + channel]));
         }
     }
     let merged = merge_lanes(own, invocation);
-    if has_result(invocation) && channel < params.channels {
+    if has_result(invocation) && in_group < params.group_channels {
         conclude(channel, merged, channel_statistics(channel));
     }
 }

@@ -35,6 +35,9 @@ struct Params {
     accumulate: u32,
     // Always 0, but no compiler knows: see `rounded` in compensated.wgsl.
     zero: u32,
+    // The channels of this dispatch: a large tensor may be normalised in groups, each while it is in the cache.
+    first_channel: u32,
+    group_channels: u32,
 }
 
 @group(0) @binding(0) var<uniform> uniform_params: Params;

@@ -25,8 +25,8 @@ struct Run {
 
 fn walk_begin(workgroup: u32, lane: u32, part: u32, splits: Splits) -> Walk {
     var walk: Walk;
-    walk.split = workgroup / params.channels;
-    walk.channel = workgroup - walk.split * params.channels;
+    walk.split = workgroup / params.group_channels;
+    walk.channel = params.first_channel + workgroup - walk.split * params.group_channels;
     walk.lane = lane % LANES_PER_PLANE;
     if walk.split < splits.count {
         let outer_split = walk.split / splits.of_inner;

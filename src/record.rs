@@ -103,8 +103,9 @@ pub struct PreparedPlan {
 /// What one binding leaves for the next.
 #[derive(Default)]
 struct Kept {
-    /// The last uniform. Nothing ever writes to it again, so several bindings can share it.
-    uniform: Mutex<Option<(Params, wgpu::Buffer)>>,
+    /// The last uniforms, one after the other: of every group of channels. Nothing ever writes to them again, so
+    /// several bindings can share them.
+    uniforms: Mutex<Option<(Params, wgpu::Buffer)>>,
     /// The plan for unaligned tensors, from the first of them on.
     unaligned: OnceLock<PreparedPlan>,
 }
@@ -193,10 +194,18 @@ impl PreparedPlan {
             self.check_sharing(buffers, &step.kernel.bindings())?;
         }
         self.gpu.validated(|| {
-            let uniform = self.uniform(&params)?;
+            let groups = self.plan.groups();
+            let uniforms = self.uniforms(&params, &groups)?;
             let steps = self.plan.steps().iter().zip(&self.kernels);
             let dispatches = steps.map(|(step, kernel)| {
-                let bind_group = self.bind_group(&step.kernel.bindings(), kernel, buffers, &uniform)?;
+                let group = groups.iter().position(|group| *group == step.channels);
+                let uniform = wgpu::BufferBinding {
+                    buffer: &uniforms,
+                    offset: group.unwrap_or_else(|| unreachable!("of the same plan")) as u64
+                        * self.uniform_stride(),
+                    size: wgpu::BufferSize::new(size_of::<Params>() as u64),
+                };
+                let bind_group = self.bind_group(&step.kernel.bindings(), kernel, buffers, uniform)?;
                 Ok(Dispatch { kernel: kernel.clone(), bind_group, grid: step.grid })
             });
             Ok(BoundPlan { dispatches: dispatches.collect::<Result<_>>()? })
@@ -265,22 +274,33 @@ impl PreparedPlan {
         Ok(())
     }
 
-    /// The uniform of these parameters, where they are the last ones; else a new one.
-    fn uniform(&self, params: &Params) -> Result<wgpu::Buffer> {
-        let mut last = self.kept.uniform.lock().unwrap_or_else(PoisonError::into_inner);
+    /// From one uniform to the next.
+    fn uniform_stride(&self) -> u64 {
+        let alignment = u64::from(self.gpu.profile().limits.min_uniform_buffer_offset_alignment);
+        (size_of::<Params>() as u64).next_multiple_of(alignment.max(1))
+    }
+
+    /// The uniforms of these parameters for every group of channels, where they are the last ones; else new ones.
+    fn uniforms(&self, params: &Params, groups: &[(u32, u32)]) -> Result<wgpu::Buffer> {
+        let mut last = self.kept.uniforms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, buffer)) = &*last
             && of == params
         {
             return Ok(buffer.clone());
         }
-        let bytes = bytemuck::bytes_of(params);
+        let stride = self.uniform_stride() as usize;
+        let mut bytes = vec![0; stride * groups.len().max(1)];
+        for (bytes, &(first_channel, group_channels)) in bytes.chunks_exact_mut(stride).zip(groups) {
+            let of_group = Params { first_channel, group_channels, ..*params };
+            bytes[..size_of::<Params>()].copy_from_slice(bytemuck::bytes_of(&of_group));
+        }
         let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(Binding::Params.name()),
             size: bytes.len() as u64,
             usage: wgpu::BufferUsages::UNIFORM,
             mapped_at_creation: true,
         });
-        crate::transfer::fill_mapped(&buffer, bytes)?;
+        crate::transfer::fill_mapped(&buffer, &bytes)?;
         *last = Some((*params, buffer.clone()));
         Ok(buffer)
     }
@@ -290,12 +310,12 @@ impl PreparedPlan {
         bindings: &[(Binding, Access)],
         kernel: &CompiledKernel,
         buffers: &Buffers<'_>,
-        uniform: &wgpu::Buffer,
+        uniform: wgpu::BufferBinding<'_>,
     ) -> Result<wgpu::BindGroup> {
         let mut entries = Vec::with_capacity(bindings.len());
         for &(binding, access) in bindings {
             let resource = if access == Access::Uniform {
-                uniform.as_entire_binding()
+                wgpu::BindingResource::Buffer(uniform.clone())
             } else {
                 let Bound { buffer, offset, size, .. } = self.check(buffers, binding)?;
                 let size = wgpu::BufferSize::new(size);

@@ -36,7 +36,9 @@ impl Places {
     fn pieces(self) -> [&'static str; 4] {
         match self {
             Self::Planes { width: Width::One } => ["number_f32", "value_one", "places_planes", "held"],
-            Self::Planes { width: Width::Four } => ["number_f32", "value_four_along", "places_planes", "held"],
+            Self::Planes { width: Width::Four } => {
+                ["number_f32", "value_four_along", "places_planes", "held"]
+            }
             Self::Columns { width: Width::One } => ["number_f32", "value_one", "places_columns", "held"],
             Self::Columns { width: Width::Four } => {
                 ["number_vec4", "value_four_across", "places_columns", "held"]

@@ -32,6 +32,8 @@ pub struct Params {
     pub skip_non_finite: u32,
     pub accumulate: u32,
     pub zero: u32,
+    pub first_channel: u32,
+    pub group_channels: u32,
 }
 
 macro_rules! offsets {
@@ -60,5 +62,7 @@ impl Params {
         skip_non_finite,
         accumulate,
         zero,
+        first_channel,
+        group_channels,
     );
 }

@@ -72,6 +72,16 @@ impl<'a> Geometry<'a> {
         self.tuning.one_dispatch
     }
 
+    /// The groups of channels that a pass of several dispatches is done in: the first channel of each, and how
+    /// many there are.
+    pub(super) fn groups(&self) -> Vec<(usize, usize)> {
+        let Problem { channels, inner, .. } = *self.problem;
+        let whole_loads = inner > 1 && inner.is_multiple_of(self.width.elements() as usize);
+        let wanted = if whole_loads { self.tuning.groups as usize } else { 1 };
+        let length = channels.div_ceil(wanted.clamp(1, channels.max(1))).max(1);
+        (0..channels.max(1)).step_by(length).map(|first| (first, length.min(channels - first))).collect()
+    }
+
     /// How to reduce every channel to one result per split.
     pub(super) fn reduction(&self) -> Reduction {
         let columns = self.problem.inner == 1;

@@ -9,9 +9,9 @@ mod tuning;
 pub use tuning::Tuning;
 
 use crate::kernels::{
-    Access, BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, Binding, ChannelGradients,
-    CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult, Normalize, PARTIAL_BYTES,
-    PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Tracking, Width,
+    Access, BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, Binding,
+    ChannelGradients, CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult,
+    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Tracking, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, Error, Layout, Problem, Result};
 use geometry::{Division, Geometry, Reduction, held_width, u32_of};
@@ -24,6 +24,8 @@ pub struct Step {
     pub kernel: Kernel,
     /// Workgroups in each dimension.
     pub grid: [u32; 3],
+    /// The first of the channels that it is for, and how many these are: all, or a group of them.
+    pub channels: (u32, u32),
 }
 
 /// Which gradients are wanted. What is not wanted is neither computed nor allocated.
@@ -68,6 +70,38 @@ pub struct BackwardOptions {
 /// rounding of a product is as harmless as any other.
 const FEW_VALUES: usize = 32;
 
+/// How many workgroups a kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// One, whatever the channels.
+    Once,
+    /// So many, for all channels.
+    Workgroups(usize),
+    /// So many for each channel.
+    EachChannel(usize),
+    /// One for so many channels.
+    Channels(u32),
+}
+
+impl Work {
+    /// What a division of planes or columns takes.
+    fn of(division: &Division) -> Self {
+        match division.walk.is_columns() {
+            true => Self::Workgroups(division.workgroups),
+            false => Self::EachChannel(division.splits.count as usize),
+        }
+    }
+
+    fn workgroups(self, channels: usize) -> usize {
+        match self {
+            Self::Once => 1,
+            Self::Workgroups(workgroups) => workgroups,
+            Self::EachChannel(workgroups) => workgroups * channels,
+            Self::Channels(at_once) => channels.div_ceil(at_once as usize),
+        }
+    }
+}
+
 /// Forward or backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pass {
@@ -82,6 +116,8 @@ pub struct Plan {
     problem: Problem,
     training: bool,
     in_place: bool,
+    /// Kernels in order, before they become steps.
+    stages: Vec<(Kernel, Work)>,
     steps: Vec<Step>,
     params: Params,
     width: Width,
@@ -123,7 +159,8 @@ impl Plan {
         tuning: Tuning,
     ) -> Result<Self> {
         let mut width = width(problem);
-        if config.uses_batch_statistics(training) && is_held(problem, held_width(problem), profile, tuning, 1) {
+        if config.uses_batch_statistics(training) && is_held(problem, held_width(problem), profile, tuning, 1)
+        {
             width = held_width(problem);
         }
         with_fallback(problem, profile, width, tuning, |geometry, width| {
@@ -149,13 +186,13 @@ impl Plan {
         };
         let empty = problem.elements() == 0;
         if tracking == Tracking::Cumulative || (tracking == Tracking::Fixed && empty) {
-            plan.step(geometry, Kernel::CountBatch(CountBatch), 1);
+            plan.stages.push((Kernel::CountBatch(CountBatch), Work::Once));
         }
         let mut normalized = empty;
         let held = if statistics == Statistics::Batch && !empty { geometry.held(1) } else { None };
         if let Some((held, workgroups)) = held {
             let all = ForwardHeld { held, in_place, affine, tracking };
-            plan.step(geometry, Kernel::ForwardHeld(all), workgroups);
+            plan.hold(Kernel::ForwardHeld(all), workgroups);
             normalized = true;
         } else if statistics == Statistics::Batch && !empty {
             let reduction = geometry.reduction();
@@ -163,28 +200,28 @@ impl Plan {
             let walk = division.walk;
             if reduction.can_be_one_dispatch() && geometry.one_dispatch() {
                 let all = ForwardChannel { walk, lanes, in_place, affine, tracking, workgroup_size };
-                plan.reduce(geometry, division, Kernel::ForwardChannel(all));
+                plan.reduce(division, Kernel::ForwardChannel(all));
                 normalized = true;
             } else if reduction.is_whole() {
                 let result = MomentsResult::Statistics(tracking);
                 let moments = Moments { walk, lanes, result, workgroup_size };
-                plan.reduce(geometry, division, Kernel::Moments(moments));
+                plan.reduce(division, Kernel::Moments(moments));
             } else {
                 let moments = Moments { walk, lanes, result: MomentsResult::Partials, workgroup_size };
-                plan.reduce(geometry, division, Kernel::Moments(moments));
+                plan.reduce(division, Kernel::Moments(moments));
                 let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
                 let workgroup_size = geometry.workgroup_size;
                 let finalize = Finalize { tracking, channels_per_workgroup, workgroup_size };
-                let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
-                plan.step(geometry, Kernel::Finalize(finalize), workgroups);
+                plan.stages.push((Kernel::Finalize(finalize), Work::Channels(channels_per_workgroup)));
             }
         }
         if !normalized {
             let workgroup_size = geometry.workgroup_size;
             let division = geometry.map();
             let normalize = Normalize { walk: division.walk, in_place, statistics, affine, workgroup_size };
-            plan.map(geometry, division, Kernel::Normalize(normalize));
+            plan.map(division, Kernel::Normalize(normalize));
         }
+        plan.lay_out(geometry);
         plan.check_limits(profile)?;
         Ok(plan)
     }
@@ -257,7 +294,7 @@ impl Plan {
         let held = if projection { geometry.held(2) } else { None };
         if let Some((held, workgroups)) = held {
             let all = BackwardHeld { held, in_place, affine, dweight, dbias, exact_products };
-            plan.step(geometry, Kernel::BackwardHeld(all), workgroups);
+            plan.hold(Kernel::BackwardHeld(all), workgroups);
             (concluded, has_dx) = (true, true);
         } else if !concluded && !empty {
             let reduction = geometry.reduction();
@@ -274,12 +311,12 @@ impl Plan {
                     exact_products,
                     workgroup_size,
                 };
-                plan.reduce(geometry, division, Kernel::BackwardChannel(all));
+                plan.reduce(division, Kernel::BackwardChannel(all));
                 (concluded, has_dx) = (true, true);
             } else {
                 let result = reduction.is_whole().then_some(gradients);
                 let sums = BackwardSums { walk, lanes, statistics: of_sums, result, workgroup_size };
-                plan.reduce(geometry, division, Kernel::BackwardSums(sums));
+                plan.reduce(division, Kernel::BackwardSums(sums));
                 concluded = result.is_some();
             }
         }
@@ -288,8 +325,7 @@ impl Plan {
             let workgroup_size = geometry.workgroup_size;
             let finalize =
                 BackwardFinalize { statistics: of_sums, gradients, channels_per_workgroup, workgroup_size };
-            let workgroups = problem.channels.div_ceil(channels_per_workgroup as usize);
-            plan.step(geometry, Kernel::BackwardFinalize(finalize), workgroups);
+            plan.stages.push((Kernel::BackwardFinalize(finalize), Work::Channels(channels_per_workgroup)));
         }
         if !has_dx {
             let workgroup_size = geometry.workgroup_size;
@@ -302,8 +338,9 @@ impl Plan {
                 exact_products,
                 workgroup_size,
             };
-            plan.map(geometry, division, Kernel::BackwardInput(input));
+            plan.map(division, Kernel::BackwardInput(input));
         }
+        plan.lay_out(geometry);
         plan.check_limits(profile)?;
         Ok(plan)
     }
@@ -326,6 +363,7 @@ impl Plan {
             channels: u32_of(problem.channels),
             inner: u32_of(problem.inner),
             values: u32_of(problem.values_per_channel()),
+            group_channels: u32_of(problem.channels),
             eps: config.eps as f32,
             momentum: momentum as f32,
             retain: (1.0 - momentum) as f32,
@@ -337,6 +375,7 @@ impl Plan {
             problem: *problem,
             training,
             in_place,
+            stages: Vec::new(),
             steps: Vec::new(),
             params,
             width,
@@ -344,20 +383,41 @@ impl Plan {
         })
     }
 
-    fn step(&mut self, geometry: &Geometry<'_>, kernel: Kernel, workgroups: usize) {
-        self.steps.push(Step { kernel, grid: geometry.grid(workgroups) });
+    /// Adds a kernel that reduces every channel.
+    fn reduce(&mut self, division: Division, kernel: Kernel) {
+        self.params.reduce = division.splits;
+        self.stages.push((kernel, Work::of(&division)));
     }
 
-    /// Adds a kernel that reduces every channel.
-    fn reduce(&mut self, geometry: &Geometry<'_>, division: Division, kernel: Kernel) {
-        self.params.reduce = division.splits;
-        self.step(geometry, kernel, division.workgroups);
+    /// Adds a kernel that holds every channel, undivided.
+    fn hold(&mut self, kernel: Kernel, workgroups: usize) {
+        self.params.reduce.count = 1;
+        self.stages.push((kernel, Work::Workgroups(workgroups)));
     }
 
     /// Adds a kernel that computes every element.
-    fn map(&mut self, geometry: &Geometry<'_>, division: Division, kernel: Kernel) {
+    fn map(&mut self, division: Division, kernel: Kernel) {
         self.params.map = division.splits;
-        self.step(geometry, kernel, division.workgroups);
+        self.stages.push((kernel, Work::of(&division)));
+    }
+
+    /// Makes steps of the stages: all of them for one group of channels after the other.
+    fn lay_out(&mut self, geometry: &Geometry<'_>) {
+        let stages = std::mem::take(&mut self.stages);
+        let (once, repeated): (Vec<_>, Vec<_>) =
+            stages.into_iter().partition(|(_, work)| matches!(work, Work::Once));
+        // What is one dispatch reads nothing that another one did.
+        let groups = if repeated.len() > 1 { geometry.groups() } else { vec![(0, self.problem.channels)] };
+        let all = once.iter().map(|&stage| (stage, (0, self.problem.channels)));
+        let grouped = groups.iter().flat_map(|&group| repeated.iter().map(move |&stage| (stage, group)));
+        self.steps = all
+            .chain(grouped)
+            .map(|((kernel, work), (first, channels))| Step {
+                kernel,
+                grid: geometry.grid(work.workgroups(channels)),
+                channels: (u32_of(first), u32_of(channels)),
+            })
+            .collect();
     }
 
     /// The problem that was planned.
@@ -380,7 +440,14 @@ impl Plan {
         &self.steps
     }
 
-    /// The uniform, but for the offsets of the tensors.
+    /// The groups of channels that steps are for: the first channel of each, and how many there are.
+    pub(crate) fn groups(&self) -> Vec<(u32, u32)> {
+        let mut groups: Vec<_> = self.steps.iter().map(|step| step.channels).collect();
+        groups.dedup();
+        groups
+    }
+
+    /// The uniform, but for the offsets of the tensors and what is different for groups of channels.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -462,7 +529,9 @@ impl Plan {
             }
             kernel => kernel.bindings().iter().filter(|(binding, _)| tensors.contains(binding)).count(),
         });
-        self.bytes_of(Binding::X) * moved.sum::<usize>() as u64
+        // Groups are parts of the tensor.
+        let bytes = |step: &Step| self.problem.values_per_channel() as u64 * 4 * u64::from(step.channels.1);
+        moved.zip(&self.steps).map(|(tensors, step)| tensors as u64 * bytes(step)).sum()
     }
 
     /// Bytes that any pass must move: forward, x read and y written; backward, x and dy read and dx written.
@@ -575,7 +644,11 @@ impl fmt::Display for Plan {
             self.floor_bytes(),
             self.scratch_bytes()
         )?;
-        for step in &self.steps {
+        // Groups of channels have the same steps.
+        let mut groups: Vec<u32> = self.steps.iter().map(|step| step.channels.0).collect();
+        groups.dedup();
+        let of_first = self.steps.iter().filter(|step| step.channels.0 == 0);
+        for step in of_first {
             let splits = match step.kernel {
                 Kernel::Moments(_)
                 | Kernel::BackwardSums(_)
@@ -592,6 +665,9 @@ impl fmt::Display for Plan {
             let (stem, size) = (step.kernel.stem(), step.kernel.workgroup_size());
             let variant = step.kernel.variant();
             writeln!(f, "  {stem:<17} {x} × {y} workgroups of {size}{splits}{variant}")?;
+        }
+        if groups.len() > 1 {
+            writeln!(f, "  and so on, for {} groups of channels", groups.len())?;
         }
         Ok(())
     }

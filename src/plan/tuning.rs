@@ -17,6 +17,10 @@ pub struct Tuning {
     pub splits: u32,
     /// Whether a pass through batch statistics is one dispatch where channels are not divided.
     pub one_dispatch: bool,
+    /// In how many groups of channels, one after the other, a pass of several dispatches is done: what a group
+    /// reads again is still in a cache that the whole tensor does not fit into. Only where channels lie in planes
+    /// that are a whole number of loads.
+    pub groups: u32,
     /// How many loads of each tensor an invocation holds at most, in a dispatch that reads memory once. Where a
     /// channel takes more, or with 0, values are read again.
     pub held: u32,
@@ -83,6 +87,7 @@ impl Tuning {
             },
             splits: u32::try_from(splits).unwrap_or(u32::MAX),
             one_dispatch: true,
+            groups: 1,
             held: held_loads(problem, profile),
             loads: if cpu { 512 } else { 4 },
             loads_down: if cpu { tile.min(512) as u32 } else { 8 },
@@ -110,6 +115,12 @@ impl Tuning {
         }
         for splits in [1, base.splits / 2, base.splits.saturating_mul(2), base.splits.saturating_mul(4)] {
             add(Self { splits: splits.max(1), ..base });
+        }
+        // In groups, of some sizes that caches have.
+        let bytes = problem.elements() * 4;
+        for megabytes in [64, 32, 16, 8] {
+            let groups = bytes.div_ceil(megabytes << 20).max(2);
+            add(Self { groups: groups as u32, one_dispatch: false, held: 0, ..base });
         }
         // Other workgroups. Where all lanes are in one plane, they stay so; and the invocations stay as many.
         let size = base.workgroup_size;
@@ -147,7 +158,7 @@ impl Tuning {
     }
 
     /// Most candidates there are for a problem.
-    pub const MAX_CANDIDATES: usize = 28;
+    pub const MAX_CANDIDATES: usize = 32;
 
     /// Most loads beside each other that are worth trying: a tile of more is too large for a cache.
     pub(crate) const MAX_PARTS: u32 = 64;
@@ -208,12 +219,21 @@ pub(super) fn largest_workgroup(profile: &AdapterProfile) -> u32 {
 
 impl fmt::Display for Tuning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { workgroup_size, lanes_per_plane, splits, one_dispatch, held, loads, loads_down, parts } =
-            self;
+        let Self {
+            workgroup_size,
+            lanes_per_plane,
+            splits,
+            one_dispatch,
+            groups,
+            held,
+            loads,
+            loads_down,
+            parts,
+        } = self;
         write!(
             f,
             "workgroups of {workgroup_size}, {lanes_per_plane} lanes a plane, {splits} splits, \
-             one dispatch {one_dispatch}, {held} held, {loads} loads along, {loads_down} down, {parts} parts"
+             one dispatch {one_dispatch}, {groups} groups, {held} held, {loads} loads along, {loads_down} down, {parts} parts"
         )
     }
 }

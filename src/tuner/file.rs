@@ -80,11 +80,21 @@ fn entry(key: &Key, tuning: &Tuning) -> String {
         Direction::Backward => "backward",
     };
     let statistics = if *batch_statistics { "batch" } else { "running" };
-    let Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, held, loads, loads_down, parts } = tuning;
+    let Tuning {
+        workgroup_size,
+        lanes_per_plane,
+        splits,
+        one_dispatch,
+        groups,
+        held,
+        loads,
+        loads_down,
+        parts,
+    } = tuning;
     format!(
         "{direction} {statistics} outer={outer} channels={channels} inner={inner} \
          workgroup_size={workgroup_size} lanes_per_plane={lanes_per_plane} splits={splits} \
-         one_dispatch={one_dispatch} held={held} loads={loads} loads_down={loads_down} parts={parts}"
+         one_dispatch={one_dispatch} groups={groups} held={held} loads={loads} loads_down={loads_down} parts={parts}"
     )
 }
 
@@ -121,6 +131,7 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
         "false" => false,
         other => return Err(format!("one_dispatch is {other:?}")),
     };
+    let groups = number("groups", value("groups")?, 1, u32::MAX)?;
     let held = number("held", value("held")?, 0, Held::MAX_LOADS)?;
     let loads = number("loads", value("loads")?, 1, u32::MAX)?;
     let loads_down = number("loads_down", value("loads_down")?, 1, u32::MAX)?;
@@ -128,8 +139,17 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     if let Some(word) = words.next() {
         return Err(format!("{word:?} is one too many"));
     }
-    let tuning =
-        Tuning { workgroup_size, lanes_per_plane, splits, one_dispatch, held, loads, loads_down, parts };
+    let tuning = Tuning {
+        workgroup_size,
+        lanes_per_plane,
+        splits,
+        one_dispatch,
+        groups,
+        held,
+        loads,
+        loads_down,
+        parts,
+    };
     Ok((Key { direction, batch_statistics, problem }, tuning))
 }
 

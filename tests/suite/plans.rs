@@ -2,9 +2,11 @@
 
 use crate::support::runner;
 use proptest::prelude::*;
-use wgpu_batchnorm::kernels::{BackwardFinalize, Finalize, Kernel, Lanes, Walk, Width};
+use wgpu_batchnorm::kernels::{
+    BackwardFinalize, BackwardHeld, Finalize, ForwardHeld, Held, Kernel, Lanes, Places, Walk, Width,
+};
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Error, Layout, Plan, Problem, Tuning, wgpu,
+    AdapterProfile, BackwardOptions, BatchNormConfig, Error, Layout, Plan, Problem, Step, Tuning, wgpu,
 };
 
 /// An adapter as wgpu describes it.
@@ -73,6 +75,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             }
             Ok((params.reduce, walk))
         };
+        let channels = u64::from(step.channels.1);
         let map = |walk| (params.map, walk);
         let whole = |walk: Walk| {
             let ragged = matches!(walk, Walk::Ragged { .. });
@@ -93,13 +96,19 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 walks = 2;
                 reduction(all.lanes, all.walk)?
             }
+            Kernel::ForwardHeld(ForwardHeld { held, .. })
+            | Kernel::BackwardHeld(BackwardHeld { held, .. }) => {
+                prop_assert_eq!(channels, problem.channels as u64);
+                check_held(&held, workgroups, problem)?;
+                continue;
+            }
             Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.walk)?,
             Kernel::Normalize(normalize) => map(normalize.walk),
             Kernel::BackwardInput(input) => map(input.walk),
             Kernel::Finalize(Finalize { channels_per_workgroup, .. })
             | Kernel::BackwardFinalize(BackwardFinalize { channels_per_workgroup, .. }) => {
                 prop_assert!(channels_per_workgroup.is_power_of_two());
-                prop_assert!(workgroups * u64::from(channels_per_workgroup) >= problem.channels as u64);
+                prop_assert!(workgroups * u64::from(channels_per_workgroup) >= channels);
                 let lanes = u64::from(size / channels_per_workgroup);
                 prop_assert!(lanes >= 1);
                 prop_assert!(u64::from(params.reduce.count).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
@@ -116,7 +125,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 prop_assert!(lanes.is_power_of_two() && lanes <= size);
                 prop_assert_eq!(ragged, !(problem.inner as u64).is_multiple_of(width));
                 prop_assert!((problem.elements() as u64).is_multiple_of(width));
-                prop_assert!(workgroups >= count * problem.channels as u64);
+                prop_assert!(workgroups >= count * channels);
                 // All values are in some split, and no split is empty.
                 let (outer, inner) = (problem.outer as u64, problem.inner as u64);
                 prop_assert_eq!(inner, u64::from(params.inner));
@@ -160,6 +169,29 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Every value has a register of some invocation.
+fn check_held(held: &Held, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
+    let (outer, channels, inner) = (problem.outer as u64, problem.channels as u64, problem.inner as u64);
+    let (size, loads) = (u64::from(held.workgroup_size), u64::from(held.loads));
+    prop_assert!((1..=u64::from(Held::MAX_LOADS)).contains(&loads));
+    let width = u64::from(held.places.width().elements());
+    match held.places {
+        Places::Planes { .. } => {
+            prop_assert!(inner.is_multiple_of(width) && inner > 1);
+            prop_assert!(!matches!(held.lanes, Lanes::Alone));
+            prop_assert!(size * loads * width >= outer * inner && workgroups >= channels);
+        }
+        Places::Columns { .. } => {
+            prop_assert!(channels.is_multiple_of(width) && inner == 1);
+            let Lanes::Tree { channels: across } = held.lanes else { panic!("columns: {}", held.lanes) };
+            prop_assert!(size.is_multiple_of(across.into()));
+            prop_assert!(size / u64::from(across) * loads >= outer);
+            prop_assert!(workgroups * u64::from(across) * width >= channels);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn plans_cover_everything_within_the_limits() {
     let problems = (
@@ -194,11 +226,16 @@ fn plans_cover_everything_within_the_limits() {
 
 #[test]
 fn stages_follow_mode_and_options() {
-    let stems = |config: BatchNormConfig, training, shape: &[usize]| -> Vec<&str> {
+    let profile = &profiles()[3];
+    let stems_of = |config: BatchNormConfig, training, shape: &[usize], held| -> Vec<&str> {
         let problem = Problem::new(shape, Layout::ChannelsFirst).unwrap();
-        let plan = Plan::forward(&problem, &config, training, false, &profiles()[3]).unwrap();
+        let heuristic = Tuning::new(&problem, Width::Four, profile);
+        let tuning = Tuning { held: if held { heuristic.held } else { 0 }, ..heuristic };
+        let plan = Plan::forward_tuned(&problem, &config, training, false, profile, tuning).unwrap();
         plan.steps().iter().map(|step| step.kernel.stem()).collect()
     };
+    // Where values are read again.
+    let stems = |config, training, shape: &[usize]| stems_of(config, training, shape, false);
     let config = || BatchNormConfig::new(5);
     let untracked = || config().track_running_stats(false);
     let full = &[4, 5, 6][..];
@@ -218,6 +255,58 @@ fn stages_follow_mode_and_options() {
     assert_eq!(stems(config(), true, empty), ["count_batch"]);
     assert!(stems(config(), false, empty).is_empty());
     assert!(stems(untracked(), true, empty).is_empty());
+    // Where channels fit into registers, and batch statistics are used.
+    for shape in [full, even] {
+        assert_eq!(stems_of(config(), true, shape, true), ["forward_held"]);
+        assert_eq!(stems_of(cumulative(), true, shape, true), ["count_batch", "forward_held"]);
+        assert_eq!(stems_of(untracked(), false, shape, true), ["forward_held"]);
+        assert_eq!(stems_of(config(), false, shape, true), ["normalize"]);
+    }
+    assert_eq!(stems_of(config(), true, large, true), ["moments", "finalize", "normalize"]);
+}
+
+#[test]
+fn groups_have_all_stages_one_after_the_other() {
+    let problem = Problem::new(&[4, 10, 100_000], Layout::ChannelsFirst).unwrap();
+    let (config, profile) = (BatchNormConfig::new(10).momentum(None), &profiles()[3]);
+    let heuristic = Tuning::new(&problem, Width::Four, profile);
+    let plan = |groups| {
+        let tuning = Tuning { groups, one_dispatch: false, ..heuristic };
+        Plan::forward_tuned(&problem, &config, true, false, profile, tuning).unwrap()
+    };
+    let steps = |plan: &Plan| -> Vec<(&str, (u32, u32))> {
+        plan.steps().iter().map(|step| (step.kernel.stem(), step.channels)).collect()
+    };
+    let three = plan(3);
+    assert_eq!(
+        steps(&three),
+        [
+            ("count_batch", (0, 10)),
+            ("moments", (0, 4)),
+            ("finalize", (0, 4)),
+            ("normalize", (0, 4)),
+            ("moments", (4, 4)),
+            ("finalize", (4, 4)),
+            ("normalize", (4, 4)),
+            ("moments", (8, 2)),
+            ("finalize", (8, 2)),
+            ("normalize", (8, 2)),
+        ]
+    );
+    assert!(three.to_string().contains("for 3 groups of channels"), "{three}");
+    assert_eq!(three.bytes_moved(), plan(1).bytes_moved());
+    // Workgroups for the channels of a group, and no more.
+    let workgroups = |plan: &Plan, stem: &str| -> u32 {
+        let steps = plan.steps().iter().filter(|step| step.kernel.stem() == stem);
+        steps.map(|step| step.grid.iter().product::<u32>()).sum()
+    };
+    assert_eq!(workgroups(&three, "moments"), workgroups(&plan(1), "moments"));
+    assert_eq!(steps(&plan(100)).len(), 1 + 3 * 10);
+    // A load that reaches into the next channel's plane needs that one's statistics.
+    let ragged = Problem::new(&[4, 10, 100_001], Layout::ChannelsFirst).unwrap();
+    let tuning = Tuning { groups: 3, one_dispatch: false, ..heuristic };
+    let ragged = Plan::forward_tuned(&ragged, &config, true, false, profile, tuning).unwrap();
+    assert_eq!(ragged.steps().len(), 4, "{ragged}");
 }
 
 #[test]
@@ -228,6 +317,38 @@ fn software_drivers_get_one_subgroup_a_workgroup_and_gpus_get_many() {
         .map(|profile| training(&problem, profile).steps()[0].kernel.workgroup_size())
         .collect();
     assert_eq!(sizes, [8, 4, 16, 256, 256, 256, 256, 256, 128]);
+}
+
+#[test]
+fn channels_that_fit_are_held() {
+    let shapes = [
+        (&[32, 2048, 7, 7][..], Layout::ChannelsFirst),
+        (&[32, 1024, 14, 14], Layout::ChannelsFirst),
+        (&[8, 7, 7, 2048], Layout::ChannelsLast),
+        (&[256, 4096], Layout::ChannelsFirst),
+    ];
+    let (nvidia, intel) = (&profiles()[3], &profiles()[5]);
+    for (shape, layout) in shapes {
+        let problem = Problem::new(shape, layout).unwrap();
+        let plan = training(&problem, nvidia);
+        let [step] = plan.steps() else { panic!("{plan}") };
+        let Kernel::ForwardHeld(ForwardHeld { held, .. }) = step.kernel else { panic!("{plan}") };
+        let registers = held.workgroup_size * held.loads * held.places.width().elements();
+        assert!(registers <= 1 << 15 && held.loads <= 16, "{plan}");
+        assert_eq!(plan.bytes_moved(), plan.floor_bytes());
+        for step in training(&problem, intel).steps() {
+            if let Kernel::ForwardHeld(ForwardHeld { held, .. }) = step.kernel {
+                assert!(held.loads <= 4, "{} on Intel", held.loads);
+            }
+        }
+    }
+    // Too long, and too few for the whole of a GPU.
+    for shape in [[32, 64, 112, 112], [2048, 3, 4, 4]] {
+        let problem = Problem::new(&shape, Layout::ChannelsFirst).unwrap();
+        let plan = training(&problem, nvidia);
+        let is_held = |step: &Step| matches!(step.kernel, Kernel::ForwardHeld(_));
+        assert!(!plan.steps().iter().any(is_held), "{plan}");
+    }
 }
 
 #[test]
