@@ -27,7 +27,7 @@ pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use config::BatchNormConfig;
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions};
-pub use plan::{BackwardOptions, Plan, Step, Tuning, Wanted};
+pub use plan::{BackwardOptions, Plan, Tuning, Wanted};
 pub use profile::AdapterProfile;
 pub use record::{BoundPlan, BufferRegion, Buffers, PreparedPlan};
 pub use shape::{Layout, Problem};

@@ -9,9 +9,17 @@ use crate::{AdapterProfile, Problem};
 /// over blocks, and costs nothing.
 const MAX_TRIPS: usize = 1 << 14;
 
-/// Software drivers run the subgroups of a workgroup one after another, and keep what each holds on the stack:
-/// of so many subgroups, it is still faster than to read planes again.
-const CPU_HELD_GROWTH: u32 = 2;
+/// The largest workgroup that holds channels with a software driver. Those run the subgroups of a workgroup one
+/// after another, and keep what each holds on the stack. Lavapipe goes from one to the next at little cost: two
+/// are faster than to read planes again, and any number than to read columns again. SwiftShader, which has four
+/// lanes, takes many times as long.
+fn largest_held_on_cpu(profile: &AdapterProfile, problem: &Problem, workgroup_size: u32) -> u32 {
+    match (profile.subgroup_max_size < 8, problem.inner > 1) {
+        (true, _) => workgroup_size,
+        (false, true) => 2 * workgroup_size,
+        (false, false) => u32::MAX,
+    }
+}
 
 /// Registers of a workgroup that can hold values: half of what a processor of NVIDIA's and AMD's has, so that
 /// the rest of the kernel has room.
@@ -112,21 +120,24 @@ impl<'a> Geometry<'a> {
         let subgroup = profile.subgroup_max_size.next_power_of_two();
         let lanes = across * u32_of(loads.div_ceil(4).next_power_of_two().min(1 << 16));
         let mut workgroup_size = self.workgroup_size.min(lanes.max(subgroup)).max(across);
-        let largest = largest_workgroup(profile);
-        let largest = match profile.is_cpu() && problem.inner > 1 {
-            true => largest.min(self.workgroup_size * CPU_HELD_GROWTH),
-            false => largest,
-        };
+        let mut largest = largest_workgroup(profile);
+        if profile.is_cpu() {
+            largest = largest.min(largest_held_on_cpu(profile, problem, self.workgroup_size));
+        }
         let loads_each = |size: u32| u32_of(loads.div_ceil((size / across) as usize));
         while loads_each(workgroup_size) > most {
             workgroup_size *= 2;
+            if workgroup_size > largest {
+                return None;
+            }
         }
         let loads = match loads_each(workgroup_size) {
             few @ 0..=4 => few,
             // Not a kernel for every number.
             many => many.next_multiple_of(4).min(most),
         };
-        let registers = u64::from(workgroup_size * loads * width.elements() * tensors);
+        let values = width.elements() * tensors;
+        let registers = u64::from(workgroup_size) * u64::from(loads * values);
         let (places, lanes) = if problem.inner == 1 {
             (Places::Columns { width }, Lanes::Tree { channels: across })
         } else {

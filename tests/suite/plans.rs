@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use wgpu_batchnorm::kernels::{
     BackwardFinalize, BackwardHeld, Finalize, ForwardHeld, Held, Kernel, Lanes, Places, Walk, Width,
 };
+use wgpu_batchnorm::plan::Step;
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Error, Layout, Plan, Problem, Step, Tuning, wgpu,
+    AdapterProfile, BackwardOptions, BatchNormConfig, Error, Layout, Plan, Problem, Tuning, wgpu,
 };
 
 /// An adapter as wgpu describes it.

@@ -85,6 +85,8 @@ mod tests {
             lanes_per_plane: 128,
             splits: 4_000_000_000,
             one_dispatch: false,
+            groups: 1,
+            held: 0,
             loads: 512,
             loads_down: 512,
             parts: 32,
