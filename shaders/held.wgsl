@@ -1,36 +1,10 @@
-// The loads of an invocation that holds what it has read in registers, so that memory is read once.
+// The loads of an invocation that holds what it has read in registers, so that memory is read once. Registers have
+// no numbers to compute, and with a loop over the loads some compilers would keep the values in memory. Hence
+// `visit_all` has one call after the other, of which the first HELD do something; files of several lengths have it,
+// since calls that do nothing take time to compile, too.
 
 // Where the present load is.
 var<private> place: Place;
-
-// Visits all loads from the first on. Registers have no numbers to compute, and with a loop here some compilers
-// would keep the values in memory: hence one call after the other, of which the first HELD are compiled.
-fn visit_all(stage: u32, first: Place) {
-    place = first;
-    visit_sixteen(stage, 0u);
-    visit_sixteen(stage, 16u);
-    visit_sixteen(stage, 32u);
-    visit_sixteen(stage, 48u);
-}
-
-fn visit_sixteen(stage: u32, k: u32) {
-    turn(stage, k);
-    turn(stage, k + 1u);
-    turn(stage, k + 2u);
-    turn(stage, k + 3u);
-    turn(stage, k + 4u);
-    turn(stage, k + 5u);
-    turn(stage, k + 6u);
-    turn(stage, k + 7u);
-    turn(stage, k + 8u);
-    turn(stage, k + 9u);
-    turn(stage, k + 10u);
-    turn(stage, k + 11u);
-    turn(stage, k + 12u);
-    turn(stage, k + 13u);
-    turn(stage, k + 14u);
-    turn(stage, k + 15u);
-}
 
 fn turn(stage: u32, k: u32) {
     if k < HELD {

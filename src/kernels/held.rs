@@ -60,12 +60,17 @@ impl Places {
 }
 
 impl Held {
-    /// As many loads as held.wgsl visits.
+    /// As many loads as visit_64.wgsl visits.
     pub const MAX_LOADS: u32 = 64;
 
     /// The WGSL pieces.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &'static str> {
-        self.places.pieces().into_iter().chain([self.lanes.piece()])
+        let visit = match self.loads {
+            0..=4 => "visit_4",
+            5..=16 => "visit_16",
+            _ => "visit_64",
+        };
+        self.places.pieces().into_iter().chain([visit, self.lanes.piece()])
     }
 
     /// The constants of the pieces.
@@ -93,8 +98,9 @@ impl Held {
                 (Places::Planes { width }, Lanes::Subgroup { min_size, max_size }),
                 (Places::Columns { width }, columns),
             ] {
-                let loads = if width == Width::One { 5 } else { Self::MAX_LOADS };
-                variants.push(Self { places, lanes, loads, workgroup_size });
+                for loads in if width == Width::One { [4, 5] } else { [16, Self::MAX_LOADS] } {
+                    variants.push(Self { places, lanes, loads, workgroup_size });
+                }
             }
         }
         variants
