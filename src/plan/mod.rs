@@ -3,19 +3,21 @@
 //! Planning is a pure function: no GPU is touched, and the same input gives the same plan. A plan can be
 //! printed.
 
+mod backward;
+mod display;
+mod forward;
 mod geometry;
 mod tuning;
 
+pub(crate) use backward::backward_width;
 pub use tuning::Tuning;
 
 use crate::kernels::{
-    Access, BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, Binding,
-    ChannelGradients, CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult,
-    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Tracking, Width,
+    Access, BackwardChannel, BackwardHeld, BackwardInput, Binding, ForwardChannel, ForwardHeld, Kernel,
+    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, Error, Layout, Problem, Result};
-use geometry::{Division, Geometry, Reduction, held_width, u32_of};
-use std::fmt;
+use geometry::{Division, Geometry, u32_of};
 
 /// One dispatch of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +66,6 @@ pub struct BackwardOptions {
     /// Whether dweight and dbias are added to what their buffers hold.
     pub accumulate: bool,
 }
-
-/// Up to so many values per channel, dx is computed with exact products. Batch statistics take two of the n
-/// dimensions of dy away, so of a random dy a share of (n − 2) / n is left: with more values than these, the
-/// rounding of a product is as harmless as any other.
-const FEW_VALUES: usize = 32;
 
 /// How many workgroups a kernel takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,225 +123,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a forward pass.
-    ///
-    /// `training` chooses the mode, as in [`BatchNorm::train`](crate::BatchNorm::train); `in_place` makes y
-    /// overwrite x. A problem without elements only counts the batch.
-    ///
-    /// # Errors
-    /// [`Error::BindingTooLarge`] when the tensor is larger than the device binds at once, [`Error::Limit`]
-    /// when a limit is below what the kernels need, and the errors of [`BatchNormConfig::validate`] and
-    /// [`BatchNormConfig::problem`].
-    pub fn forward(
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        in_place: bool,
-        profile: &AdapterProfile,
-    ) -> Result<Self> {
-        let tuning = Tuning::new(problem, width(problem), profile);
-        Self::forward_tuned(problem, config, training, in_place, profile, tuning)
-    }
-
-    /// As [`forward`](Self::forward), with a tuning that was found by measuring.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn forward_tuned(
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        in_place: bool,
-        profile: &AdapterProfile,
-        tuning: Tuning,
-    ) -> Result<Self> {
-        let mut width = width(problem);
-        if config.uses_batch_statistics(training) && is_held(problem, held_width(problem), profile, tuning, 1)
-        {
-            width = held_width(problem);
-        }
-        with_fallback(problem, profile, width, tuning, |geometry, width| {
-            Self::forward_by(geometry, width, problem, config, training, in_place, profile)
-        })
-    }
-
-    fn forward_by(
-        geometry: &Geometry<'_>,
-        width: Width,
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        in_place: bool,
-        profile: &AdapterProfile,
-    ) -> Result<Self> {
-        let mut plan = Self::new(Pass::Forward, width, problem, config, training, in_place)?;
-        let (statistics, affine) = (statistics(config, training), config.affine);
-        let tracking = match (training && config.track_running_stats, config.momentum) {
-            (false, _) => Tracking::Off,
-            (true, Some(_)) => Tracking::Fixed,
-            (true, None) => Tracking::Cumulative,
-        };
-        let empty = problem.elements() == 0;
-        if tracking == Tracking::Cumulative || (tracking == Tracking::Fixed && empty) {
-            plan.stages.push((Kernel::CountBatch(CountBatch), Work::Once));
-        }
-        let mut normalized = empty;
-        let held = if statistics == Statistics::Batch && !empty { geometry.held(1) } else { None };
-        if let Some((held, workgroups)) = held {
-            let all = ForwardHeld { held, in_place, affine, tracking };
-            plan.hold(Kernel::ForwardHeld(all), workgroups);
-            normalized = true;
-        } else if statistics == Statistics::Batch && !empty {
-            let reduction = geometry.reduction();
-            let Reduction { lanes, workgroup_size, division } = reduction;
-            let walk = division.walk;
-            if reduction.can_be_one_dispatch() && geometry.one_dispatch() {
-                let all = ForwardChannel { walk, lanes, in_place, affine, tracking, workgroup_size };
-                plan.reduce(division, Kernel::ForwardChannel(all));
-                normalized = true;
-            } else if reduction.is_whole() {
-                let result = MomentsResult::Statistics(tracking);
-                let moments = Moments { walk, lanes, result, workgroup_size };
-                plan.reduce(division, Kernel::Moments(moments));
-            } else {
-                let moments = Moments { walk, lanes, result: MomentsResult::Partials, workgroup_size };
-                plan.reduce(division, Kernel::Moments(moments));
-                let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
-                let workgroup_size = geometry.workgroup_size;
-                let finalize = Finalize { tracking, channels_per_workgroup, workgroup_size };
-                plan.stages.push((Kernel::Finalize(finalize), Work::Channels(channels_per_workgroup)));
-            }
-        }
-        if !normalized {
-            let workgroup_size = geometry.workgroup_size;
-            let division = geometry.map();
-            let normalize = Normalize { walk: division.walk, in_place, statistics, affine, workgroup_size };
-            plan.map(division, Kernel::Normalize(normalize));
-        }
-        plan.lay_out(geometry);
-        plan.check_limits(profile)?;
-        Ok(plan)
-    }
-
-    /// Plans a backward pass after a forward pass in the mode `training`.
-    ///
-    /// Without elements, dweight and dbias are zeros (or stay as they are, when accumulated).
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn backward(
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &BackwardOptions,
-        profile: &AdapterProfile,
-    ) -> Result<Self> {
-        let width = backward_width(problem, config, training);
-        let tuning = Tuning::new(problem, width, profile);
-        Self::backward_tuned(problem, config, training, options, profile, tuning)
-    }
-
-    /// As [`backward`](Self::backward), with a tuning that was found by measuring.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn backward_tuned(
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &BackwardOptions,
-        profile: &AdapterProfile,
-        tuning: Tuning,
-    ) -> Result<Self> {
-        let mut width = backward_width(problem, config, training);
-        if config.uses_batch_statistics(training) && options.wanted.input {
-            let held = if one_by_one(problem, config, training) { Width::One } else { held_width(problem) };
-            if is_held(problem, held, profile, tuning, 2) {
-                width = held;
-            }
-        }
-        with_fallback(problem, profile, width, tuning, |geometry, width| {
-            Self::backward_by(geometry, width, problem, config, training, options, profile)
-        })
-    }
-
-    fn backward_by(
-        geometry: &Geometry<'_>,
-        width: Width,
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &BackwardOptions,
-        profile: &AdapterProfile,
-    ) -> Result<Self> {
-        let BackwardOptions { wanted, in_place, accumulate } = *options;
-        let mut plan = Self::new(Pass::Backward, width, problem, config, training, in_place)?;
-        plan.params.accumulate = accumulate.into();
-        let (statistics, affine) = (statistics(config, training), config.affine);
-        let exact_products = exact_products(problem, config, training);
-        let empty = problem.elements() == 0;
-        let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
-        // Through running statistics no gradient flows, so dx needs no sums then.
-        let projection = wanted.input && statistics == Statistics::Batch && !empty;
-        let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };
-
-        let mut has_dx = empty || !wanted.input;
-        let mut concluded = !(dweight || dbias || projection);
-        let of_sums = if (dweight || projection) && !empty { statistics } else { Statistics::None };
-        let held = if projection { geometry.held(2) } else { None };
-        if let Some((held, workgroups)) = held {
-            let all = BackwardHeld { held, in_place, affine, dweight, dbias, exact_products };
-            plan.hold(Kernel::BackwardHeld(all), workgroups);
-            (concluded, has_dx) = (true, true);
-        } else if !concluded && !empty {
-            let reduction = geometry.reduction();
-            let Reduction { lanes, workgroup_size, division } = reduction;
-            let walk = division.walk;
-            if projection && reduction.can_be_one_dispatch() && geometry.one_dispatch() {
-                let all = BackwardChannel {
-                    walk,
-                    lanes,
-                    in_place,
-                    affine,
-                    dweight,
-                    dbias,
-                    exact_products,
-                    workgroup_size,
-                };
-                plan.reduce(division, Kernel::BackwardChannel(all));
-                (concluded, has_dx) = (true, true);
-            } else {
-                let result = reduction.is_whole().then_some(gradients);
-                let sums = BackwardSums { walk, lanes, statistics: of_sums, result, workgroup_size };
-                plan.reduce(division, Kernel::BackwardSums(sums));
-                concluded = result.is_some();
-            }
-        }
-        if !concluded {
-            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
-            let workgroup_size = geometry.workgroup_size;
-            let finalize =
-                BackwardFinalize { statistics: of_sums, gradients, channels_per_workgroup, workgroup_size };
-            plan.stages.push((Kernel::BackwardFinalize(finalize), Work::Channels(channels_per_workgroup)));
-        }
-        if !has_dx {
-            let workgroup_size = geometry.workgroup_size;
-            let division = geometry.map();
-            let input = BackwardInput {
-                walk: division.walk,
-                in_place,
-                statistics,
-                affine,
-                exact_products,
-                workgroup_size,
-            };
-            plan.map(division, Kernel::BackwardInput(input));
-        }
-        plan.lay_out(geometry);
-        plan.check_limits(profile)?;
-        Ok(plan)
-    }
-
     /// A plan without steps.
     fn new(
         pass: Pass,
@@ -587,16 +365,6 @@ pub(crate) fn width(problem: &Problem) -> Width {
     if long && problem.elements().is_multiple_of(4) { Width::Four } else { Width::One }
 }
 
-/// The same for the backward pass.
-pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> Width {
-    if one_by_one(problem, config, training) { Width::One } else { width(problem) }
-}
-
-/// Whether dx takes exact products, which are computed one by one for each channel.
-fn one_by_one(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
-    exact_products(problem, config, training) && problem.inner > 1
-}
-
 /// The plan of this width, and where that is more than one, beside it the plan for unaligned tensors.
 fn with_fallback(
     problem: &Problem,
@@ -619,56 +387,6 @@ fn is_held(problem: &Problem, width: Width, profile: &AdapterProfile, tuning: Tu
     Geometry::new(problem, width, profile, tuning).held(tensors).is_some()
 }
 
-/// Whether dx needs exact products.
-fn exact_products(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
-    config.uses_batch_statistics(training) && problem.values_per_channel() <= FEW_VALUES
-}
-
 fn statistics(config: &BatchNormConfig, training: bool) -> Statistics {
     if config.uses_batch_statistics(training) { Statistics::Batch } else { Statistics::Running }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pass = match self.pass {
-            Pass::Forward => "forward",
-            Pass::Backward => "backward",
-        };
-        let mode = if self.training { "training" } else { "eval" };
-        let in_place = if self.in_place { ", in place" } else { "" };
-        writeln!(
-            f,
-            "{pass}, {mode}{in_place} on {}: {} bytes moved (floor {}), {} bytes of scratch",
-            self.problem,
-            self.bytes_moved(),
-            self.floor_bytes(),
-            self.scratch_bytes()
-        )?;
-        // Groups of channels have the same steps.
-        let mut groups: Vec<u32> = self.steps.iter().map(|step| step.channels.0).collect();
-        groups.dedup();
-        let of_first = self.steps.iter().filter(|step| step.channels.0 == 0);
-        for step in of_first {
-            let splits = match step.kernel {
-                Kernel::Moments(_)
-                | Kernel::BackwardSums(_)
-                | Kernel::ForwardChannel(_)
-                | Kernel::BackwardChannel(_) => {
-                    format!(", {} splits", self.params.reduce.count)
-                }
-                Kernel::Normalize(_) | Kernel::BackwardInput(_) => {
-                    format!(", {} splits", self.params.map.count)
-                }
-                _ => String::new(),
-            };
-            let [x, y, _] = step.grid;
-            let (stem, size) = (step.kernel.stem(), step.kernel.workgroup_size());
-            let variant = step.kernel.variant();
-            writeln!(f, "  {stem:<17} {x} × {y} workgroups of {size}{splits}{variant}")?;
-        }
-        if groups.len() > 1 {
-            writeln!(f, "  and so on, for {} groups of channels", groups.len())?;
-        }
-        Ok(())
-    }
 }

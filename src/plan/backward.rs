@@ -1,0 +1,150 @@
+//! Backward plans.
+
+use super::geometry::{Geometry, Reduction, held_width};
+use super::{BackwardOptions, Pass, Plan, Work, is_held, statistics, width, with_fallback};
+use crate::kernels::{
+    BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, ChannelGradients, Kernel,
+    Statistics, Width,
+};
+use crate::{AdapterProfile, BatchNormConfig, Problem, Result, Tuning};
+
+/// Up to so many values per channel, dx is computed with exact products. Batch statistics take two of the n
+/// dimensions of dy away, so of a random dy a share of (n − 2) / n is left: with more values than these, the
+/// rounding of a product is as harmless as any other.
+const FEW_VALUES: usize = 32;
+
+impl Plan {
+    /// Plans a backward pass after a forward pass in the mode `training`.
+    ///
+    /// Without elements, dweight and dbias are zeros (or stay as they are, when accumulated).
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn backward(
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        options: &BackwardOptions,
+        profile: &AdapterProfile,
+    ) -> Result<Self> {
+        let width = backward_width(problem, config, training);
+        let tuning = Tuning::new(problem, width, profile);
+        Self::backward_tuned(problem, config, training, options, profile, tuning)
+    }
+
+    /// As [`backward`](Self::backward), with a tuning that was found by measuring.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn backward_tuned(
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        options: &BackwardOptions,
+        profile: &AdapterProfile,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let mut width = backward_width(problem, config, training);
+        if config.uses_batch_statistics(training) && options.wanted.input {
+            let held = if one_by_one(problem, config, training) { Width::One } else { held_width(problem) };
+            if is_held(problem, held, profile, tuning, 2) {
+                width = held;
+            }
+        }
+        with_fallback(problem, profile, width, tuning, |geometry, width| {
+            Self::backward_by(geometry, width, problem, config, training, options, profile)
+        })
+    }
+
+    fn backward_by(
+        geometry: &Geometry<'_>,
+        width: Width,
+        problem: &Problem,
+        config: &BatchNormConfig,
+        training: bool,
+        options: &BackwardOptions,
+        profile: &AdapterProfile,
+    ) -> Result<Self> {
+        let BackwardOptions { wanted, in_place, accumulate } = *options;
+        let mut plan = Self::new(Pass::Backward, width, problem, config, training, in_place)?;
+        plan.params.accumulate = accumulate.into();
+        let (statistics, affine) = (statistics(config, training), config.affine);
+        let exact_products = exact_products(problem, config, training);
+        let empty = problem.elements() == 0;
+        let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
+        // Through running statistics no gradient flows, so dx needs no sums then.
+        let projection = wanted.input && statistics == Statistics::Batch && !empty;
+        let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };
+
+        let mut has_dx = empty || !wanted.input;
+        let mut concluded = !(dweight || dbias || projection);
+        let of_sums = if (dweight || projection) && !empty { statistics } else { Statistics::None };
+        let held = if projection { geometry.held(2) } else { None };
+        if let Some((held, workgroups)) = held {
+            let all = BackwardHeld { held, in_place, affine, dweight, dbias, exact_products };
+            plan.hold(Kernel::BackwardHeld(all), workgroups);
+            (concluded, has_dx) = (true, true);
+        } else if !concluded && !empty {
+            let reduction = geometry.reduction();
+            let Reduction { lanes, workgroup_size, division } = reduction;
+            let walk = division.walk;
+            if projection && reduction.can_be_one_dispatch() && geometry.one_dispatch() {
+                let all = BackwardChannel {
+                    walk,
+                    lanes,
+                    in_place,
+                    affine,
+                    dweight,
+                    dbias,
+                    exact_products,
+                    workgroup_size,
+                };
+                plan.reduce(division, Kernel::BackwardChannel(all));
+                (concluded, has_dx) = (true, true);
+            } else {
+                let result = reduction.is_whole().then_some(gradients);
+                let sums = BackwardSums { walk, lanes, statistics: of_sums, result, workgroup_size };
+                plan.reduce(division, Kernel::BackwardSums(sums));
+                concluded = result.is_some();
+            }
+        }
+        if !concluded {
+            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
+            let workgroup_size = geometry.workgroup_size;
+            let finalize =
+                BackwardFinalize { statistics: of_sums, gradients, channels_per_workgroup, workgroup_size };
+            plan.stages.push((Kernel::BackwardFinalize(finalize), Work::Channels(channels_per_workgroup)));
+        }
+        if !has_dx {
+            let workgroup_size = geometry.workgroup_size;
+            let division = geometry.map();
+            let input = BackwardInput {
+                walk: division.walk,
+                in_place,
+                statistics,
+                affine,
+                exact_products,
+                workgroup_size,
+            };
+            plan.map(division, Kernel::BackwardInput(input));
+        }
+        plan.lay_out(geometry);
+        plan.check_limits(profile)?;
+        Ok(plan)
+    }
+}
+
+/// What a problem lets be loaded at once in the backward pass.
+pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> Width {
+    if one_by_one(problem, config, training) { Width::One } else { width(problem) }
+}
+
+/// Whether dx takes exact products, which are computed one by one for each channel.
+fn one_by_one(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
+    exact_products(problem, config, training) && problem.inner > 1
+}
+
+/// Whether dx needs exact products.
+fn exact_products(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
+    config.uses_batch_statistics(training) && problem.values_per_channel() <= FEW_VALUES
+}
