@@ -237,3 +237,22 @@ fn composed_shaders_are_left_for_other_compilers() {
         std::fs::write(path, format!("{enable}{}", kernel.wgsl())).unwrap();
     }
 }
+
+#[test]
+fn every_load_that_is_held_is_visited_once() {
+    let text = |stem: &str| FILES.iter().find(|(name, _)| *name == stem).unwrap().1;
+    for (stem, loads) in [("visit_4", 4), ("visit_16", 16)] {
+        let calls: Vec<&str> =
+            text(stem).lines().map(str::trim).filter(|line| line.starts_with("turn(")).collect();
+        let expected: Vec<String> = (0..loads).map(|k| format!("turn(stage, {k}u);")).collect();
+        assert_eq!(calls, expected, "{stem}");
+    }
+    let calls = |name: &str| -> Vec<&str> {
+        text("visit_64").lines().map(str::trim).filter(|line| line.starts_with(name)).collect()
+    };
+    let fours = [0, 16, 32, 48].map(|k| format!("visit_sixteen(stage, {k}u);"));
+    assert_eq!(calls("visit_sixteen("), fours);
+    let first = "turn(stage, k);".to_owned();
+    let rest = (1..16).map(|k| format!("turn(stage, k + {k}u);"));
+    assert_eq!(calls("turn("), std::iter::once(first).chain(rest).collect::<Vec<_>>());
+}
