@@ -15,9 +15,9 @@ impl Plan {
     /// overwrite x. A problem without elements only counts the batch.
     ///
     /// # Errors
-    /// [`Error::BindingTooLarge`] when the tensor is larger than the device binds at once, [`Error::Limit`]
-    /// when a limit is below what the kernels need, and the errors of [`BatchNormConfig::validate`] and
-    /// [`BatchNormConfig::problem`].
+    /// [`Error::BindingTooLarge`](crate::Error::BindingTooLarge) when the tensor is larger than the device
+    /// binds at once, [`Error::Limit`](crate::Error::Limit) when a limit is below what the kernels need, and
+    /// the errors of [`BatchNormConfig::validate`] and [`BatchNormConfig::problem`].
     pub fn forward(
         problem: &Problem,
         config: &BatchNormConfig,
