@@ -5,20 +5,30 @@
 fn backward_channel(invocation: Invocation) {
     params = uniform_params;
     let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    touch_tile(workgroup, invocation.lane, params.reduce);
-    for (var part = 0u; part < PARTS; part++) {
-        var walk = walk_begin(workgroup, invocation.lane, part, params.reduce);
-        let statistics = channel_statistics(walk.channel);
-        let merged = share_lanes(merge_lanes(sums_of(walk, statistics), invocation), invocation);
-        if has_result(invocation) && walk.split < params.reduce.count {
-            conclude(walk.channel, merged, statistics);
+    var walk = walk_begin(workgroup, invocation.lane, params.reduce);
+    var statistics: array<Statistics, ABREAST>;
+    for (var k = 0u; k < ABREAST; k++) {
+        statistics[k] = channel_statistics(walk_channel(walk, k));
+    }
+    var own = sums_of(walk, statistics);
+    var gradient: array<Gradient, ABREAST>;
+    for (var k = 0u; k < ABREAST; k++) {
+        let channel = walk_channel(walk, k);
+        let merged = share_lanes(merge_lanes(own[k], invocation), invocation);
+        if has_result(invocation) && walk_split(walk, k) < params.reduce.count {
+            conclude(channel, merged, statistics[k]);
         }
-        let gradient = gradient_of(walk.channel, statistics, projection_of(merged, statistics));
-        while walk_goes_on(walk) {
-            let run = walk_own_run(&walk);
-            for (var element = run.begin; element < run.end; element += run.step) {
-                let away = deviation(load_x(element), statistics);
-                store_dx(element, input_gradient(load_dy(element), away, gradient));
+        gradient[k] = gradient_of(channel, statistics[k], projection_of(merged, statistics[k]));
+    }
+    while walk_goes_on(walk) {
+        let run = walk_own_run(&walk);
+        for (var element = run.begin; element < run.end; element += run.step) {
+            for (var k = 0u; k < ABREAST; k++) {
+                if has_beside(walk, k) {
+                    let away = deviation(load_x(beside(element, k)), gradient[k].statistics);
+                    let dy = load_dy(beside(element, k));
+                    store_dx(beside(element, k), input_gradient(dy, away, gradient[k]));
+                }
             }
         }
     }

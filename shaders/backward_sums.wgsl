@@ -6,17 +6,16 @@
 fn backward_sums(invocation: Invocation) {
     params = uniform_params;
     let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    touch_tile(workgroup, invocation.lane, params.reduce);
-    for (var part = 0u; part < PARTS; part++) {
-        let walk = walk_begin(workgroup, invocation.lane, part, params.reduce);
-        let merged = merge_lanes(sums_of(walk, channel_statistics(walk.channel)), invocation);
-        if has_result(invocation) && walk.split < params.reduce.count {
-            store_result(walk.split, walk.channel, merged);
+    let walk = walk_begin(workgroup, invocation.lane, params.reduce);
+    var statistics: array<Statistics, ABREAST>;
+    for (var k = 0u; k < ABREAST; k++) {
+        statistics[k] = channel_statistics(walk_channel(walk, k));
+    }
+    var own = sums_of(walk, statistics);
+    for (var k = 0u; k < ABREAST; k++) {
+        let merged = merge_lanes(own[k], invocation);
+        if has_result(invocation) && walk_split(walk, k) < params.reduce.count {
+            store_result(walk_split(walk, k), walk_channel(walk, k), merged);
         }
     }
-}
-
-// See `touch_tile`.
-fn touch(element: u32) -> u32 {
-    return touch_x(element) | touch_dy(element);
 }

@@ -1,8 +1,4 @@
 // x is not needed.
-fn touch_x(element: u32) -> u32 {
-    return 0u;
-}
-
 fn load_x(element: u32) -> Value {
     return Value();
 }

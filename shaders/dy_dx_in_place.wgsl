@@ -1,10 +1,6 @@
 // dx overwrites dy: one binding for both.
 @group(0) @binding(11) var<storage, read_write> dx: array<Value>;
 
-fn touch_dy(element: u32) -> u32 {
-    return first_bits(dx[params.dx_offset + element]);
-}
-
 fn load_dy(element: u32) -> Value {
     return dx[params.dx_offset + element];
 }

@@ -2,10 +2,6 @@
 @group(0) @binding(10) var<storage, read> dy: array<Value>;
 @group(0) @binding(11) var<storage, read_write> dx: array<Value>;
 
-fn touch_dy(element: u32) -> u32 {
-    return first_bits(dy[params.dy_offset + element]) | first_bits(dx[params.dx_offset + element]);
-}
-
 fn load_dy(element: u32) -> Value {
     return dy[params.dy_offset + element];
 }

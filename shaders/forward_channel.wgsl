@@ -5,18 +5,24 @@
 fn forward_channel(invocation: Invocation) {
     params = uniform_params;
     let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    touch_tile(workgroup, invocation.lane, params.reduce);
-    for (var part = 0u; part < PARTS; part++) {
-        var walk = walk_begin(workgroup, invocation.lane, part, params.reduce);
-        let merged = share_lanes(merge_lanes(moments_of(walk), invocation), invocation);
-        if has_result(invocation) && walk.split < params.reduce.count {
-            conclude(walk.channel, merged);
+    var walk = walk_begin(workgroup, invocation.lane, params.reduce);
+    var own = moments_of(walk);
+    var normal: array<Normal, ABREAST>;
+    for (var k = 0u; k < ABREAST; k++) {
+        let channel = walk_channel(walk, k);
+        let merged = share_lanes(merge_lanes(own[k], invocation), invocation);
+        if has_result(invocation) && walk_split(walk, k) < params.reduce.count {
+            conclude(channel, merged);
         }
-        let normal = normal_of(walk.channel, batch_statistics(merged));
-        while walk_goes_on(walk) {
-            let run = walk_own_run(&walk);
-            for (var element = run.begin; element < run.end; element += run.step) {
-                store_y(element, normalized(load_x(element), normal));
+        normal[k] = normal_of(channel, batch_statistics(merged));
+    }
+    while walk_goes_on(walk) {
+        let run = walk_own_run(&walk);
+        for (var element = run.begin; element < run.end; element += run.step) {
+            for (var k = 0u; k < ABREAST; k++) {
+                if has_beside(walk, k) {
+                    store_y(beside(element, k), normalized(load_x(beside(element, k)), normal[k]));
+                }
             }
         }
     }

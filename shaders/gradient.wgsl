@@ -13,8 +13,3 @@ fn gradient_of(channel: u32, statistics: Statistics, projection: Projection) -> 
 fn input_gradient(dy: Value, away: Value, gradient: Gradient) -> Value {
     return gradient.scale * remaining(dy, away, gradient.projection);
 }
-
-// See `touch_tile`.
-fn touch(element: u32) -> u32 {
-    return touch_x(element) | touch_dy(element);
-}

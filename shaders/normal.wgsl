@@ -16,8 +16,3 @@ fn normalized(value: Value, normal: Normal) -> Value {
     let deviation = rounded_value(value - normal.mean.hi) - normal.mean.lo;
     return deviation * normal.scale + normal.shift;
 }
-
-// See `touch_tile`.
-fn touch(element: u32) -> u32 {
-    return touch_x(element);
-}

@@ -7,22 +7,27 @@ fn normalize(
     @builtin(local_invocation_index) lane: u32,
 ) {
     params = uniform_params;
-    let number = linear_workgroup(workgroup, grid);
-    touch_tile(number, lane, params.map);
-    for (var part = 0u; part < PARTS; part++) {
-        var walk = walk_begin(number, lane, part, params.map);
-        let own = normal_of(walk.channel, channel_statistics(walk.channel));
-        // Where a load may reach into the next channel's plane, that one is normalised, too.
-        var next = own;
-        if RAGGED {
-            let channel = next_channel(walk.channel);
-            next = normal_of(channel, channel_statistics(channel));
-        }
-        while walk_goes_on(walk) {
-            let run = walk_own_run(&walk);
-            for (var element = run.begin; element < run.end; element += run.step) {
-                let value = load_x(element);
-                store_y(element, inside_or(normalized(value, next), normalized(value, own), run, element));
+    var walk = walk_begin(linear_workgroup(workgroup, grid), lane, params.map);
+    var own: array<Normal, ABREAST>;
+    for (var k = 0u; k < ABREAST; k++) {
+        let channel = walk_channel(walk, k);
+        own[k] = normal_of(channel, channel_statistics(channel));
+    }
+    // Where a load may reach into the next channel's plane, that one is normalised, too.
+    var next = own[0];
+    if RAGGED {
+        let channel = next_channel(walk_channel(walk, 0u));
+        next = normal_of(channel, channel_statistics(channel));
+    }
+    while walk_goes_on(walk) {
+        let run = walk_own_run(&walk);
+        for (var element = run.begin; element < run.end; element += run.step) {
+            for (var k = 0u; k < ABREAST; k++) {
+                if has_beside(walk, k) {
+                    let value = load_x(beside(element, k));
+                    let inside = inside_or(normalized(value, next), normalized(value, own[k]), run, element);
+                    store_y(beside(element, k), inside);
+                }
             }
         }
     }

@@ -1,35 +1,44 @@
-// Reduces what an invocation visits to the sums of dy and of dy * (x - mean).
+// Reduces what an invocation visits to the sums of dy and of dy * (x - mean): of every place abreast.
 
 // The plain sums run over blocks of about so many loads, so that their rounding errors stay small.
 const BLOCK: u32 = 64u;
 
-fn sums_of(first_walk: Walk, channel: Statistics) -> Sums {
+fn sums_of(first_walk: Walk, channels: array<Statistics, ABREAST>) -> array<Sums, ABREAST> {
     var walk = first_walk;
-    var own = Sums();
+    var of_channel = channels;
+    var own: array<Sums, ABREAST>;
     // Sums over the present block.
     var loads = 0u;
-    var sum = Value();
-    var sum_of_products = Value();
+    var sum: array<Value, ABREAST>;
+    var sum_of_products: array<Value, ABREAST>;
     while walk_goes_on(walk) {
         let run = walk_run(&walk);
         var element = run.begin;
         while element < run.end {
             let stop = run_stop(run, element, BLOCK);
             for (; element < stop; element += run.step) {
-                let gradient = load_dy(element);
-                sum += inside_or_zero(gradient, run, element);
-                sum_of_products += inside_or_zero(gradient * deviation(load_x(element), channel), run, element);
+                for (var k = 0u; k < ABREAST; k++) {
+                    let gradient = load_dy(beside(element, k));
+                    let product = gradient * deviation(load_x(beside(element, k)), of_channel[k]);
+                    sum[k] += inside_or_zero(gradient, run, element);
+                    sum_of_products[k] += inside_or_zero(product, run, element);
+                }
                 loads++;
             }
             if loads >= BLOCK {
-                own = add_block(own, sum, sum_of_products);
+                for (var k = 0u; k < ABREAST; k++) {
+                    own[k] = add_block(own[k], sum[k], sum_of_products[k]);
+                    sum[k] = Value();
+                    sum_of_products[k] = Value();
+                }
                 loads = 0u;
-                sum = Value();
-                sum_of_products = Value();
             }
         }
     }
-    return add_block(own, sum, sum_of_products);
+    for (var k = 0u; k < ABREAST; k++) {
+        own[k] = add_block(own[k], sum[k], sum_of_products[k]);
+    }
+    return own;
 }
 
 fn add_block(sums: Sums, dy: Value, product: Value) -> Sums {

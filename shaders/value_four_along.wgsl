@@ -9,10 +9,6 @@ fn first(value: Value) -> Number {
     return value.x;
 }
 
-fn first_bits(value: Value) -> u32 {
-    return bitcast<u32>(value.x);
-}
-
 fn total(value: Value) -> Number {
     return (value.x + value.y) + (value.z + value.w);
 }

@@ -9,10 +9,6 @@ fn first(value: Value) -> Number {
     return value;
 }
 
-fn first_bits(value: Value) -> u32 {
-    return bitcast<u32>(value);
-}
-
 fn total(value: Value) -> Number {
     return value;
 }

@@ -23,7 +23,7 @@ struct Run {
     inside_end: u32,
 }
 
-fn walk_begin(workgroup: u32, lane: u32, part: u32, splits: Splits) -> Walk {
+fn walk_begin(workgroup: u32, lane: u32, splits: Splits) -> Walk {
     var walk: Walk;
     walk.split = workgroup / params.group_channels;
     walk.channel = params.first_channel + workgroup - walk.split * params.group_channels;
@@ -38,11 +38,6 @@ fn walk_begin(workgroup: u32, lane: u32, part: u32, splits: Splits) -> Walk {
     }
     return walk;
 }
-
-// A workgroup has one part, and reads along memory anyway.
-const PARTS: u32 = 1u;
-
-fn touch_tile(workgroup: u32, lane: u32, splits: Splits) {}
 
 fn walk_goes_on(walk: Walk) -> bool {
     return walk.outer < walk.outer_end;

@@ -1,10 +1,6 @@
 // The input alone.
 @group(0) @binding(1) var<storage, read> x: array<Value>;
 
-fn touch_x(element: u32) -> u32 {
-    return first_bits(x[params.x_offset + element]);
-}
-
 fn load_x(element: u32) -> Value {
     return x[params.x_offset + element];
 }

@@ -1,10 +1,6 @@
 // y overwrites x: one binding for both, since a dispatch cannot read and write a buffer through two.
 @group(0) @binding(2) var<storage, read_write> y: array<Value>;
 
-fn touch_x(element: u32) -> u32 {
-    return first_bits(y[params.y_offset + element]);
-}
-
 fn load_x(element: u32) -> Value {
     return y[params.y_offset + element];
 }

@@ -2,10 +2,6 @@
 @group(0) @binding(1) var<storage, read> x: array<Value>;
 @group(0) @binding(2) var<storage, read_write> y: array<Value>;
 
-fn touch_x(element: u32) -> u32 {
-    return first_bits(x[params.x_offset + element]) | first_bits(y[params.y_offset + element]);
-}
-
 fn load_x(element: u32) -> Value {
     return x[params.x_offset + element];
 }

@@ -242,6 +242,7 @@ impl Kernel {
 
 /// Every WGSL file, by stem.
 pub const FILES: &[(&str, &str)] = &[
+    ("alone", include_str!("../../shaders/alone.wgsl")),
     ("backward_channel", include_str!("../../shaders/backward_channel.wgsl")),
     ("backward_finalize", include_str!("../../shaders/backward_finalize.wgsl")),
     ("backward_held", include_str!("../../shaders/backward_held.wgsl")),

@@ -42,9 +42,9 @@ pub enum Walk {
     Columns {
         /// How many channels.
         width: Width,
-        /// How often a workgroup has as many invocations' work as it has lanes, one after the other: more
-        /// than once where it pays to go through memory in order first.
-        parts: u32,
+        /// How many of these beside each other, each as far from the next as a workgroup is wide: more than one
+        /// where it pays to read longer stretches of memory.
+        abreast: u32,
     },
 }
 
@@ -53,12 +53,12 @@ impl Walk {
     pub(super) fn pieces(self) -> Vec<&'static str> {
         match self {
             Self::Planes { width: Width::One, .. } => {
-                vec!["number_f32", "value_one", "run", "whole", "walk_planes"]
+                vec!["number_f32", "value_one", "run", "whole", "alone", "walk_planes"]
             }
             Self::Planes { width: Width::Four, .. } => {
-                vec!["number_f32", "value_four_along", "run", "whole", "walk_planes"]
+                vec!["number_f32", "value_four_along", "run", "whole", "alone", "walk_planes"]
             }
-            Self::Ragged { .. } => vec!["number_f32", "value_four_along", "walk_ragged"],
+            Self::Ragged { .. } => vec!["number_f32", "value_four_along", "alone", "walk_ragged"],
             Self::Columns { width: Width::One, .. } => {
                 vec!["number_f32", "value_one", "run", "whole", "walk_columns"]
             }
@@ -93,8 +93,8 @@ impl Walk {
             Self::Planes { lanes: 2, width: Width::One },
             Self::Planes { lanes: workgroup_size, width: Width::Four },
             Self::Ragged { lanes: 1 },
-            Self::Columns { width: Width::One, parts: 1 },
-            Self::Columns { width: Width::Four, parts: 32 },
+            Self::Columns { width: Width::One, abreast: 1 },
+            Self::Columns { width: Width::Four, abreast: 3 },
         ]
     }
 
@@ -102,7 +102,7 @@ impl Walk {
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Planes { lanes, .. } | Self::Ragged { lanes } => vec![("LANES_PER_PLANE", lanes)],
-            Self::Columns { parts, .. } => vec![("PARTS", parts)],
+            Self::Columns { abreast, .. } => vec![("ABREAST", abreast)],
         }
     }
 }
@@ -112,8 +112,10 @@ impl fmt::Display for Walk {
         match self {
             Self::Planes { lanes, width } => write!(f, "planes by {lanes} × {}", width.elements()),
             Self::Ragged { lanes } => write!(f, "ragged planes by {lanes} × 4"),
-            Self::Columns { width, parts: 1 } => write!(f, "columns by {}", width.elements()),
-            Self::Columns { width, parts } => write!(f, "columns by {}, {parts} parts", width.elements()),
+            Self::Columns { width, abreast: 1 } => write!(f, "columns by {}", width.elements()),
+            Self::Columns { width, abreast } => {
+                write!(f, "columns by {}, {abreast} abreast", width.elements())
+            }
         }
     }
 }

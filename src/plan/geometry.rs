@@ -206,9 +206,13 @@ impl<'a> Geometry<'a> {
         let (loads, periods) = (rows * channels / width, outer.div_ceil(rows));
         let blocks = wanted.max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
         let (blocks, chunk) = parts(periods, blocks, 1);
-        let at_once = (self.tuning.parts as usize).min(loads.div_ceil(lanes)).min(MAX_TRIPS / chunk).max(1);
-        let tiles = loads.div_ceil(lanes * at_once);
-        let walk = Walk::Columns { width: self.width, parts: u32_of(at_once) };
+        // What lies abreast ends together; and no more than as many workgroups need.
+        let most =
+            if outer.is_multiple_of(rows) { self.tuning.abreast.clamp(1, Tuning::MAX_ABREAST) } else { 1 };
+        let (groups, most) = (loads.div_ceil(lanes), most as usize);
+        let abreast = groups.div_ceil(groups.div_ceil(most)).min((MAX_TRIPS / chunk).max(1));
+        let tiles = loads.div_ceil(lanes * abreast);
+        let walk = Walk::Columns { width: self.width, abreast: u32_of(abreast) };
         let splits = Splits {
             count: u32_of(blocks * rows),
             of_inner: u32_of(tiles),

@@ -28,17 +28,18 @@ pub struct Tuning {
     pub loads: u32,
     /// The same down columns.
     pub loads_down: u32,
-    /// How many loads beside each other a lane takes of columns, one column after the other: with more than
-    /// one, a workgroup goes through its memory in order first.
-    pub parts: u32,
+    /// How many loads of each row a lane takes of columns, at most: with more, a workgroup reads longer stretches
+    /// of memory, and there are fewer workgroups.
+    pub abreast: u32,
 }
 
 /// How many workgroups of undivided channels keep a CPU busy, and among how many the values of fewer
 /// channels are divided.
 const CPU_WORKGROUPS: (usize, usize) = (16, 64);
 
-/// Loads of a lane beside each other in a tile of columns, and below each other, on a CPU.
-const CPU_TILE: (usize, usize) = (32, 64);
+/// Loads abreast of a lane that goes down columns, on a CPU. Those fetch ahead along a line of memory, but hardly
+/// from row to row: two are up to a third faster than one. More keep more sums, which find no place in registers.
+const CPU_ABREAST: usize = 2;
 
 /// The same for GPUs.
 const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
@@ -60,24 +61,21 @@ impl Tuning {
         // Workgroups, and loads of each lane, where no channel is divided.
         let rows = period_rows(problem, width, lanes);
         let (period, periods) = (problem.channels * rows / elements, problem.outer.div_ceil(rows));
-        let parts = if cpu && columns { period.div_ceil(lanes).min(CPU_TILE.0) } else { 1 };
+        let abreast = if cpu && columns { period.div_ceil(lanes).min(CPU_ABREAST) } else { 1 };
         let (workgroups, loads) = if columns {
-            (period.div_ceil(lanes * parts), periods)
+            (period.div_ceil(lanes * abreast), periods)
         } else {
             (problem.channels, problem.values_per_channel().div_ceil(lanes * elements))
         };
         let (enough, target) = if cpu { CPU_WORKGROUPS } else { GPU_WORKGROUPS };
         let (whole, least_loads) = if cpu {
             // A dispatch more takes as long as some hundred loads.
-            (workgroups >= enough || loads * parts <= 512, 16)
+            (workgroups >= enough || loads * abreast <= 512, 16)
         } else {
             // A channel that is read again should still be in the cache.
             (workgroups >= enough && loads <= 64 || loads <= 8, 8)
         };
         let splits = if whole { 1 } else { target.div_ceil(workgroups).min(loads / least_loads).max(1) };
-        // A tile that is gone through twice must stay in the cache.
-        let tile = CPU_TILE.0 * CPU_TILE.1 / parts;
-        let splits = if parts > 1 { splits.max(periods.div_ceil(tile)) } else { splits };
         Self {
             workgroup_size,
             lanes_per_plane: if cpu {
@@ -90,8 +88,8 @@ impl Tuning {
             groups: 1,
             held: held_loads(problem, profile),
             loads: if cpu { 512 } else { 4 },
-            loads_down: if cpu { tile.min(512) as u32 } else { 8 },
-            parts: parts as u32,
+            loads_down: if cpu { 256 } else { 8 },
+            abreast: abreast as u32,
         }
     }
 
@@ -143,8 +141,8 @@ impl Tuning {
             add(if columns { Self { loads_down: loads, ..base } } else { Self { loads, ..base } });
         }
         if columns {
-            for parts in [1, base.parts / 4, base.parts / 2, base.parts * 2] {
-                add(Self { parts: parts.clamp(1, Self::MAX_PARTS), ..base });
+            for abreast in [1, base.abreast / 4, base.abreast / 2, base.abreast * 2] {
+                add(Self { abreast: abreast.clamp(1, Self::MAX_ABREAST), ..base });
             }
         } else {
             // No more lanes than there are loads along a plane.
@@ -160,8 +158,8 @@ impl Tuning {
     /// Most candidates there are for a problem.
     pub const MAX_CANDIDATES: usize = 32;
 
-    /// Most loads beside each other that are worth trying: a tile of more is too large for a cache.
-    pub(crate) const MAX_PARTS: u32 = 64;
+    /// Most loads abreast: for each, the shader becomes longer.
+    pub(crate) const MAX_ABREAST: u32 = 16;
 }
 
 /// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
@@ -178,9 +176,11 @@ pub(super) fn period_rows(problem: &Problem, width: Width, lanes: usize) -> usiz
 fn held_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
     let tiles = held_tiles(problem, held_width(problem), profile);
     // On a CPU, it is the stack that holds them. There it takes a second to compile so long a kernel, which small
-    // tensors are not worth.
+    // tensors are not worth; and the lanes that hold columns each go from row to row, which takes longer than to
+    // read them twice.
     if profile.is_cpu() {
-        return if tiles.workgroups >= 4 && problem.elements() >= 1 << 18 { 64 } else { 0 };
+        let worth = problem.inner > 1 && tiles.workgroups >= 4 && problem.elements() >= 1 << 18;
+        return if worth { 64 } else { 0 };
     }
     // A few workgroups have not the bandwidth of all; but small tensors take as long as their dispatches.
     if tiles.workgroups < 64 && tiles.loads * tiles.across as usize > 1 << 12 {
@@ -228,12 +228,12 @@ impl fmt::Display for Tuning {
             held,
             loads,
             loads_down,
-            parts,
+            abreast,
         } = self;
         write!(
             f,
             "workgroups of {workgroup_size}, {lanes_per_plane} lanes a plane, {splits} splits, \
-             one dispatch {one_dispatch}, {groups} groups, {held} held, {loads} loads along, {loads_down} down, {parts} parts"
+             one dispatch {one_dispatch}, {groups} groups, {held} held, {loads} loads along, {loads_down} down, {abreast} abreast"
         )
     }
 }
@@ -274,7 +274,7 @@ mod tests {
                         assert!(tuning.workgroup_size <= invocations, "{tuning}");
                         let rest = [tuning.lanes_per_plane, tuning.splits, tuning.loads, tuning.loads_down];
                         assert!(rest.iter().all(|&value| value >= 1), "{tuning}");
-                        assert!((1..=Tuning::MAX_PARTS).contains(&tuning.parts), "{tuning}");
+                        assert!((1..=Tuning::MAX_ABREAST).contains(&tuning.abreast), "{tuning}");
                     }
                     assert_eq!(all, Tuning::candidates(&problem, width, &profile));
                     // Every dimension that matters for the problem is varied.

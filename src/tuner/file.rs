@@ -89,12 +89,12 @@ fn entry(key: &Key, tuning: &Tuning) -> String {
         held,
         loads,
         loads_down,
-        parts,
+        abreast,
     } = tuning;
     format!(
         "{direction} {statistics} outer={outer} channels={channels} inner={inner} \
          workgroup_size={workgroup_size} lanes_per_plane={lanes_per_plane} splits={splits} \
-         one_dispatch={one_dispatch} groups={groups} held={held} loads={loads} loads_down={loads_down} parts={parts}"
+         one_dispatch={one_dispatch} groups={groups} held={held} loads={loads} loads_down={loads_down} abreast={abreast}"
     )
 }
 
@@ -135,7 +135,7 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     let held = number("held", value("held")?, 0, Held::MAX_LOADS)?;
     let loads = number("loads", value("loads")?, 1, u32::MAX)?;
     let loads_down = number("loads_down", value("loads_down")?, 1, u32::MAX)?;
-    let parts = number("parts", value("parts")?, 1, Tuning::MAX_PARTS)?;
+    let abreast = number("abreast", value("abreast")?, 1, Tuning::MAX_ABREAST)?;
     if let Some(word) = words.next() {
         return Err(format!("{word:?} is one too many"));
     }
@@ -148,7 +148,7 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
         held,
         loads,
         loads_down,
-        parts,
+        abreast,
     };
     Ok((Key { direction, batch_statistics, problem }, tuning))
 }

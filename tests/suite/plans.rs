@@ -145,8 +145,8 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 let loads = (inner_chunk / width).div_ceil(u64::from(lanes)) + u64::from(ragged);
                 outer_chunk.div_ceil(planes) * (loads + 1)
             }
-            Walk::Columns { width, parts } => {
-                let (width, parts) = (u64::from(width.elements()), u64::from(parts));
+            Walk::Columns { width, abreast } => {
+                let (width, abreast) = (u64::from(width.elements()), u64::from(abreast));
                 let (channels, period, tiles) = (problem.channels as u64, inner_chunk, of_inner);
                 // An invocation that goes on comes to its own channels again, and all loads are whole.
                 prop_assert!((period * width).is_multiple_of(channels), "{plan}");
@@ -156,11 +156,13 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 // All loads are in some block and tile, and no block or tile is empty.
                 let (loads, chunk) = (values * channels / width, outer_chunk * period);
                 prop_assert!(blocks * chunk >= loads && (blocks - 1) * chunk < loads, "{plan}");
-                let at_once = u64::from(size) * parts;
+                // What lies abreast ends together.
+                prop_assert!(abreast == 1 || loads.is_multiple_of(period), "{plan}");
+                let at_once = u64::from(size) * abreast;
                 prop_assert!(tiles * at_once >= period && (tiles - 1) * at_once < period, "{plan}");
                 prop_assert!(workgroups >= blocks * tiles, "{plan}");
-                let touches = if parts > 1 { outer_chunk * (parts * width / 16 + 1) } else { 0 };
-                touches + parts * (outer_chunk + 1)
+                // Also where a driver leaves the loop over those abreast as it is.
+                outer_chunk * (abreast + 1)
             }
         };
         let trips = walks * trips;

@@ -138,7 +138,7 @@ fn a_tuning_beyond_the_limits_is_left_alone() {
         held: 0,
         loads: u32::MAX,
         loads_down: u32::MAX,
-        parts: 1,
+        abreast: 1,
     };
     tunings.insert(&problem, &config, true, Direction::Forward, tuning);
     let planned = tunings.forward(&problem, &config, true, false, &profile).unwrap();
@@ -196,7 +196,7 @@ fn write(file: &Path, profile: &AdapterProfile) -> Tunings {
                 held: 4,
                 loads: 5,
                 loads_down: 6,
-                parts: 7,
+                abreast: 7,
             };
             tunings.insert(&problem, &BatchNormConfig::new(3), one_dispatch, direction, tuning);
         }
@@ -305,9 +305,9 @@ fn a_file_that_is_damaged_is_refused_with_the_line() {
         ("splits=3", "split=3"),
         ("one_dispatch=true", "one_dispatch=1"),
         ("loads=5", ""),
-        ("parts=7", "parts=4000000000"),
-        ("parts=7", "parts=7 more=8"),
-        ("parts=7", ""),
+        ("abreast=7", "abreast=4000000000"),
+        ("abreast=7", "abreast=7 more=8"),
+        ("abreast=7", ""),
     ] {
         assert!(text.contains(from), "{from}");
         let line = refused(text.replace(from, to).as_bytes());

@@ -89,7 +89,7 @@ mod tests {
             held: 0,
             loads: 512,
             loads_down: 512,
-            parts: 32,
+            abreast: 8,
         };
         let tuning = Tuning { splits: 16, ..heuristic };
         let tuned = Tuned { tuning, milliseconds: 1.5, heuristic, heuristic_milliseconds: 2.0 };
