@@ -37,9 +37,13 @@ pub struct Tuning {
 /// channels are divided.
 const CPU_WORKGROUPS: (usize, usize) = (16, 64);
 
-/// Loads abreast of a lane that goes down columns, on a CPU. Those fetch ahead along a line of memory, but hardly
-/// from row to row: two are up to a third faster than one. More keep more sums, which find no place in registers.
-const CPU_ABREAST: usize = 2;
+/// Loads abreast of a lane that goes down columns, on a CPU: of rows shorter than a page of memory, and of others.
+/// CPUs fetch ahead along a line of memory, but hardly from row to row: two are up to a third faster than one, and
+/// four where every row is another page. More keep more sums, which find no place in registers.
+const CPU_ABREAST: (usize, usize) = (2, 4);
+
+/// Bytes of a page of memory.
+const PAGE: usize = 4096;
 
 /// The same for GPUs.
 const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
@@ -61,7 +65,8 @@ impl Tuning {
         // Workgroups, and loads of each lane, where no channel is divided.
         let rows = period_rows(problem, width, lanes);
         let (period, periods) = (problem.channels * rows / elements, problem.outer.div_ceil(rows));
-        let abreast = if cpu && columns { period.div_ceil(lanes).min(CPU_ABREAST) } else { 1 };
+        let most = if problem.channels * 4 < PAGE { CPU_ABREAST.0 } else { CPU_ABREAST.1 };
+        let abreast = if cpu && columns { period.div_ceil(lanes).min(most) } else { 1 };
         let (workgroups, loads) = if columns {
             (period.div_ceil(lanes * abreast), periods)
         } else {
