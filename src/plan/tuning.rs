@@ -168,13 +168,25 @@ impl Tuning {
 }
 
 /// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
-/// together to such as keep every lane of a workgroup busy, where there are rows enough for many of those.
+/// together, where there are rows enough for many of those: to such as divide all rows and keep nine in ten lanes
+/// of a workgroup busy, or else to such as keep every lane busy.
 pub(super) fn period_rows(problem: &Problem, width: Width, lanes: usize) -> usize {
     let width = width.elements() as usize;
     let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
     let loads = rows * problem.channels / width;
-    let busy = (1..=lanes).find(|several| (several * loads).is_multiple_of(lanes)).unwrap_or(1);
-    if loads < 8 * lanes && busy * rows * 64 <= problem.outer { busy * rows } else { rows }
+    if loads >= 8 * lanes {
+        return rows;
+    }
+    let enough = |several: &usize| several * rows * 64 <= problem.outer;
+    let divides = |several: &usize| problem.outer.is_multiple_of(several * rows);
+    let busy = |several: &usize, of_ten: usize| {
+        let loads = several * loads;
+        loads * 10 >= loads.next_multiple_of(lanes) * of_ten
+    };
+    let candidates = || (1..=lanes).filter(enough);
+    let several =
+        candidates().find(|n| divides(n) && busy(n, 9)).or_else(|| candidates().find(|n| busy(n, 10)));
+    several.unwrap_or(1) * rows
 }
 
 /// How many loads of each tensor an invocation should hold.
