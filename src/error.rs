@@ -1,6 +1,7 @@
 //! Everything that can go wrong, with the numbers at fault and the remedy.
 
 use crate::Layout;
+use crate::checkpoint::BadCheckpoint;
 use std::path::PathBuf;
 
 /// `Result` with this crate's [`Error`].
@@ -115,6 +116,101 @@ pub enum Error {
         "backward needs the input of a forward pass that did not overwrite it: call forward (not in place) first"
     )]
     NoForward,
+
+    /// A layer without running statistics has no eval mode that could be taken into another layer.
+    #[error(
+        "folding needs running statistics, and the layer keeps none (track_running_stats): every batch is normalised \
+         with its own"
+    )]
+    NoRunningStatistics,
+    /// The weight or bias of a layer that a batch norm should be taken into does not fit.
+    #[error(
+        "the layer's {name} has shape {shape:?}, expected {expected}: check its groups, and whether it is transposed"
+    )]
+    FoldedShape {
+        /// The tensor at fault.
+        name: &'static str,
+        /// Shape given.
+        shape: Vec<usize>,
+        /// Shape wanted.
+        expected: String,
+    },
+
+    // A checkpoint.
+    /// A tensor of the layer is not in the checkpoint.
+    #[error("the checkpoint has no tensor {tensor}: check the prefix; {}", if .found.is_empty() {
+        "it has no tensors at all".to_owned()
+    } else {
+        format!("it has {}", shortened(.found))
+    })]
+    MissingTensor {
+        /// Its name.
+        tensor: String,
+        /// Names of all tensors there are.
+        found: Vec<String>,
+    },
+    /// A tensor is in the checkpoint, but the layer has none of its kind.
+    #[error(
+        "the checkpoint has {tensor}, but the layer's {option} is false: load it into a layer with {option}"
+    )]
+    SurplusTensor {
+        /// Its name.
+        tensor: String,
+        /// The option that such a layer would need.
+        option: &'static str,
+    },
+    /// A tensor of the checkpoint has another shape than the layer's.
+    #[error("{tensor} has shape {shape:?}, expected {expected}")]
+    TensorShape {
+        /// Its name.
+        tensor: String,
+        /// Shape in the checkpoint.
+        shape: Vec<usize>,
+        /// Shape wanted.
+        expected: String,
+    },
+    /// A tensor of the checkpoint has elements of a type that cannot be converted.
+    #[error("{tensor} is {dtype}, it must be {expected}")]
+    TensorType {
+        /// Its name.
+        tensor: String,
+        /// Its type.
+        dtype: safetensors::Dtype,
+        /// Types that can be.
+        expected: &'static str,
+    },
+    /// A count of batches is negative, or more than the checkpoint can hold.
+    #[error("{tensor} is {count}: allowed is 0 to 9223372036854775807")]
+    TensorCount {
+        /// Its name.
+        tensor: String,
+        /// Its value.
+        count: i128,
+    },
+    /// A checkpoint could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    ReadCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What kept it from being read.
+        source: std::io::Error,
+    },
+    /// A file is no safetensors file, or a damaged one.
+    #[error("{} is no safetensors file: {source}", path.display())]
+    BadCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: BadCheckpoint,
+    },
+    /// A checkpoint could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    WriteCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What kept it from being written.
+        source: std::io::Error,
+    },
 
     // Buffers and limits.
     /// A buffer that the plan needs was not given.
@@ -288,4 +384,14 @@ pub enum Error {
     /// wgpu reported an error.
     #[error("wgpu reported an error: {0}")]
     Gpu(#[from] wgpu::Error),
+}
+
+/// The names one after another; after eight, only how many more there are.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(SHOWN) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown} and {more} more"),
+    }
 }

@@ -3,8 +3,11 @@
 mod array;
 mod backward;
 mod batch_norm;
+pub mod checkpoint;
 mod config;
 mod error;
+mod files;
+mod fold;
 mod gpu;
 pub mod kernels;
 mod memory;
@@ -24,8 +27,10 @@ pub mod verify;
 pub use array::ArrayGradients;
 pub use backward::{Gradients, Saved};
 pub use batch_norm::{BatchNorm, BatchStatistics};
+pub use checkpoint::{Checkpoint, StateNames};
 pub use config::BatchNormConfig;
 pub use error::{Error, Result};
+pub use fold::{Convolution, Folded, ScaleAndShift};
 pub use gpu::{Gpu, GpuOptions};
 pub use plan::{BackwardOptions, Plan, Tuning, Wanted};
 pub use profile::AdapterProfile;
@@ -37,4 +42,5 @@ pub use tuner::{Direction, Tuned, Tunings};
 
 // Their types are part of this crate's own API.
 pub use ndarray;
+pub use safetensors;
 pub use wgpu;

@@ -4,11 +4,11 @@
 //! that names adapter and driver version. Data that does not fit is dropped, by us, by wgpu or by the driver,
 //! and the kernels are compiled as without it.
 
+use crate::files::replace;
 use crate::{Error, Result};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::{fs, io};
 
 /// Bytes of the checksum before the data.
 const CHECKSUM_BYTES: usize = 8;
@@ -95,20 +95,4 @@ fn checksum(data: &[u8]) -> u64 {
     data.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
-}
-
-/// Writes a file beside and renames it, so that at no time there is half a file.
-pub(crate) fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let temporary = file.with_extension(format!("{}-{count}.tmp", std::process::id()));
-    let written = fs::write(&temporary, contents).and_then(|()| fs::rename(&temporary, file));
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

@@ -13,10 +13,6 @@ pub(crate) enum Error {
         "bench times a GPU: leave out --backend reference, or install a driver (one in software will do)"
     )]
     BenchNeedsGpu,
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{} is no safetensors file", path.display())]
-    Format { path: PathBuf, source: BadFormat },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: Box<Fault> },
     #[error("{} on {adapter}", path.display())]
@@ -52,23 +48,6 @@ impl Error {
         }
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     }
-}
-
-/// Why a file is no safetensors file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BadFormat {
-    #[error("it has only {found} of the 8 bytes that say how long the header is")]
-    Short { found: usize },
-    #[error("the header would be {length} bytes long")]
-    LongHeader { length: u64 },
-    #[error("it is cut off: the header would be {length} bytes long, there are {found}")]
-    CutHeader { length: u64, found: usize },
-    #[error("the header cannot be read")]
-    Header(#[source] serde_json::Error),
-    #[error("it is cut off: the tensors would take {length} bytes, there are {found}")]
-    CutData { length: u64, found: usize },
-    #[error("it goes on after the tensors' {length} bytes")]
-    Surplus { length: u64 },
 }
 
 /// What is wrong with the tensors or the metadata of a file that could be read.
@@ -108,8 +87,6 @@ pub(crate) enum Fault {
     OtherType { value: String, tensor: String },
     #[error("{tensor}")]
     Library { tensor: String, source: wgpu_batchnorm::Error },
-    #[error("{tensor} lies outside the file")]
-    Outside { tensor: String },
 }
 
 impl Fault {
@@ -143,8 +120,8 @@ mod tests {
         assert!(line.starts_with("in.st: x.1: expected more than 1 value per channel"), "{line}");
 
         let source = io::Error::other("two\n  lines");
-        let line = Error::Read { path: PathBuf::from("a"), source }.line();
-        assert_eq!(line, "cannot read a: two lines");
+        let line = Error::Write { path: PathBuf::from("a"), source }.line();
+        assert_eq!(line, "cannot write a: two lines");
     }
 
     #[test]

@@ -1,108 +1,11 @@
-//! Safetensors files: reading one whole, and writing one whole or not at all.
+//! Writing safetensors files, and others, whole or not at all.
 
-use crate::error::{BadFormat, Error, Fault, Result};
-use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-/// The longest header that the format allows, in bytes.
-const MAX_HEADER: u64 = 100_000_000;
-
-/// A file in memory.
-pub(crate) struct Contents {
-    metadata: Metadata,
-    data: Vec<u8>,
-}
-
-/// One tensor of a file.
-pub(crate) struct RawTensor<'a> {
-    pub(crate) dtype: Dtype,
-    pub(crate) shape: &'a [usize],
-    pub(crate) data: &'a [u8],
-}
-
-impl Contents {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let file = fs::File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        Self::read_from(file).map_err(|error| error.in_file(path))
-    }
-
-    /// Reads no more than the header announces. (`SafeTensors::deserialize` wants all of the file, and adds
-    /// up the sizes in its header without regard to overflow.)
-    fn read_from(mut file: impl Read) -> Result<Self, BadFile> {
-        let length = part(&mut file, 8)?;
-        let found = length.len();
-        let length = <[u8; 8]>::try_from(length).map_err(|_| BadFormat::Short { found })?;
-        let length = u64::from_le_bytes(length);
-        if length > MAX_HEADER {
-            return Err(BadFormat::LongHeader { length }.into());
-        }
-        let header = part(&mut file, length)?;
-        if header.len() as u64 != length {
-            return Err(BadFormat::CutHeader { length, found: header.len() }.into());
-        }
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(BadFormat::Header)?;
-        let length = metadata.data_len() as u64;
-        let data = part(&mut file, length)?;
-        if data.len() as u64 != length {
-            return Err(BadFormat::CutData { length, found: data.len() }.into());
-        }
-        if !part(&mut file, 1)?.is_empty() {
-            return Err(BadFormat::Surplus { length }.into());
-        }
-        Ok(Self { metadata, data })
-    }
-
-    /// Names of all tensors, sorted.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let mut names = self.metadata.offset_keys();
-        names.sort();
-        names
-    }
-
-    /// The string metadata.
-    pub(crate) fn key(&self, key: &str) -> Option<&str> {
-        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
-    }
-
-    pub(crate) fn tensor(&self, name: &str) -> Result<Option<RawTensor<'_>>, Fault> {
-        let Some(info) = self.metadata.info(name) else { return Ok(None) };
-        let (from, to) = info.data_offsets;
-        let data = self.data.get(from..to);
-        let data = data.ok_or_else(|| Fault::Outside { tensor: name.to_owned() })?;
-        Ok(Some(RawTensor { dtype: info.dtype, shape: &info.shape, data }))
-    }
-}
-
-/// The next `length` bytes, or fewer where the file ends before.
-fn part(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(length).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Why nothing was read.
-#[derive(Debug, thiserror::Error)]
-enum BadFile {
-    #[error(transparent)]
-    Read(#[from] io::Error),
-    #[error(transparent)]
-    Format(#[from] BadFormat),
-}
-
-impl BadFile {
-    fn in_file(self, path: &Path) -> Error {
-        let path = path.to_owned();
-        match self {
-            Self::Read(source) => Error::Read { path, source },
-            Self::Format(source) => Error::Format { path, source },
-        }
-    }
-}
 
 /// A tensor to write.
 pub(crate) enum Values {
@@ -236,8 +139,9 @@ fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Contents, Draft, Values};
+    use super::{Draft, Values};
     use safetensors::{Dtype, SafeTensors};
+    use wgpu_batchnorm::Checkpoint;
 
     fn draft() -> Draft {
         let mut draft = Draft::default();
@@ -264,9 +168,9 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("file");
         draft().write(&path)?;
-        let contents = Contents::read(&path)?;
-        assert_eq!(contents.key("quote"), Some("\"ü\""));
-        assert_eq!(contents.names(), ["empty", "y", "z"]);
+        let contents = Checkpoint::read(&path)?;
+        assert_eq!(contents.metadata("quote"), Some("\"ü\""));
+        assert!(contents.names().eq(["empty", "y", "z"]));
         assert_eq!(std::fs::read(&path)?, bytes);
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
         Ok(())
@@ -283,7 +187,7 @@ mod tests {
         symlink(&file, &link)?;
         draft().write(&link)?;
         assert!(link.is_symlink());
-        assert_eq!(Contents::read(&file)?.names().len(), 3);
+        assert_eq!(Checkpoint::read(&file)?.names().count(), 3);
         assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o640);
         Ok(())
     }

@@ -1,13 +1,12 @@
 //! What `run` computes: a layer and its batches, from the tensors of a file.
 
 use crate::error::{Fault, Result};
-use crate::file::Contents;
 use crate::settings::{self, Overrides, Settings};
 use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{Case, Inputs};
-use wgpu_batchnorm::{BatchNormState, Problem};
+use wgpu_batchnorm::{BatchNormState, Checkpoint, Problem};
 
 /// A layer without parameters in the file gets new ones, as large as the batch says; a batch without
 /// values could make them larger than any memory.
@@ -25,8 +24,8 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn new(file: &Contents, overrides: &Overrides) -> Result<Self, Fault> {
-        let mut others: BTreeSet<String> = file.names().into_iter().collect();
+    pub(crate) fn new(file: &Checkpoint, overrides: &Overrides) -> Result<Self, Fault> {
+        let mut others: BTreeSet<String> = file.names().map(str::to_owned).collect();
         let suffixes = suffixes(&others)?;
         let settings = Settings::new(overrides, file)?;
 
@@ -84,7 +83,7 @@ impl Job {
 
 /// The gradients with respect to the outputs: one for each batch, of its shape, or none at all.
 fn gradients(
-    file: &Contents,
+    file: &Checkpoint,
     others: &mut BTreeSet<String>,
     suffixes: &[String],
     xs: &[ArrayD<f32>],
@@ -145,12 +144,14 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
     }
 }
 
-fn batch(file: &Contents, name: &str) -> Result<ArrayD<f32>, Fault> {
+fn batch(file: &Checkpoint, name: &str) -> Result<ArrayD<f32>, Fault> {
     let values = f32_values(file, name).map_err(|fault| match fault {
         Fault::ElementType { tensor, dtype, .. } => Fault::Batch { tensor, dtype },
         fault => fault,
     });
-    let Some((shape, values)) = values? else { return Err(Fault::NoInput { found: file.names() }) };
+    let Some((shape, values)) = values? else {
+        return Err(Fault::NoInput { found: file.names().map(str::to_owned).collect() });
+    };
     ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|error| Fault::Shape {
         tensor: name.to_owned(),
         shape: shape.to_vec(),
@@ -161,19 +162,19 @@ fn batch(file: &Contents, name: &str) -> Result<ArrayD<f32>, Fault> {
 /// Shape and values of a tensor.
 type Floats<'a> = (&'a [usize], Vec<f32>);
 
-fn f32_values<'a>(file: &'a Contents, name: &str) -> Result<Option<Floats<'a>>, Fault> {
-    let Some(tensor) = file.tensor(name)? else { return Ok(None) };
+fn f32_values<'a>(file: &'a Checkpoint, name: &str) -> Result<Option<Floats<'a>>, Fault> {
+    let Some(tensor) = file.tensor(name) else { return Ok(None) };
     if tensor.dtype != Dtype::F32 {
         let (tensor, dtype) = (name.to_owned(), tensor.dtype);
         return Err(Fault::ElementType { tensor, dtype, wanted: Dtype::F32 });
     }
     let (words, _) = tensor.data.as_chunks();
-    Ok(Some((tensor.shape, words.iter().copied().map(f32::from_le_bytes).collect())))
+    Ok(Some((&tensor.shape, words.iter().copied().map(f32::from_le_bytes).collect())))
 }
 
 /// Parameters and running statistics: those of the file, or those of a new layer.
 fn state(
-    file: &Contents,
+    file: &Checkpoint,
     settings: &Settings,
     new: &BatchNormState,
     steps: usize,
@@ -216,7 +217,7 @@ fn state(
 /// A vector with one value per channel. `new` is that of a new layer; where that has none, because of the
 /// metadata `key`, the file must not have one either.
 fn vector(
-    file: &Contents,
+    file: &Checkpoint,
     tensor: &'static str,
     new: &Option<Array1<f32>>,
     key: &'static str,
@@ -230,15 +231,15 @@ fn vector(
     Ok(Some(Array1::from_vec(values)))
 }
 
-fn count(file: &Contents) -> Result<Option<i64>, Fault> {
+fn count(file: &Checkpoint) -> Result<Option<i64>, Fault> {
     let name = "num_batches_tracked";
-    let Some(tensor) = file.tensor(name)? else { return Ok(None) };
+    let Some(tensor) = file.tensor(name) else { return Ok(None) };
     if tensor.dtype != Dtype::I64 {
         let (tensor, dtype) = (name.to_owned(), tensor.dtype);
         return Err(Fault::ElementType { tensor, dtype, wanted: Dtype::I64 });
     }
     let (words, _) = tensor.data.as_chunks();
-    match (tensor.shape, words) {
+    match (tensor.shape.as_slice(), words) {
         ([] | [1], [word]) => Ok(Some(i64::from_le_bytes(*word))),
         (shape, _) => Err(Fault::Shape {
             tensor: name.to_owned(),

@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::adapter::Common;
 use crate::error::{Error, Result, shortened};
-use crate::file::{self, Contents, Draft, Values};
+use crate::file::{self, Draft, Values};
 use crate::input::Job;
 use crate::report::{Format, Report, Timing};
 use crate::settings::Overrides;
@@ -11,6 +11,7 @@ use crate::terminal::{self, Progress};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
+use wgpu_batchnorm::Checkpoint;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, Step, StepGradients, judge};
 
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<
     progress.show(&format!("reading {}", args.input.display()));
     let started = Instant::now();
     let job = {
-        let contents = Contents::read(&args.input)?;
+        let contents = Checkpoint::read(&args.input)?;
         Job::new(&contents, &args.overrides).map_err(|fault| fault.in_file(&args.input))?
     };
     // Rather now than after the work.
@@ -178,12 +179,13 @@ fn add(draft: &mut Draft, name: String, values: &ArrayD<f64>) {
 mod tests {
     use super::{Args, execute};
     use crate::Outcome;
-    use crate::file::{Contents, Draft, Values};
+    use crate::file::{Draft, Values};
     use crate::input::Job;
     use crate::report::Format;
     use crate::settings::Overrides;
     use crate::terminal::Progress;
     use std::path::PathBuf;
+    use wgpu_batchnorm::Checkpoint;
     use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference};
 
     /// The reference with an error of this size in the last value of y.
@@ -210,11 +212,11 @@ mod tests {
             draft.tensor(format!("x.{k}"), &[2, 2], Values::F32(vec![1.0, 2.0, 3.0, 5.0]));
         }
         draft.write(&input)?;
-        let job = Job::new(&Contents::read(&input)?, &Overrides::default())?;
+        let job = Job::new(&Checkpoint::read(&input)?, &Overrides::default())?;
         let args = Args { input, output, overrides: Overrides::default(), format: Format { json } };
         let mut text = Vec::new();
         let outcome = execute(&args, &job, &Wrong(error), 0.0, &Progress::new(), &mut text)?;
-        assert!(Contents::read(&PathBuf::from(&args.output))?.names().contains(&"y.1".to_owned()));
+        assert!(Checkpoint::read(&args.output)?.names().any(|name| name == "y.1"));
         Ok((outcome, String::from_utf8(text)?))
     }
 

@@ -1,10 +1,10 @@
 //! The options of a layer: from the command line, else from the file's metadata, else PyTorch's defaults.
 
 use crate::error::{Fault, Result};
-use crate::file::{Contents, Draft};
+use crate::file::Draft;
 use clap::ValueEnum;
 use std::str::FromStr;
-use wgpu_batchnorm::{BatchNormConfig, Layout};
+use wgpu_batchnorm::{BatchNormConfig, Checkpoint, Layout};
 
 /// What `--mode` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,7 +50,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// An option given on the command line hides the file's: that one is not even parsed.
-    pub(crate) fn new(overrides: &Overrides, file: &Contents) -> Result<Self, Fault> {
+    pub(crate) fn new(overrides: &Overrides, file: &Checkpoint) -> Result<Self, Fault> {
         let default = BatchNormConfig::new(1);
         let Momentum(momentum) =
             setting(overrides.momentum, file, "momentum", momentum, Momentum(default.momentum))?;
@@ -108,12 +108,12 @@ impl Settings {
 /// The option as given, or as parsed from the file's metadata, or by default.
 fn setting<T>(
     given: Option<T>,
-    file: &Contents,
+    file: &Checkpoint,
     key: &'static str,
     parse: fn(&str) -> Result<T, String>,
     default: T,
 ) -> Result<T, Fault> {
-    match (given, file.key(key)) {
+    match (given, file.metadata(key)) {
         (Some(given), _) => Ok(given),
         (None, Some(value)) => {
             parse(value).map_err(|reason| Fault::Key { key, value: value.to_owned(), reason })
@@ -123,8 +123,8 @@ fn setting<T>(
 }
 
 /// Fails unless metadata `dtype`, where it is there, says what the tensor (f32) is.
-pub(crate) fn check_dtype(file: &Contents, tensor: &str) -> Result<(), Fault> {
-    match file.key("dtype") {
+pub(crate) fn check_dtype(file: &Checkpoint, tensor: &str) -> Result<(), Fault> {
+    match file.metadata("dtype") {
         Some(value) if !["f32", "float32", "torch.float32"].contains(&&*value.to_lowercase()) => {
             Err(Fault::OtherType { value: value.to_owned(), tensor: tensor.to_owned() })
         }

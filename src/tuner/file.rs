@@ -69,7 +69,7 @@ pub(super) fn save(tunings: &Tunings, path: &Path) -> Result<()> {
     }
     text.push_str(END);
     text.push('\n');
-    crate::pipeline_cache::replace(path, text.as_bytes())
+    crate::files::replace(path, text.as_bytes())
         .map_err(|source| Error::WriteTunings { path: path.to_owned(), source })
 }
 

@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an unexpected error fails")]
 
 mod binding;
+mod checkpoint;
 mod documents;
+mod fold;
 mod golden;
 mod gradient_mutants;
 mod gradients;

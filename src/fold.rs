@@ -1,0 +1,214 @@
+//! Inference without a batch norm: its eval mode as one multiplication and one addition per channel, or taken
+//! into the weights of the layer before it.
+
+use crate::{BatchNorm, BatchNormConfig, BatchNormState, Error, Result};
+use ndarray::{Array, Array1, ArrayView, ArrayView1, ArrayView2, ArrayViewMutD, Axis, Dimension, Ix2};
+
+/// Eval mode as y = x · scale + shift, per channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaleAndShift {
+    /// weight / sqrt(running_var + eps).
+    pub scale: Array1<f32>,
+    /// bias − running_mean · scale.
+    pub shift: Array1<f32>,
+}
+
+/// How a convolution's weight lies: what PyTorch's `Conv1d/2d/3d` and `ConvTranspose1d/2d/3d` are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    /// Whether it is transposed: weight `[in, out / groups, …]` instead of `[out, in / groups, …]`.
+    pub transposed: bool,
+    /// Into how many groups its channels are divided.
+    pub groups: usize,
+}
+
+impl Default for Convolution {
+    /// Neither transposed nor grouped.
+    fn default() -> Self {
+        Self { transposed: false, groups: 1 }
+    }
+}
+
+/// A layer's weight and bias with a batch norm's eval mode taken into them. The bias is there even if the layer
+/// had none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded<D: Dimension> {
+    /// As the layer's, times `scale` of each output channel.
+    pub weight: Array<f32, D>,
+    /// (bias − running_mean) · scale + the batch norm's bias.
+    pub bias: Array1<f32>,
+}
+
+/// A channel in f64, so that every folded number is rounded once.
+struct Channel {
+    mean: f64,
+    scale: f64,
+    bias: f64,
+}
+
+impl BatchNormState {
+    /// Eval mode as y = x · scale + shift, for engines that have such an operation, computed in f64 and rounded
+    /// once.
+    ///
+    /// **Not for large means.** Where |mean| is much larger than the deviation, x · scale and shift are large
+    /// numbers that cancel: at mean 1e4 and deviation 1, half a unit in the last place of either is 5e-4 in y.
+    /// [`BatchNorm`] subtracts the mean first, and loses nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoRunningStatistics`] when there are none; as [`validate`](Self::validate).
+    pub fn scale_and_shift(&self, config: &BatchNormConfig) -> Result<ScaleAndShift> {
+        let channels = self.folded_channels(config)?;
+        Ok(ScaleAndShift {
+            scale: channels.iter().map(|channel| channel.scale as f32).collect(),
+            shift: channels
+                .iter()
+                .map(|channel| (channel.bias - channel.mean * channel.scale) as f32)
+                .collect(),
+        })
+    }
+
+    /// Takes eval mode into the convolution whose output was normalised, so that
+    /// `conv(x, folded) = batch_norm(conv(x, weight) + bias)`: what PyTorch's `fuse_conv_bn_eval` does. Computed in
+    /// f64; every number of the result is rounded once.
+    ///
+    /// `weight` is `[out, in / groups, spatial…]`, and of a transposed convolution `[in, out / groups, spatial…]`:
+    /// in its group g, output channel j is channel g · out / groups + j of all.
+    ///
+    /// # Errors
+    /// [`Error::NoRunningStatistics`] when there are none; [`Error::FoldedShape`] when weight or bias is of another
+    /// number of output channels, or the groups do not divide the channels; as [`validate`](Self::validate).
+    pub fn fold_into_conv<D: Dimension>(
+        &self,
+        config: &BatchNormConfig,
+        weight: ArrayView<'_, f32, D>,
+        bias: Option<ArrayView1<'_, f32>>,
+        convolution: Convolution,
+    ) -> Result<Folded<D>> {
+        let channels = self.folded_channels(config)?;
+        let Convolution { transposed, groups } = convolution;
+        let expected = if transposed {
+            format!("[in, {} / {groups} groups, …], in a multiple of {groups}", channels.len())
+        } else {
+            format!("[{}, …], a multiple of {groups} groups", channels.len())
+        };
+        let shape = weight.shape();
+        let fits = groups > 0
+            && channels.len().is_multiple_of(groups)
+            && shape.len() >= 2
+            && if transposed {
+                shape[0].is_multiple_of(groups) && shape[1] * groups == channels.len()
+            } else {
+                shape[0] == channels.len()
+            };
+        if !fits {
+            return Err(Error::FoldedShape { name: "weight", shape: shape.to_vec(), expected });
+        }
+        let bias = folded_bias(&channels, bias)?;
+        let mut weight = weight.to_owned();
+        let mut parts = weight.view_mut().into_dyn();
+        let fold = |mut part: ArrayViewMutD<'_, f32>, channel: &Channel| {
+            part.mapv_inplace(|value| (f64::from(value) * channel.scale) as f32);
+        };
+        if transposed {
+            let (inputs, outputs) = (parts.len_of(Axis(0)) / groups, parts.len_of(Axis(1)));
+            for (input, mut of_input) in parts.outer_iter_mut().enumerate() {
+                let of_group = &channels[input / inputs * outputs..];
+                of_input.outer_iter_mut().zip(of_group).for_each(|(part, channel)| fold(part, channel));
+            }
+        } else {
+            parts.outer_iter_mut().zip(&channels).for_each(|(part, channel)| fold(part, channel));
+        }
+        Ok(Folded { weight, bias })
+    }
+
+    /// Takes eval mode into the linear layer whose output was normalised: `weight` is `[out, in]`, as in PyTorch's
+    /// `Linear` and `fuse_linear_bn_eval`.
+    ///
+    /// # Errors
+    /// As [`fold_into_conv`](Self::fold_into_conv).
+    pub fn fold_into_linear(
+        &self,
+        config: &BatchNormConfig,
+        weight: ArrayView2<'_, f32>,
+        bias: Option<ArrayView1<'_, f32>>,
+    ) -> Result<Folded<Ix2>> {
+        self.fold_into_conv(config, weight, bias, Convolution::default())
+    }
+
+    fn folded_channels(&self, config: &BatchNormConfig) -> Result<Vec<Channel>> {
+        config.validate()?;
+        self.validate(config)?;
+        let (Some(mean), Some(var)) = (&self.running_mean, &self.running_var) else {
+            return Err(Error::NoRunningStatistics);
+        };
+        let of = |vector: &Option<Array1<f32>>, c: usize, without: f64| {
+            vector.as_ref().map_or(without, |vector| f64::from(vector[c]))
+        };
+        let channel = |c| Channel {
+            mean: f64::from(mean[c]),
+            scale: of(&self.weight, c, 1.0) / (f64::from(var[c]) + config.eps).sqrt(),
+            bias: of(&self.bias, c, 0.0),
+        };
+        Ok((0..config.num_features).map(channel).collect())
+    }
+}
+
+fn folded_bias(channels: &[Channel], bias: Option<ArrayView1<'_, f32>>) -> Result<Array1<f32>> {
+    if let Some(bias) = bias
+        && bias.len() != channels.len()
+    {
+        let expected = format!("[{}]", channels.len());
+        return Err(Error::FoldedShape { name: "bias", shape: bias.shape().to_vec(), expected });
+    }
+    let folded = channels.iter().enumerate().map(|(c, channel)| {
+        let bias = bias.map_or(0.0, |bias| f64::from(bias[c]));
+        ((bias - channel.mean) * channel.scale + channel.bias) as f32
+    });
+    Ok(folded.collect())
+}
+
+impl BatchNorm {
+    /// [`BatchNormState::scale_and_shift`] of the layer as it is.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Readback`].
+    pub fn scale_and_shift(&self) -> Result<ScaleAndShift> {
+        self.state()?.scale_and_shift(self.config())
+    }
+
+    /// [`BatchNormState::fold_into_conv`] of the layer as it is.
+    ///
+    /// ```no_run
+    /// use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Convolution, Gpu, ndarray::Array4};
+    ///
+    /// let bn = BatchNorm::new(&Gpu::new()?, BatchNormConfig::new(16))?;
+    /// let weight = Array4::zeros((16, 3, 5, 5));                // of a convolution without bias
+    /// let folded = bn.fold_into_conv(weight.view(), None, Convolution::default())?;
+    /// assert_eq!(folded.weight.dim(), (16, 3, 5, 5));
+    /// assert_eq!(folded.bias.len(), 16);
+    /// # Ok::<(), wgpu_batchnorm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there, and [`Error::Readback`].
+    pub fn fold_into_conv<D: Dimension>(
+        &self,
+        weight: ArrayView<'_, f32, D>,
+        bias: Option<ArrayView1<'_, f32>>,
+        convolution: Convolution,
+    ) -> Result<Folded<D>> {
+        self.state()?.fold_into_conv(self.config(), weight, bias, convolution)
+    }
+
+    /// [`BatchNormState::fold_into_linear`] of the layer as it is.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Readback`].
+    pub fn fold_into_linear(
+        &self,
+        weight: ArrayView2<'_, f32>,
+        bias: Option<ArrayView1<'_, f32>>,
+    ) -> Result<Folded<Ix2>> {
+        self.state()?.fold_into_linear(self.config(), weight, bias)
+    }
+}
