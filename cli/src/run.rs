@@ -184,7 +184,6 @@ mod tests {
     use crate::report::Format;
     use crate::settings::Overrides;
     use crate::terminal::Progress;
-    use std::path::PathBuf;
     use wgpu_batchnorm::Checkpoint;
     use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference};
 
