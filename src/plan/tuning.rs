@@ -163,8 +163,8 @@ impl Tuning {
     /// Most candidates there are for a problem.
     pub const MAX_CANDIDATES: usize = 32;
 
-    /// Most loads abreast: for each, the shader becomes longer.
-    pub(crate) const MAX_ABREAST: u32 = 16;
+    /// Most loads abreast: for each, the shader becomes longer, and takes longer to compile.
+    pub(crate) const MAX_ABREAST: u32 = 8;
 }
 
 /// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put

@@ -166,9 +166,11 @@ fn check_some(implementation: &Recorded<'_>, largest: usize, one_in: usize) {
     let mut cases = table();
     cases.retain(|case| case.shape.iter().product::<usize>() <= largest);
     assert!(cases.len() > 100, "{} cases", cases.len());
+    check_all(implementation, cases.iter().step_by(one_in));
+}
+
+fn check_all<'a>(implementation: &Recorded<'_>, cases: impl Iterator<Item = &'a Case>) {
     let failures: Vec<String> = cases
-        .iter()
-        .step_by(one_in)
         .map(|case| check(case, implementation).unwrap_or_else(|error| panic!("{}: {error}", case.name)))
         .filter(|report| !report.passed())
         .map(|report| report.to_string())
@@ -216,6 +218,21 @@ fn channels_held() {
 fn channels_read_again_by_the_geometry_of_a_discrete_gpu() {
     let not_held = |tuning| Tuning { held: 0, ..tuning };
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(not_held), 50_000, 3);
+}
+
+#[test]
+fn columns_abreast() {
+    let mut cases = table();
+    cases.retain(|Case { config, shape, training, .. }| {
+        let problem = config.problem(shape, config.layout, *training).unwrap();
+        problem.inner == 1 && (8..=50_000).contains(&problem.elements())
+    });
+    assert!(cases.len() > 40, "{} cases", cases.len());
+    // The more are abreast, the longer a kernel takes to compile, and most cases need one of their own.
+    let many = |tuning| Tuning { held: 0, abreast: 8, ..tuning };
+    check_all(&Recorded::new(support::gpu()).tuned(many), cases.iter().step_by(6));
+    let some = |tuning| Tuning { held: 0, abreast: 3, one_dispatch: false, splits: 5, ..tuning };
+    check_all(&Recorded::new(support::gpu()).tuned(some).in_place().offset(4), cases.iter().step_by(2));
 }
 
 #[test]
