@@ -86,19 +86,21 @@ impl BatchNormState {
     ) -> Result<Folded<D>> {
         let channels = self.folded_channels(config)?;
         let Convolution { transposed, groups } = convolution;
-        let expected = if transposed {
-            format!("[in, {} / {groups} groups, …], in a multiple of {groups}", channels.len())
-        } else {
-            format!("[{}, …], a multiple of {groups} groups", channels.len())
+        let outputs = channels.len();
+        let expected = match (transposed, groups) {
+            (_, 0) => "at least 1 group".to_owned(),
+            (false, 1) => format!("[{outputs}, in, …]"),
+            (false, _) => format!("[{outputs}, in / {groups}, …], of groups that divide both"),
+            (true, _) => format!("[in, {outputs} / {groups}, …], of groups that divide both"),
         };
         let shape = weight.shape();
         let fits = groups > 0
-            && channels.len().is_multiple_of(groups)
+            && outputs.is_multiple_of(groups)
             && shape.len() >= 2
             && if transposed {
-                shape[0].is_multiple_of(groups) && shape[1] * groups == channels.len()
+                shape[0].is_multiple_of(groups) && shape[1] * groups == outputs
             } else {
-                shape[0] == channels.len()
+                shape[0] == outputs
             };
         if !fits {
             return Err(Error::FoldedShape { name: "weight", shape: shape.to_vec(), expected });

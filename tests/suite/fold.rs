@@ -100,7 +100,7 @@ fn what_does_not_fit_is_refused() {
         error.to_string()
     };
     let message = refused(&[5, 3, 2, 2], false, 1);
-    assert!(message.contains("[5, 3, 2, 2]") && message.contains("[4, …]"), "{message}");
+    assert!(message.contains("[5, 3, 2, 2]") && message.contains("expected [4, in, …]"), "{message}");
     for (shape, transposed, groups) in [
         (&[4][..], false, 1),
         (&[4, 3, 2], false, 3),
