@@ -70,6 +70,26 @@ pub struct Buffers<'a> {
 }
 
 impl<'a> Buffers<'a> {
+    /// Those that a function gives, such as one that looks them up.
+    pub fn from_fn(region: impl Fn(Binding) -> Option<BufferRegion<'a>>) -> Self {
+        Self {
+            x: region(Binding::X),
+            y: region(Binding::Y),
+            weight: region(Binding::Weight),
+            bias: region(Binding::Bias),
+            running_mean: region(Binding::RunningMean),
+            running_var: region(Binding::RunningVar),
+            num_batches_tracked: region(Binding::NumBatchesTracked),
+            statistics: region(Binding::Statistics),
+            partials: region(Binding::Partials),
+            dy: region(Binding::Dy),
+            dx: region(Binding::Dx),
+            dweight: region(Binding::DWeight),
+            dbias: region(Binding::DBias),
+            projections: region(Binding::Projections),
+        }
+    }
+
     fn get(&self, binding: Binding) -> Option<BufferRegion<'a>> {
         match binding {
             Binding::Params => None,

@@ -76,23 +76,7 @@ impl Memory {
     }
 
     pub(crate) fn buffers(&self) -> Buffers<'_> {
-        let region = |binding| self.buffer(binding).map(Into::into);
-        Buffers {
-            x: region(Binding::X),
-            y: region(Binding::Y),
-            weight: region(Binding::Weight),
-            bias: region(Binding::Bias),
-            running_mean: region(Binding::RunningMean),
-            running_var: region(Binding::RunningVar),
-            num_batches_tracked: region(Binding::NumBatchesTracked),
-            statistics: region(Binding::Statistics),
-            partials: region(Binding::Partials),
-            dy: region(Binding::Dy),
-            dx: region(Binding::Dx),
-            dweight: region(Binding::DWeight),
-            dbias: region(Binding::DBias),
-            projections: region(Binding::Projections),
-        }
+        Buffers::from_fn(|binding| self.buffer(binding).map(Into::into))
     }
 
     /// The plans on these buffers.

@@ -164,26 +164,10 @@ impl Sets {
     fn bind(&self, gpu: &Gpu, plan: &Plan) -> Result<Vec<BoundPlan>> {
         let prepared = gpu.prepare(plan)?;
         let bind = |tensors: &Vec<(Binding, wgpu::Buffer)>| {
-            let region = |binding| {
+            prepared.bind(&Buffers::from_fn(|binding| {
                 let mut all = tensors.iter().chain(&self.others);
                 all.find(|(other, _)| *other == binding).map(|(_, buffer)| BufferRegion::from(buffer))
-            };
-            prepared.bind(&Buffers {
-                x: region(Binding::X),
-                y: region(Binding::Y),
-                weight: region(Binding::Weight),
-                bias: region(Binding::Bias),
-                running_mean: region(Binding::RunningMean),
-                running_var: region(Binding::RunningVar),
-                num_batches_tracked: region(Binding::NumBatchesTracked),
-                statistics: region(Binding::Statistics),
-                partials: region(Binding::Partials),
-                dy: region(Binding::Dy),
-                dx: region(Binding::Dx),
-                dweight: region(Binding::DWeight),
-                dbias: region(Binding::DBias),
-                projections: region(Binding::Projections),
-            })
+            }))
         };
         self.tensors.iter().map(bind).collect()
     }

@@ -4,12 +4,13 @@
 //! As in `mutants`, a mutant computes in f64 by flat indices, unlike the reference, and rounds its results to
 //! f32, as a GPU does. Its forward results are right, so that only the gradients can be blamed.
 
+use crate::mutants::channel_of;
 use std::collections::BTreeSet;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Reference, StepGradients, check, judge, table,
 };
-use wgpu_batchnorm::{Layout, Problem, Result};
+use wgpu_batchnorm::{Problem, Result};
 
 /// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
 /// and no others.
@@ -209,24 +210,6 @@ impl Mutant {
         self.0 == fault
     }
 
-    /// The channel of the element at each flat index.
-    fn channel_of(&self, case: &Case, problem: &Problem) -> impl Fn(usize) -> usize {
-        let Problem { outer, channels, inner } = *problem;
-        let rank = case.shape.len();
-        let last = case.config.layout == Layout::ChannelsLast && rank > 2;
-        let spatial: usize = if last { case.shape[1..rank - 1].iter().product() } else { inner };
-        let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
-        move |k| {
-            if swapped {
-                k / inner / outer
-            } else if ignored {
-                k / spatial % channels
-            } else {
-                k / inner % channels
-            }
-        }
-    }
-
     /// Mean, variance and inv_std of the batch's channel.
     fn of_batch(&self, case: &Case, values: &[f64]) -> Channel {
         let n = values.len() as f64;
@@ -404,7 +387,8 @@ impl Mutant {
         let problem = Problem::new(&case.shape, case.config.layout)?;
         let Problem { channels, .. } = problem;
         let n = problem.values_per_channel() as f64;
-        let channel_of = self.channel_of(case, &problem);
+        let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
+        let channel_of = channel_of(case, &problem, swapped, ignored);
         let mut indices = vec![Vec::new(); channels];
         (0..problem.elements()).for_each(|k| indices[channel_of(k)].push(k));
         let weight = exact(inputs.state.weight.as_ref(), 1.0, channels);

@@ -149,6 +149,29 @@ faults! {
     LastStepMissing => &["steps"],
 }
 
+/// The channel of the element at each flat index: the right one, or with images and channels swapped, or with the
+/// layout ignored.
+pub(crate) fn channel_of(
+    case: &Case,
+    problem: &Problem,
+    swapped: bool,
+    ignored: bool,
+) -> impl Fn(usize) -> usize {
+    let Problem { outer, channels, inner } = *problem;
+    let rank = case.shape.len();
+    let last = case.config.layout == Layout::ChannelsLast && rank > 2;
+    let spatial: usize = if last { case.shape[1..rank - 1].iter().product() } else { inner };
+    move |k| {
+        if swapped {
+            k / inner / outer
+        } else if ignored {
+            k / spatial % channels
+        } else {
+            k / inner % channels
+        }
+    }
+}
+
 /// Batch norm with a fault.
 struct Mutant(Fault);
 
@@ -158,24 +181,6 @@ type Moments = (f64, f64);
 impl Mutant {
     fn is(&self, fault: Fault) -> bool {
         self.0 == fault
-    }
-
-    /// The channel of the element at each flat index.
-    fn channel_of(&self, case: &Case, problem: &Problem) -> impl Fn(usize) -> usize {
-        let Problem { outer, channels, inner } = *problem;
-        let rank = case.shape.len();
-        let last = case.config.layout == Layout::ChannelsLast && rank > 2;
-        let spatial: usize = if last { case.shape[1..rank - 1].iter().product() } else { inner };
-        let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
-        move |k| {
-            if swapped {
-                k / inner / outer
-            } else if ignored {
-                k / spatial % channels
-            } else {
-                k / inner % channels
-            }
-        }
     }
 
     /// Mean and biased variance of one channel's values.
@@ -289,7 +294,8 @@ impl Implementation for Mutant {
         let problem = Problem::new(&case.shape, case.config.layout)?;
         let Problem { channels, .. } = problem;
         let n = problem.values_per_channel();
-        let channel_of = self.channel_of(case, &problem);
+        let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
+        let channel_of = channel_of(case, &problem, swapped, ignored);
         let exact = |vector: &Option<Array1<f32>>, default: f64| match vector {
             Some(vector) => vector.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>(),
             None => vec![default; channels],

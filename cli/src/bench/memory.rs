@@ -97,25 +97,9 @@ impl Tensors {
     }
 
     fn bind(&self, gpu: &Gpu, planned: &PlannedPass) -> Result<BoundPass> {
-        let region = |binding| {
-            self.0.get(&binding).map(|tensor: &Tensor| BufferRegion::from((tensor.buffer(), tensor.offset())))
-        };
-        let buffers = Buffers {
-            x: region(Binding::X),
-            y: region(Binding::Y),
-            weight: region(Binding::Weight),
-            bias: region(Binding::Bias),
-            running_mean: region(Binding::RunningMean),
-            running_var: region(Binding::RunningVar),
-            num_batches_tracked: region(Binding::NumBatchesTracked),
-            statistics: region(Binding::Statistics),
-            partials: region(Binding::Partials),
-            dy: region(Binding::Dy),
-            dx: region(Binding::Dx),
-            dweight: region(Binding::DWeight),
-            dbias: region(Binding::DBias),
-            projections: region(Binding::Projections),
-        };
+        let buffers = Buffers::from_fn(|binding| {
+            self.0.get(&binding).map(|tensor| BufferRegion::from((tensor.buffer(), tensor.offset())))
+        });
         let bind = |plans: &[Plan]| -> Result<Vec<BoundPlan>> {
             plans.iter().map(|plan| gpu.prepare(plan)?.bind(&buffers)).collect()
         };
