@@ -10,6 +10,11 @@ checkpoint.safetensors: the state dict of a network with several batch norms, of
 fold.safetensors: for each case NAME, the weight and bias (where there is one) of a layer in front of a batch
     norm, the batch norm's own `NAME.bn.*`, and `NAME.folded.weight` and `NAME.folded.bias` in float64. Metadata:
     `NAME` is `transposed,groups`, and `eps` that of all.
+basic_block.safetensors and yolo_block.safetensors: what the batch norms, activations and sums of a ResNet's basic
+    block, and of a YOLO's block of convolution, batch norm and leaky ReLU (0.1), compute in training: every output
+    of a convolution, NAME.x, is an input in float32 here, and so is the gradient that reaches an output, dy (and
+    in the basic block, through the second convolution, da). All else is in float64: NAME.y behind NAME's batch norm,
+    activation and sum, NAME.dx, NAME.dweight, NAME.dbias, NAME.running_mean and NAME.running_var after.
 """
 import pathlib
 import sys
@@ -121,11 +126,67 @@ def fold(path, generator):
     save_file(tensors, path, metadata)
 
 
+class Part:
+    """A batch norm of a block, in float64, and its input in float32."""
+
+    def __init__(self, name, x, generator):
+        self.name, self.x = name, x.detach().float()
+        self.bn = nn.BatchNorm2d(x.shape[1])
+        randomize(self.bn, generator)
+        self.before = {f"{name}.{key}": value.clone() for key, value in self.bn.state_dict().items()}
+        self.bn.double()
+        self.input = self.x.double().requires_grad_()
+        self.normalized = self.bn(self.input)
+
+    def tensors(self, y):
+        after = {
+            "y": y, "dx": self.input.grad, "dweight": self.bn.weight.grad, "dbias": self.bn.bias.grad,
+            "after.running_mean": self.bn.running_mean, "after.running_var": self.bn.running_var,
+        }
+        after = {f"{self.name}.{key}": value.detach().clone() for key, value in after.items()}
+        return {f"{self.name}.x": self.x} | self.before | after
+
+
+def basic_block(path, generator):
+    images = torch.randn(3, 6, 9, 7, generator=generator)
+    conv1, conv2 = nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 3, padding=1, bias=False)
+    downsample = nn.Conv2d(6, 8, 1, bias=False)
+    with torch.no_grad():
+        for layer in conv1, conv2, downsample:
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / layer.weight[0].numel() ** 0.5)
+    first = Part("bn1", conv1(images), generator)
+    a = first.normalized.relu()
+    second = Part("bn2", conv2(a.detach().float()), generator)
+    shortcut = Part("downsample", downsample(images), generator)
+    y = (second.normalized + shortcut.normalized).relu()
+    dy = torch.randn(y.shape, generator=generator)
+    y.backward(dy.double())
+    da = torch.nn.grad.conv2d_input(a.shape, conv2.weight.detach(), second.input.grad.float(), padding=1)
+    a.backward(da.double())
+    tensors = first.tensors(a) | second.tensors(y) | shortcut.tensors(shortcut.normalized) | {"dy": dy, "da": da}
+    save_file(tensors, path)
+
+
+def yolo_block(path, generator):
+    images = torch.rand(2, 3, 13, 13, generator=generator)
+    conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator))
+    part = Part("bn", conv(images), generator)
+    y = nn.functional.leaky_relu(part.normalized, 0.1)
+    dy = torch.randn(y.shape, generator=generator)
+    y.backward(dy.double())
+    save_file(part.tensors(y) | {"dy": dy}, path)
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
     checkpoint(folder / "checkpoint.safetensors", torch.Generator().manual_seed(1))
     fold(folder / "fold.safetensors", torch.Generator().manual_seed(2))
+    basic_block(folder / "basic_block.safetensors", torch.Generator().manual_seed(3))
+    yolo_block(folder / "yolo_block.safetensors", torch.Generator().manual_seed(4))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets an unexpected error fails")]
 
 mod binding;
+mod blocks;
 mod checkpoint;
 mod documents;
 mod fold;
