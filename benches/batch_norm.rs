@@ -8,7 +8,7 @@ use shared::{Memory, Pass, config};
 use std::error::Error;
 use std::time::{Duration, Instant};
 use wgpu_batchnorm::verify::{Case, check};
-use wgpu_batchnorm::{Gpu, Layout, Plan, Result, Tensor, wgpu};
+use wgpu_batchnorm::{DType, Gpu, Layout, Plan, Result, Tensor, wgpu};
 
 /// Inner and outer stages of a ResNet-50, one of them channels last, a perceptron's layer, a single image.
 const SHAPES: [(&[usize], Layout); 5] = [
@@ -77,6 +77,8 @@ fn right(gpu: &Gpu, shape: &[usize], layout: Layout) -> std::result::Result<(), 
             mean: 0.0,
             std: 1.0,
             poison: None,
+            dtype: DType::F32,
+            residual: false,
             seed: 1,
         };
         let report = check(&case, gpu)?;

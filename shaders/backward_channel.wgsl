@@ -7,10 +7,12 @@ fn backward_channel(invocation: Invocation) {
     let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
     var walk = walk_begin(workgroup, invocation.lane, params.reduce);
     var statistics: array<Statistics, ABREAST>;
+    var gates: array<Gate, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {
         statistics[k] = channel_statistics(walk_channel(walk, k));
+        gates[k] = gate_of(walk_channel(walk, k), statistics[k]);
     }
-    var own = sums_of(walk, statistics);
+    var own = sums_of(walk, statistics, gates);
     var gradient: array<Gradient, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {
         let channel = walk_channel(walk, k);
@@ -25,8 +27,10 @@ fn backward_channel(invocation: Invocation) {
         for (var element = run.begin; element < run.end; element += run.step) {
             for (var k = 0u; k < ABREAST; k++) {
                 if has_beside(walk, k) {
-                    let away = deviation(load_x(beside(element, k)), gradient[k].statistics);
-                    let dy = load_dy(beside(element, k));
+                    let x = load_x(beside(element, k));
+                    let away = deviation(x, gradient[k].statistics);
+                    let dy = upstream(load_dy(beside(element, k)), x, beside(element, k), gates[k]);
+                    store_dz(beside(element, k), dy);
                     store_dx(beside(element, k), input_gradient(dy, away, gradient[k]));
                 }
             }

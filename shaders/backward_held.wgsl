@@ -8,6 +8,7 @@ var<private> held_dy: array<Value, HELD>;
 // How far x lies from its mean.
 var<private> held_away: array<Value, HELD>;
 var<private> of_channel: Statistics;
+var<private> gate: Gate;
 var<private> sum: Value;
 var<private> sum_of_products: Value;
 var<private> gradient: Gradient;
@@ -17,6 +18,7 @@ fn backward_held(invocation: Invocation) {
     params = uniform_params;
     let begin = place_begin(linear_workgroup(invocation.workgroup, invocation.grid), invocation.lane);
     of_channel = channel_statistics(begin.channel);
+    gate = gate_of(begin.channel, of_channel);
     visit_all(LOAD, begin);
     let own = Sums(Pair(total(sum), Number()), Pair(total(sum_of_products), Number()));
     let merged = share_lanes(merge_lanes(own, invocation), invocation);
@@ -29,8 +31,10 @@ fn backward_held(invocation: Invocation) {
 
 fn visit(stage: u32, k: u32) {
     if stage == LOAD {
-        let dy = load_dy(place.element);
-        let away = deviation(load_x(place.element), of_channel);
+        let x = load_x(place.element);
+        let dy = upstream(load_dy(place.element), x, place.element, gate);
+        let away = deviation(x, of_channel);
+        store_dz(place.element, dy);
         held_dy[k] = dy;
         held_away[k] = away;
         sum += dy;

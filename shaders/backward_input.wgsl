@@ -1,4 +1,5 @@
-// dx = weight * inv_std * (dy - what the mean and the variance of the batch take away), for every element.
+// dx = weight * inv_std * (dy - what the mean and the variance of the batch take away), for every element, where dy
+// is the gradient as it arrives from upstream: that is dz.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn backward_input(
@@ -9,15 +10,21 @@ fn backward_input(
     params = uniform_params;
     var walk = walk_begin(linear_workgroup(workgroup, grid), lane, params.map);
     var own: array<Gradient, ABREAST>;
+    var gate: array<Gate, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {
         let channel = walk_channel(walk, k);
-        own[k] = gradient_of(channel, channel_statistics(channel), channel_projection(channel));
+        let statistics = channel_statistics(channel);
+        own[k] = gradient_of(channel, statistics, channel_projection(channel));
+        gate[k] = gate_of(channel, statistics);
     }
     // Where a load may reach into the next channel's plane, that one's gradient is computed, too.
     var next = own[0];
+    var next_gate = gate[0];
     if RAGGED {
         let after = next_channel(walk_channel(walk, 0u));
-        next = gradient_of(after, channel_statistics(after), channel_projection(after));
+        let statistics = channel_statistics(after);
+        next = gradient_of(after, statistics, channel_projection(after));
+        next_gate = gate_of(after, statistics);
     }
     while walk_goes_on(walk) {
         let run = walk_own_run(&walk);
@@ -25,12 +32,16 @@ fn backward_input(
             for (var k = 0u; k < ABREAST; k++) {
                 if has_beside(walk, k) {
                     let x = load_x(beside(element, k));
-                    let dy = load_dy(beside(element, k));
+                    let loaded_dy = load_dy(beside(element, k));
+                    var dy = upstream(loaded_dy, x, beside(element, k), gate[k]);
                     var dx = input_gradient(dy, deviation(x, own[k].statistics), own[k]);
                     if RAGGED {
                         let away = deviation(x, next.statistics);
-                        dx = inside_or(input_gradient(dy, away, next), dx, run, element);
+                        let next_dy = upstream(loaded_dy, x, element, next_gate);
+                        dx = inside_or(input_gradient(next_dy, away, next), dx, run, element);
+                        dy = inside_or(next_dy, dy, run, element);
                     }
+                    store_dz(beside(element, k), dy);
                     store_dx(beside(element, k), dx);
                 }
             }

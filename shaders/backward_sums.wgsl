@@ -8,10 +8,12 @@ fn backward_sums(invocation: Invocation) {
     let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
     let walk = walk_begin(workgroup, invocation.lane, params.reduce);
     var statistics: array<Statistics, ABREAST>;
+    var gates: array<Gate, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {
         statistics[k] = channel_statistics(walk_channel(walk, k));
+        gates[k] = gate_of(walk_channel(walk, k), statistics[k]);
     }
-    var own = sums_of(walk, statistics);
+    var own = sums_of(walk, statistics, gates);
     for (var k = 0u; k < ABREAST; k++) {
         let merged = merge_lanes(own[k], invocation);
         if has_result(invocation) && walk_split(walk, k) < params.reduce.count {

@@ -21,7 +21,8 @@ fn forward_channel(invocation: Invocation) {
         for (var element = run.begin; element < run.end; element += run.step) {
             for (var k = 0u; k < ABREAST; k++) {
                 if has_beside(walk, k) {
-                    store_y(beside(element, k), normalized(load_x(beside(element, k)), normal[k]));
+                    let y = normalized(load_x(beside(element, k)), normal[k]);
+                    store_y(beside(element, k), activated(with_residual(y, beside(element, k))));
                 }
             }
         }

@@ -46,6 +46,7 @@ fn visit(stage: u32, k: u32) {
         let deviation = rounded_value(held[k] - mean.hi) - mean.lo;
         sum_of_squares += deviation * deviation;
     } else {
-        store_y(place.element, normalized(held[k], normal));
+        let y = normalized(held[k], normal);
+        store_y(place.element, activated(with_residual(y, place.element)));
     }
 }

@@ -26,7 +26,7 @@ fn normalize(
                 if has_beside(walk, k) {
                     let value = load_x(beside(element, k));
                     let inside = inside_or(normalized(value, next), normalized(value, own[k]), run, element);
-                    store_y(beside(element, k), inside);
+                    store_y(beside(element, k), activated(with_residual(inside, beside(element, k))));
                 }
             }
         }

@@ -1,11 +1,13 @@
-// Reduces what an invocation visits to the sums of dy and of dy * (x - mean): of every place abreast.
+// Reduces what an invocation visits to the sums of dy, as it arrives from upstream, and of dy * (x - mean): of every
+// place abreast.
 
 // The plain sums run over blocks of about so many loads, so that their rounding errors stay small.
 const BLOCK: u32 = 64u;
 
-fn sums_of(first_walk: Walk, channels: array<Statistics, ABREAST>) -> array<Sums, ABREAST> {
+fn sums_of(first_walk: Walk, channels: array<Statistics, ABREAST>, gates: array<Gate, ABREAST>) -> array<Sums, ABREAST> {
     var walk = first_walk;
     var of_channel = channels;
+    var gate = gates;
     var own: array<Sums, ABREAST>;
     // Sums over the present block.
     var loads = 0u;
@@ -18,8 +20,10 @@ fn sums_of(first_walk: Walk, channels: array<Statistics, ABREAST>) -> array<Sums
             let stop = run_stop(run, element, BLOCK);
             for (; element < stop; element += run.step) {
                 for (var k = 0u; k < ABREAST; k++) {
-                    let gradient = load_dy(beside(element, k));
-                    let product = gradient * deviation(load_x(beside(element, k)), of_channel[k]);
+                    let x = load_x(beside(element, k));
+                    let dy = load_dy(beside(element, k));
+                    let gradient = upstream(dy, x, beside(element, k), gate[k]);
+                    let product = gradient * deviation(x, of_channel[k]);
                     sum[k] += inside_or_zero(gradient, run, element);
                     sum_of_products[k] += inside_or_zero(product, run, element);
                 }

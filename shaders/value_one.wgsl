@@ -1,6 +1,10 @@
 // Elements are loaded one by one.
 alias Value = f32;
 
+// Its bits, and what is true of its elements.
+alias Words = u32;
+alias Flags = bool;
+
 // Elements in a Value, and how many of them are of one channel.
 const WIDTH: u32 = 1u;
 const VALUES_OF_CHANNEL: u32 = 1u;

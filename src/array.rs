@@ -4,19 +4,21 @@
 //! call's, where they are large enough.
 
 use crate::memory::Reused;
-use crate::transfer::{Read, Readback, Region, Staging};
-use crate::{BatchNorm, Error, Gradients, Layout, Result, Saved, Tensor};
+use crate::transfer::{self, Readback, Region, Staging};
+use crate::{BatchNorm, DType, Element, Error, ForwardOptions, Gradients, Layout, Result, Saved, Tensor};
 use ndarray::{Array, Array1, ArrayView, Dimension};
 
-/// [`Gradients`] as arrays.
+/// [`Gradients`] as arrays: those of tensors in their element type.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ArrayGradients<D: Dimension> {
+pub struct ArrayGradients<D: Dimension, T = f32> {
     /// dx, of the shape of x.
-    pub input: Array<f32, D>,
+    pub input: Array<T, D>,
     /// dweight, `[C]`. `None` without affine.
     pub weight: Option<Array1<f32>>,
     /// dbias, `[C]`. `None` without affine.
     pub bias: Option<Array1<f32>>,
+    /// dz, of the shape of x. `None` where nothing was added.
+    pub residual: Option<Array<T, D>>,
 }
 
 /// What the array passes of a layer keep from call to call.
@@ -26,6 +28,8 @@ pub(crate) struct ArrayBuffers {
     x: Reused,
     /// For y, and later for dy, which dx overwrites.
     y: Reused,
+    z: Reused,
+    dz: Reused,
     dweight: Reused,
     dbias: Reused,
 }
@@ -40,9 +44,9 @@ impl BatchNorm {
     ///
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Readback`].
-    pub fn forward_array<D: Dimension>(&mut self, x: ArrayView<'_, f32, D>) -> Result<Array<f32, D>> {
-        let read = self.start_forward(&x)?.wait()?;
-        self.finish_forward(read, x.raw_dim())
+    pub fn forward_array<T: Element, D: Dimension>(&mut self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>> {
+        let (y, staging) = self.start_forward(&x, None)?.wait(first)?;
+        self.finish_forward(y, staging, x.raw_dim())
     }
 
     /// [`forward_array`](Self::forward_array) without blocking: the future is ready when the result has
@@ -51,115 +55,204 @@ impl BatchNorm {
     ///
     /// # Errors
     /// As [`forward_array`](Self::forward_array).
-    pub async fn forward_array_async<D: Dimension>(
+    pub async fn forward_array_async<T: Element, D: Dimension>(
         &mut self,
-        x: ArrayView<'_, f32, D>,
-    ) -> Result<Array<f32, D>> {
-        let read = self.start_forward(&x)?.wait_async().await?;
-        self.finish_forward(read, x.raw_dim())
+        x: ArrayView<'_, T, D>,
+    ) -> Result<Array<T, D>> {
+        let (y, staging) = self.start_forward(&x, None)?.wait_async(first).await?;
+        self.finish_forward(y, staging, x.raw_dim())
     }
 
-    /// The gradients with respect to input, weight and bias, given the gradient with respect to the output
-    /// of the last [`forward_array`](Self::forward_array) (or [`forward`](Self::forward)).
+    /// [`forward_array`](Self::forward_array) with `z` added before the activation, as in
+    /// [`forward_add`](Self::forward_add).
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] unless z has the shape of x; as [`forward_array`](Self::forward_array).
+    pub fn forward_add_array<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+        z: ArrayView<'_, T, D>,
+    ) -> Result<Array<T, D>> {
+        let (y, staging) = self.start_forward(&x, Some(&z))?.wait(first)?;
+        self.finish_forward(y, staging, x.raw_dim())
+    }
+
+    /// [`forward_add_array`](Self::forward_add_array) without blocking.
+    ///
+    /// # Errors
+    /// As [`forward_add_array`](Self::forward_add_array).
+    pub async fn forward_add_array_async<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+        z: ArrayView<'_, T, D>,
+    ) -> Result<Array<T, D>> {
+        let (y, staging) = self.start_forward(&x, Some(&z))?.wait_async(first).await?;
+        self.finish_forward(y, staging, x.raw_dim())
+    }
+
+    /// The gradients with respect to input, weight, bias and what was added, given the gradient with respect to the
+    /// output of the last [`forward_array`](Self::forward_array) (or [`forward`](Self::forward)).
     ///
     /// # Errors
     /// As [`backward`](Self::backward); [`Error::Readback`].
-    pub fn backward_array<D: Dimension>(&mut self, dy: ArrayView<'_, f32, D>) -> Result<ArrayGradients<D>> {
-        let read = self.start_backward(&dy)?.wait()?;
-        self.finish_backward(read, dy.raw_dim())
+    pub fn backward_array<T: Element, D: Dimension>(
+        &mut self,
+        dy: ArrayView<'_, T, D>,
+    ) -> Result<ArrayGradients<D, T>> {
+        let shape = dy.raw_dim();
+        let (readback, has) = self.start_backward(&dy)?;
+        let (gradients, staging) = readback.wait(|parts| has.gradients(parts, shape))?;
+        self.arrays.staging = staging;
+        gradients
     }
 
     /// [`backward_array`](Self::backward_array) without blocking.
     ///
     /// # Errors
     /// As [`backward_array`](Self::backward_array).
-    pub async fn backward_array_async<D: Dimension>(
+    pub async fn backward_array_async<T: Element, D: Dimension>(
         &mut self,
-        dy: ArrayView<'_, f32, D>,
-    ) -> Result<ArrayGradients<D>> {
-        let read = self.start_backward(&dy)?.wait_async().await?;
-        self.finish_backward(read, dy.raw_dim())
+        dy: ArrayView<'_, T, D>,
+    ) -> Result<ArrayGradients<D, T>> {
+        let shape = dy.raw_dim();
+        let (readback, has) = self.start_backward(&dy)?;
+        let (gradients, staging) = readback.wait_async(|parts| has.gradients(parts, shape)).await?;
+        self.arrays.staging = staging;
+        gradients
     }
 
-    fn start_forward<D: Dimension>(&mut self, x: &ArrayView<'_, f32, D>) -> Result<Readback> {
+    fn start_forward<T: Element, D: Dimension>(
+        &mut self,
+        x: &ArrayView<'_, T, D>,
+        z: Option<&ArrayView<'_, T, D>>,
+    ) -> Result<Readback> {
         let layout = self.config().layout;
+        let of_x = (T::DTYPE, x.shape(), layout);
         // Before an x that does not fit is uploaded.
-        self.prepare_forward(x.shape(), layout, false)?;
+        let options = ForwardOptions { residual: z.is_some(), dtype: T::DTYPE, ..ForwardOptions::default() };
+        self.prepare_forward(x.shape(), layout, options)?;
+        if let Some(z) = z
+            && z.shape() != x.shape()
+        {
+            let (expected, shape) = (x.shape().to_vec(), z.shape().to_vec());
+            return Err(Error::ShapeMismatch { name: "z", expected, expected_layout: layout, shape, layout });
+        }
         let gpu = self.gpu.clone();
         gpu.validated(|| {
-            let replaced = self.saved.as_ref().map(Saved::x);
-            let on_gpu = self.arrays.x.tensor(&gpu, x.shape(), layout, &[replaced])?;
-            let y = self.arrays.y.tensor(&gpu, x.shape(), layout, &[])?;
-            self.transfer(x, &on_gpu, &[y.region()], |layer, encoder| {
-                layer.record(encoder, Some(&on_gpu), &y)
+            let saved = self.saved.as_ref();
+            let (replaced_x, replaced_z) = (saved.map(Saved::x), saved.and_then(Saved::z));
+            let x_on_gpu = self.arrays.x.tensor(&gpu, of_x, &[replaced_x])?;
+            let z_on_gpu = z.map(|_| self.arrays.z.tensor(&gpu, of_x, &[replaced_z])).transpose()?;
+            let y = self.arrays.y.tensor(&gpu, of_x, &[])?;
+            let mut uploads = vec![(x, &x_on_gpu)];
+            uploads.extend(z.zip(z_on_gpu.as_ref()));
+            self.transfer(&uploads, &[y.region()], |layer, encoder| {
+                layer.record(encoder, Some(&x_on_gpu), z_on_gpu.as_ref(), &y)
             })
         })
     }
 
-    fn start_backward<D: Dimension>(&mut self, dy: &ArrayView<'_, f32, D>) -> Result<Readback> {
+    fn start_backward<T: Element, D: Dimension>(
+        &mut self,
+        dy: &ArrayView<'_, T, D>,
+    ) -> Result<(Readback, Present)> {
         let saved = self.saved.clone().ok_or(Error::NoForward)?;
         let layout = self.config().layout;
         let (affine, channels) = (self.config().affine, [self.config().num_features]);
+        let of_dy = (T::DTYPE, dy.shape(), layout);
         let gpu = self.gpu.clone();
         gpu.validated(|| {
-            let on_gpu = self.arrays.y.tensor(&gpu, dy.shape(), layout, &[])?;
+            let on_gpu = self.arrays.y.tensor(&gpu, of_dy, &[])?;
             // Before a dy that does not fit is uploaded.
             self.check_backward(&saved, &on_gpu)?;
             let vector = |reused: &mut Reused| {
-                affine.then(|| reused.tensor(&gpu, &channels, Layout::ChannelsFirst, &[])).transpose()
+                let of_vector = (DType::F32, &channels[..], Layout::ChannelsFirst);
+                affine.then(|| reused.tensor(&gpu, of_vector, &[])).transpose()
             };
             let gradients = Gradients {
                 input: Some(on_gpu.clone()),
                 weight: vector(&mut self.arrays.dweight)?,
                 bias: vector(&mut self.arrays.dbias)?,
+                residual: saved.z().map(|_| self.arrays.dz.tensor(&gpu, of_dy, &[])).transpose()?,
             };
-            let tensors = [&gradients.input, &gradients.weight, &gradients.bias];
+            let tensors = [&gradients.input, &gradients.weight, &gradients.bias, &gradients.residual];
             let regions: Vec<Region<'_>> = tensors.into_iter().flatten().map(Tensor::region).collect();
-            self.transfer(dy, &on_gpu, &regions, |layer, encoder| {
+            let readback = self.transfer(&[(dy, &on_gpu)], &regions, |layer, encoder| {
                 layer.record_gradients(encoder, &saved, &on_gpu, &gradients, false)
-            })
+            })?;
+            Ok((readback, Present { affine, residual: saved.z().is_some() }))
         })
     }
 
-    /// Uploads `from` to `to`, does what is recorded, and begins to read the regions back.
-    fn transfer<D: Dimension>(
+    /// Uploads arrays to tensors, does what is recorded, and begins to read the regions back.
+    fn transfer<T: Element, D: Dimension>(
         &mut self,
-        from: &ArrayView<'_, f32, D>,
-        to: &Tensor,
+        uploads: &[(&ArrayView<'_, T, D>, &Tensor)],
         regions: &[Region<'_>],
         record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<()>,
     ) -> Result<Readback> {
         let gpu = self.gpu.clone();
-        let contiguous = from.as_standard_layout();
-        let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
+        let contiguous: Vec<_> = uploads.iter().map(|(array, _)| array.as_standard_layout()).collect();
+        let contents = contiguous.iter().map(|array| {
+            let values = array.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
+            bytemuck::cast_slice(values)
+        });
+        let contents: Vec<&[u8]> = contents.collect();
         let readback = self.arrays.staging.take_readback(&gpu, regions)?;
-        let upload = self.arrays.staging.take_upload(&gpu, bytemuck::cast_slice(values))?;
+        let upload = self.arrays.staging.take_upload(&gpu, &contents)?;
         let mut encoder = gpu.encoder();
-        let (buffer, offset, bytes) = to.region();
-        if bytes > 0 {
-            encoder.copy_buffer_to_buffer(&upload, 0, buffer, offset, bytes);
+        let mut begin = 0;
+        for (_, tensor) in uploads {
+            let (buffer, offset, bytes) = tensor.region();
+            // Whole words are copied; tensors of ours begin with one, and end with one of their own.
+            let bytes = bytes.next_multiple_of(4);
+            if bytes > 0 {
+                encoder.copy_buffer_to_buffer(&upload, begin, buffer, offset, bytes);
+            }
+            begin += bytes;
         }
         record(self, &mut encoder)?;
         Ok(Readback::submit(&gpu, encoder, regions, readback, Some(upload)))
     }
 
-    fn finish_forward<D: Dimension>(&mut self, read: Read, dimension: D) -> Result<Array<f32, D>> {
-        self.arrays.staging = read.staging;
-        in_dimension(read.parts.into_iter().next(), dimension)
+    fn finish_forward<T: Element, D: Dimension>(
+        &mut self,
+        y: Vec<T>,
+        staging: Staging,
+        dimension: D,
+    ) -> Result<Array<T, D>> {
+        self.arrays.staging = staging;
+        in_dimension(y, dimension)
     }
+}
 
-    fn finish_backward<D: Dimension>(&mut self, read: Read, dimension: D) -> Result<ArrayGradients<D>> {
-        self.arrays.staging = read.staging;
-        let mut parts = read.parts.into_iter();
+/// Which gradients come back beside dx, in their order.
+struct Present {
+    affine: bool,
+    residual: bool,
+}
+
+impl Present {
+    fn gradients<T: Element, D: Dimension>(&self, parts: &[&[u8]], shape: D) -> Result<ArrayGradients<D, T>> {
+        let (dx, mut rest) = parts.split_first().unwrap_or_else(|| unreachable!("dx was asked for"));
+        let mut next = |present: bool| present.then(|| rest.split_off_first().copied().unwrap_or_default());
+        let [weight, bias] = [(); 2].map(|()| next(self.affine));
+        let residual = next(self.residual);
+        let vector = |bytes: &[u8]| Array1::from_vec(transfer::values(bytes));
         Ok(ArrayGradients {
-            input: in_dimension(parts.next(), dimension)?,
-            weight: parts.next().map(Array1::from_vec),
-            bias: parts.next().map(Array1::from_vec),
+            input: in_dimension(transfer::values(dx), shape.clone())?,
+            weight: weight.map(vector),
+            bias: bias.map(vector),
+            residual: residual.map(|bytes| in_dimension(transfer::values(bytes), shape)).transpose()?,
         })
     }
 }
 
-fn in_dimension<D: Dimension>(values: Option<Vec<f32>>, dimension: D) -> Result<Array<f32, D>> {
-    Array::from_shape_vec(dimension, values.unwrap_or_default())
-        .map_err(|error| Error::Readback { reason: error.to_string() })
+/// The values of the only region.
+fn first<T: Element>(parts: &[&[u8]]) -> Vec<T> {
+    parts.first().map(|part| transfer::values(part)).unwrap_or_default()
+}
+
+fn in_dimension<T, D: Dimension>(values: Vec<T>, dimension: D) -> Result<Array<T, D>> {
+    Array::from_shape_vec(dimension, values).map_err(|error| Error::Readback { reason: error.to_string() })
 }

@@ -5,14 +5,15 @@ use crate::plan::{BackwardOptions, Wanted};
 use crate::{BatchNorm, Buffers, Error, Layout, PreparedPlan, Result, Tensor};
 use std::sync::Arc;
 
-/// What a forward pass leaves for its backward pass: the input (a handle, not a copy) and the statistics it
-/// was normalised with.
+/// What a forward pass leaves for its backward pass: the input and what was added (handles, not copies), and the
+/// statistics it was normalised with. What an activation was applied to is computed from these once more.
 ///
 /// An autodiff engine keeps it with the node of its graph, and hands it to
-/// [`BatchNorm::backward_saved`]. Until then the contents of x must not change.
+/// [`BatchNorm::backward_saved`]. Until then the contents of x and z must not change.
 #[derive(Clone, Debug)]
 pub struct Saved {
     pub(crate) x: Tensor,
+    pub(crate) z: Option<Tensor>,
     pub(crate) training: bool,
     pub(crate) statistics: Option<Tensor>,
 }
@@ -21,6 +22,11 @@ impl Saved {
     /// The input of the forward pass.
     pub fn x(&self) -> &Tensor {
         &self.x
+    }
+
+    /// What was added to the normalised input, if anything.
+    pub fn z(&self) -> Option<&Tensor> {
+        self.z.as_ref()
     }
 
     /// Whether the forward pass was in training mode.
@@ -35,8 +41,8 @@ impl Saved {
     }
 }
 
-/// The gradients of a loss with respect to the input, the weight and the bias of a layer; those that were
-/// wanted. Clones are handles to the same tensors.
+/// The gradients of a loss with respect to the input, the weight and the bias of a layer, and to what was added;
+/// those that were wanted. Clones are handles to the same tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
     /// dx, of the shape and layout of x.
@@ -45,6 +51,8 @@ pub struct Gradients {
     pub weight: Option<Tensor>,
     /// dbias, `[C]`. `None` without affine.
     pub bias: Option<Tensor>,
+    /// dz, of the shape, layout and element type of x. `None` where nothing was added.
+    pub residual: Option<Tensor>,
 }
 
 impl BatchNorm {
@@ -68,6 +76,9 @@ impl BatchNorm {
     /// dx = weight·inv_std·dy                                    after running statistics
     /// ```
     ///
+    /// With an activation, dy is multiplied by its derivative first; that is also dz, the gradient with respect to
+    /// what [`forward_add`](Self::forward_add) added.
+    ///
     /// Through batch statistics the gradient flows as through everything else (the paper's section 3);
     /// running statistics are constants. It is the mode of the *forward pass* that counts, and the weight
     /// (and running statistics) as they are *now*. An empty batch has an empty dx, and zeros for the others.
@@ -75,8 +86,9 @@ impl BatchNorm {
     ///
     /// # Errors
     /// [`Error::NoForward`] without a forward pass, or after one in place; [`Error::ShapeMismatch`] when `dy`
-    /// has not the shape and layout of the last x; [`Error::ForeignDevice`]; [`Error::OutOfMemory`];
-    /// [`Error::Gpu`].
+    /// has not the shape and layout of the last x, and [`Error::ElementType`] when it has not its element type;
+    /// [`Error::ForeignDevice`]; [`Error::OutOfMemory`]; [`Error::Gpu`]. [`Error::Limit`] on devices that bind only
+    /// eight buffers, with an activation of a sum, unless dx overwrites dy.
     pub fn backward(&mut self, dy: &Tensor) -> Result<Gradients> {
         self.backward_wanted(dy, Wanted::ALL)
     }
@@ -102,10 +114,14 @@ impl BatchNorm {
             let shape = [self.config().num_features];
             (wanted && affine).then(|| Tensor::zeros(&gpu, &shape, Layout::ChannelsFirst)).transpose()
         };
+        let like_dy = |wanted: bool| {
+            wanted.then(|| Tensor::zeros_of(&gpu, dy.dtype(), dy.shape(), dy.layout())).transpose()
+        };
         let gradients = Gradients {
-            input: wanted.input.then(|| Tensor::zeros(&gpu, dy.shape(), dy.layout())).transpose()?,
+            input: like_dy(wanted.input)?,
             weight: vector(wanted.weight)?,
             bias: vector(wanted.bias)?,
+            residual: like_dy(wanted.residual && saved.z.is_some())?,
         };
         self.backward_into(saved, dy, &gradients, false)?;
         Ok(gradients)
@@ -145,9 +161,9 @@ impl BatchNorm {
         accumulate: bool,
     ) -> Result<()> {
         self.record_gradients(encoder, saved, dy, gradients, accumulate)?;
-        let Gradients { input, weight, bias } = gradients;
-        self.lend(&[Some(&saved.x), saved.statistics(), Some(dy)]);
-        self.lend(&[input.as_ref(), weight.as_ref(), bias.as_ref()]);
+        let Gradients { input, weight, bias, residual } = gradients;
+        self.lend(&[Some(&saved.x), saved.z(), saved.statistics(), Some(dy)]);
+        self.lend(&[input.as_ref(), weight.as_ref(), bias.as_ref(), residual.as_ref()]);
         Ok(())
     }
 
@@ -160,7 +176,7 @@ impl BatchNorm {
         accumulate: bool,
     ) -> Result<()> {
         self.check_backward(saved, dy)?;
-        self.check_gradients(gradients, dy)?;
+        self.check_gradients(saved, gradients, dy)?;
         let in_place = gradients.input.as_ref().is_some_and(|dx| dx.is_same_memory(dy));
         let prepared = self.prepare_backward(saved, gradients, in_place, accumulate)?;
         self.reserve_scratch(prepared.plan())?;
@@ -171,6 +187,8 @@ impl BatchNorm {
             dx: gradients.input.as_ref().map(Tensor::binding),
             dweight: gradients.weight.as_ref().map(Tensor::binding),
             dbias: gradients.bias.as_ref().map(Tensor::binding),
+            z: saved.z.as_ref().map(Tensor::binding),
+            dz: gradients.residual.as_ref().map(Tensor::binding),
             ..self.buffers()
         })?;
         bound.record(encoder);
@@ -188,8 +206,10 @@ impl BatchNorm {
             input: gradients.input.is_some(),
             weight: gradients.weight.is_some(),
             bias: gradients.bias.is_some(),
+            residual: gradients.residual.is_some(),
         };
-        let options = BackwardOptions { wanted, in_place, accumulate };
+        let (residual, dtype) = (saved.z.is_some(), saved.x.dtype());
+        let options = BackwardOptions { wanted, in_place, accumulate, residual, dtype };
         let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.training)?;
         self.prepare(PlanKey { problem, training: saved.training, pass: Pass::Backward(options) })
     }
@@ -201,10 +221,14 @@ impl BatchNorm {
         self.config().problem(saved.x.shape(), saved.x.layout(), saved.training).map(|_| ())
     }
 
-    fn check_gradients(&self, gradients: &Gradients, dy: &Tensor) -> Result<()> {
-        if let Some(dx) = &gradients.input {
-            dx.check_device(self.gpu(), "dx")?;
-            dx.check_like(dy, "dx")?;
+    fn check_gradients(&self, saved: &Saved, gradients: &Gradients, dy: &Tensor) -> Result<()> {
+        for (name, tensor) in [("dx", &gradients.input), ("dz", &gradients.residual)] {
+            let Some(tensor) = tensor else { continue };
+            tensor.check_device(self.gpu(), name)?;
+            tensor.check_like(dy, name)?;
+        }
+        if gradients.residual.is_some() && saved.z.is_none() {
+            return Err(Error::StateMismatch { name: "dz", expected: false });
         }
         for (name, vector) in [("dweight", &gradients.weight), ("dbias", &gradients.bias)] {
             let Some(vector) = vector else { continue };
@@ -212,6 +236,7 @@ impl BatchNorm {
                 return Err(Error::StateMismatch { name, expected: false });
             }
             vector.check_device(self.gpu(), name)?;
+            vector.check_type::<f32>(name)?;
             let (length, num_features) = (vector.shape().iter().product(), self.config().num_features);
             if length != num_features {
                 return Err(Error::ParameterLength { name, length, num_features });

@@ -4,10 +4,10 @@ use crate::array::ArrayBuffers;
 use crate::kernels::Binding;
 use crate::memory::Reused;
 use crate::recent::Recent;
-use crate::transfer::{Readback, Region};
+use crate::transfer::{self, Readback, Region};
 use crate::{
-    BackwardOptions, BatchNormConfig, BatchNormState, Buffers, Gpu, Layout, Plan, PreparedPlan, Problem,
-    Result, Saved, Tensor,
+    BackwardOptions, BatchNormConfig, BatchNormState, Buffers, DType, ForwardOptions, Gpu, Layout, Plan,
+    PreparedPlan, Problem, Result, Saved, Tensor,
 };
 use ndarray::Array1;
 use std::sync::Arc;
@@ -21,8 +21,12 @@ const PLANS_KEPT: usize = 16;
 /// For each channel c, with x_hat = (x − mean) / sqrt(var + eps):
 ///
 /// ```text
-/// y = weight[c] · x_hat + bias[c]
+/// y = activation(weight[c] · x_hat + bias[c])
 /// ```
+///
+/// where the activation is the identity unless [`BatchNormConfig::activation`] says otherwise, and
+/// [`forward_add`](Self::forward_add) adds a tensor before it. Tensors are f32, f16 or bf16; parameters, statistics
+/// and all that is computed are f32.
 ///
 /// - In training, and without running statistics, mean and var are those of the batch, var being the
 ///   biased variance (÷ n). Training moves the running statistics:
@@ -81,7 +85,7 @@ pub(crate) struct PlanKey {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
-    Forward { in_place: bool },
+    Forward(ForwardOptions),
     Backward(BackwardOptions),
 }
 
@@ -192,13 +196,13 @@ impl BatchNorm {
         let vectors = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
         let mut regions: Vec<Region<'_>> = vectors.into_iter().flatten().map(Tensor::region).collect();
         regions.extend(self.num_batches_tracked.iter().map(|buffer| (buffer, 0, 8)));
-        let mut parts = Readback::start(&self.gpu, &regions)?.wait()?.parts.into_iter();
+        let take = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>();
+        let mut parts = Readback::start(&self.gpu, &regions)?.wait(take)?.0.into_iter();
         let mut next = |present: bool| present.then(|| parts.next().unwrap_or_default());
-        let [weight, bias, running_mean, running_var] =
-            vectors.map(|vector| next(vector.is_some()).map(Array1::from_vec));
-        // Not a float, but its bits.
-        let num_batches_tracked = next(self.num_batches_tracked.is_some())
-            .map(|part| bytemuck::pod_read_unaligned(bytemuck::cast_slice(&part)));
+        let [weight, bias, running_mean, running_var] = vectors
+            .map(|vector| next(vector.is_some()).map(|part| Array1::from_vec(transfer::values(&part))));
+        let num_batches_tracked =
+            next(self.num_batches_tracked.is_some()).map(|part| bytemuck::pod_read_unaligned(&part));
         Ok(BatchNormState { weight, bias, running_mean, running_var, num_batches_tracked })
     }
 
@@ -225,16 +229,17 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// The plan of a forward pass over `x` as the layer stands: what runs, with what geometry.
+    /// The plan of a forward pass over `x` alone as the layer stands: what runs, with what geometry.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), as far as the shape is concerned.
     pub fn plan(&self, x: &Tensor, in_place: bool) -> Result<Plan> {
         let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
-        Plan::forward(&problem, &self.config, self.training, in_place, self.gpu.profile())
+        let options = ForwardOptions { in_place, residual: false, dtype: x.dtype() };
+        Plan::forward(&problem, &self.config, self.training, &options, self.gpu.profile())
     }
 
-    /// Normalises `x` into a new tensor of the same shape and layout.
+    /// Normalises `x` into a new tensor of the same shape, layout and element type, through the activation.
     ///
     /// wgpu clears a new tensor before anything is written to it. Where that counts, as in a loop over equal
     /// shapes, [`forward_into`](Self::forward_into) a tensor that was used before is one pass over memory less.
@@ -244,20 +249,44 @@ impl BatchNorm {
     /// [`Error::TooManyElements`](crate::Error::TooManyElements), [`Error::BindingTooLarge`](crate::Error::BindingTooLarge), [`Error::ForeignDevice`](crate::Error::ForeignDevice); the GPU fails:
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
+        self.forward_to_new(x, None)
+    }
+
+    /// [`forward`](Self::forward) with a tensor added to what is normalised, before the activation:
+    /// y = activation(bn(x) + z), the end of a residual block.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch) or [`Error::ElementType`](crate::Error::ElementType)
+    /// unless z is like x; as [`forward`](Self::forward).
+    pub fn forward_add(&mut self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+        self.forward_to_new(x, Some(z))
+    }
+
+    fn forward_to_new(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<Tensor> {
         // Before y is made for an x that does not fit.
         x.check_device(&self.gpu, "x")?;
-        self.prepare_forward(x.shape(), x.layout(), false)?;
-        let y = Tensor::zeros(&self.gpu, x.shape(), x.layout())?;
-        self.forward_into(x, &y)?;
+        let options = ForwardOptions { in_place: false, residual: z.is_some(), dtype: x.dtype() };
+        self.prepare_forward(x.shape(), x.layout(), options)?;
+        let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
+        self.submit(|layer, encoder| layer.record(encoder, Some(x), z, &y))?;
         Ok(y)
     }
 
-    /// Normalises `x` into `y`, which has the same shape and layout and lies in another buffer.
+    /// Normalises `x` into `y`, which has the same shape, layout and element type and lies in another buffer.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::SharedBuffer`](crate::Error::SharedBuffer); as [`forward`](Self::forward).
     pub fn forward_into(&mut self, x: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, Some(x), y))
+        self.submit(|layer, encoder| layer.record(encoder, Some(x), None, y))
+    }
+
+    /// [`forward_add`](Self::forward_add) into `y`, which lies in another buffer or is `x` itself: then y overwrites
+    /// x, and no backward pass can follow.
+    ///
+    /// # Errors
+    /// As [`forward_into`](Self::forward_into) and [`forward_add`](Self::forward_add).
+    pub fn forward_add_into(&mut self, x: &Tensor, z: &Tensor, y: &Tensor) -> Result<()> {
+        self.submit(|layer, encoder| layer.record(encoder, apart(x, y), Some(z), y))
     }
 
     /// Normalises `x` in place.
@@ -265,7 +294,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_in_place(&mut self, x: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, None, x))
+        self.submit(|layer, encoder| layer.record(encoder, None, None, x))
     }
 
     /// Records [`forward_into`](Self::forward_into) in a command encoder of the caller's, who submits it.
@@ -279,8 +308,24 @@ impl BatchNorm {
         x: &Tensor,
         y: &Tensor,
     ) -> Result<()> {
-        self.record(encoder, Some(x), y)?;
+        self.record(encoder, Some(x), None, y)?;
         self.lend(&[Some(x), Some(y), self.statistics.as_ref()]);
+        Ok(())
+    }
+
+    /// Records [`forward_add_into`](Self::forward_add_into) in a command encoder of the caller's.
+    ///
+    /// # Errors
+    /// As [`forward_add_into`](Self::forward_add_into). Nothing is recorded then.
+    pub fn record_forward_add(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        x: &Tensor,
+        z: &Tensor,
+        y: &Tensor,
+    ) -> Result<()> {
+        self.record(encoder, apart(x, y), Some(z), y)?;
+        self.lend(&[Some(x), Some(z), Some(y), self.statistics.as_ref()]);
         Ok(())
     }
 
@@ -289,7 +334,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward_in_place`](Self::forward_in_place). Nothing is recorded then.
     pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
-        self.record(encoder, None, x)?;
+        self.record(encoder, None, None, x)?;
         self.lend(&[Some(x), self.statistics.as_ref()]);
         Ok(())
     }
@@ -341,10 +386,10 @@ impl BatchNorm {
         &mut self,
         shape: &[usize],
         layout: Layout,
-        in_place: bool,
+        options: ForwardOptions,
     ) -> Result<Arc<PreparedPlan>> {
         let problem = self.config.problem(shape, layout, self.training)?;
-        self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward { in_place } })
+        self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward(options) })
     }
 
     /// The plan, prepared now or before.
@@ -354,8 +399,8 @@ impl BatchNorm {
         plans.get(key, || {
             let tunings = gpu.tunings();
             gpu.prepare(&match pass {
-                Pass::Forward { in_place } => {
-                    tunings.forward(&problem, config, training, in_place, gpu.profile())?
+                Pass::Forward(options) => {
+                    tunings.forward(&problem, config, training, &options, gpu.profile())?
                 }
                 Pass::Backward(options) => {
                     tunings.backward(&problem, config, training, &options, gpu.profile())?
@@ -383,11 +428,17 @@ impl BatchNorm {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         x: Option<&Tensor>,
+        z: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<()> {
         let input = x.unwrap_or(y);
         input.check_device(&self.gpu, "x")?;
-        let prepared = self.prepare_forward(input.shape(), input.layout(), x.is_none())?;
+        let options = ForwardOptions { in_place: x.is_none(), residual: z.is_some(), dtype: input.dtype() };
+        let prepared = self.prepare_forward(input.shape(), input.layout(), options)?;
+        if let Some(z) = z {
+            z.check_device(&self.gpu, "z")?;
+            z.check_like(input, "z")?;
+        }
         y.check_device(&self.gpu, "y")?;
         y.check_like(input, "y")?;
         let plan = prepared.plan();
@@ -398,18 +449,21 @@ impl BatchNorm {
                 let of_saved = self.saved.as_ref().and_then(Saved::statistics);
                 let replaced = [self.statistics.as_ref(), of_saved];
                 let shape = [self.config.num_features, 4];
-                self.statistics_memory.tensor(&self.gpu, &shape, Layout::ChannelsFirst, &replaced)
+                let of_statistics = (DType::F32, &shape[..], Layout::ChannelsFirst);
+                self.statistics_memory.tensor(&self.gpu, of_statistics, &replaced)
             })
             .transpose()?;
         let bound = prepared.bind(&Buffers {
             x: x.map(Tensor::binding),
+            z: z.map(Tensor::binding),
             y: Some(y.binding()),
             statistics: statistics.as_ref().map(Tensor::binding),
             ..self.buffers()
         })?;
         bound.record(encoder);
         let training = self.training;
-        self.saved = x.map(|x| Saved { x: x.clone(), training, statistics: statistics.clone() });
+        self.saved =
+            x.map(|x| Saved { x: x.clone(), z: z.cloned(), training, statistics: statistics.clone() });
         self.statistics = statistics;
         Ok(())
     }
@@ -449,12 +503,18 @@ impl BatchNorm {
     }
 }
 
+/// x, unless y is to overwrite it.
+fn apart<'a>(x: &'a Tensor, y: &Tensor) -> Option<&'a Tensor> {
+    (!x.is_same_memory(y)).then_some(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Pass, PlanKey};
     use crate::kernels::Width;
     use crate::{
-        BackwardOptions, BatchNorm, BatchNormConfig, Direction, Gpu, Plan, Problem, Result, Tuning, Tunings,
+        BackwardOptions, BatchNorm, BatchNormConfig, Direction, ForwardOptions, Gpu, Plan, Problem, Result,
+        Tuning, Tunings,
     };
 
     #[test]
@@ -464,13 +524,14 @@ mod tests {
         let heuristic = Tuning::new(&problem, Width::Four, gpu.profile());
         let tuning = Tuning { splits: heuristic.splits * 2 + 6, ..heuristic };
         let options = BackwardOptions::default();
-        let passes = [Pass::Forward { in_place: true }, Pass::Backward(options)];
+        let in_place = ForwardOptions { in_place: true, ..ForwardOptions::default() };
+        let passes = [Pass::Forward(in_place), Pass::Backward(options)];
         let planned = |layer: &mut BatchNorm| {
             let plan = |pass| Ok(layer.prepare(PlanKey { problem, training: true, pass })?.plan().clone());
             passes.map(plan).into_iter().collect::<Result<Vec<_>>>()
         };
         let without = [
-            Plan::forward(&problem, &config, true, true, gpu.profile())?,
+            Plan::forward(&problem, &config, true, &in_place, gpu.profile())?,
             Plan::backward(&problem, &config, true, &options, gpu.profile())?,
         ];
         assert_eq!(planned(&mut BatchNorm::new(&gpu, config.clone())?)?, without);
@@ -481,7 +542,7 @@ mod tests {
         }
         gpu.set_tunings(tunings)?;
         let with = [
-            Plan::forward_tuned(&problem, &config, true, true, gpu.profile(), tuning)?,
+            Plan::forward_tuned(&problem, &config, true, &in_place, gpu.profile(), tuning)?,
             Plan::backward_tuned(&problem, &config, true, &options, gpu.profile(), tuning)?,
         ];
         assert_eq!(planned(&mut BatchNorm::new(&gpu, config)?)?, with);

@@ -1,6 +1,6 @@
 //! The options of a batch-norm layer, shared by the GPU layer and the CPU reference.
 
-use crate::{Error, Layout, Problem, Result};
+use crate::{Activation, Error, Layout, Problem, Result};
 
 /// The options of PyTorch's `BatchNorm1d/2d/3d`, with PyTorch's names and defaults.
 ///
@@ -12,6 +12,7 @@ use crate::{Error, Layout, Problem, Result};
 /// | `affine` | `true` | learnable `weight` (γ) and `bias` (β) |
 /// | `track_running_stats` | `true` | keep running statistics and use them in eval |
 /// | `layout` | channels first | where the channel axis of an `ndarray` input is |
+/// | `activation` | identity | function of the normalised input that y is, in the same pass |
 /// | `skip_non_finite` | `false` | leave a channel's running statistics alone when its batch is not finite |
 ///
 /// ONNX, Keras and Flax call `momentum` what is `1 − momentum` here.
@@ -39,6 +40,8 @@ pub struct BatchNormConfig {
     pub track_running_stats: bool,
     /// Where the channel axis of `ndarray` inputs is. A [`Tensor`](crate::Tensor) carries its own layout.
     pub layout: Layout,
+    /// What is applied to the normalised input. PyTorch has it as a module of its own.
+    pub activation: Activation,
     /// When true, a channel whose batch mean or variance is not finite leaves its running statistics as
     /// they were. PyTorch has no such option; it lets the running statistics become NaN.
     pub skip_non_finite: bool,
@@ -54,6 +57,7 @@ impl BatchNormConfig {
             affine: true,
             track_running_stats: true,
             layout: Layout::ChannelsFirst,
+            activation: Activation::Identity,
             skip_non_finite: false,
         }
     }
@@ -93,6 +97,13 @@ impl BatchNormConfig {
         self
     }
 
+    /// Sets [`activation`](Self::activation).
+    #[must_use]
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+
     /// Sets [`skip_non_finite`](Self::skip_non_finite).
     #[must_use]
     pub fn skip_non_finite(mut self, skip: bool) -> Self {
@@ -126,6 +137,9 @@ impl BatchNormConfig {
                 momentum.to_string(),
                 "a finite number, or none for the cumulative average",
             );
+        }
+        if !(self.activation.slope() as f32).is_finite() {
+            return invalid("activation", self.activation.to_string(), "a finite slope");
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Everything that can go wrong, with the numbers at fault and the remedy.
 
-use crate::Layout;
 use crate::checkpoint::BadCheckpoint;
+use crate::{DType, Layout};
 use std::path::PathBuf;
 
 /// `Result` with this crate's [`Error`].
@@ -76,6 +76,18 @@ pub enum Error {
         shape: Vec<usize>,
         /// Layout given.
         layout: Layout,
+    },
+    /// Two tensors that must have the same element type do not.
+    #[error(
+        "{name} must have elements of type {expected}, got {found}: convert it, or read it by its own type"
+    )]
+    ElementType {
+        /// The tensor at fault.
+        name: &'static str,
+        /// Type wanted.
+        expected: DType,
+        /// Type given.
+        found: DType,
     },
 
     // The layer.

@@ -276,12 +276,20 @@ impl Gpu {
         })
     }
 
-    /// A new storage buffer with these bytes, whose number is a multiple of 4.
+    /// A new storage buffer with these bytes.
     pub(crate) fn filled_buffer(&self, name: &'static str, contents: &[u8]) -> Result<wgpu::Buffer> {
         let bytes = contents.len() as u64;
         let buffer = self.storage_buffer(name, bytes)?;
         // wgpu clears what it maps at creation, which would be one more pass on the host.
-        self.allocated(name, bytes, || self.queue().write_buffer(&buffer, 0, contents))?;
+        let (whole, rest) = contents.split_at(contents.len() - contents.len() % 4);
+        self.allocated(name, bytes, || {
+            self.queue().write_buffer(&buffer, 0, whole);
+            if !rest.is_empty() {
+                let mut word = [0; 4];
+                word[..rest.len()].copy_from_slice(rest);
+                self.queue().write_buffer(&buffer, whole.len() as u64, &word);
+            }
+        })?;
         Ok(buffer)
     }
 

@@ -1,6 +1,6 @@
 //! The memory of tensors, and when it may be used again.
 
-use crate::{Gpu, Layout, Result, Tensor};
+use crate::{DType, Gpu, Layout, Result, Tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -36,8 +36,7 @@ impl Reused {
     pub(crate) fn tensor(
         &mut self,
         gpu: &Gpu,
-        shape: &[usize],
-        layout: Layout,
+        (dtype, shape, layout): (DType, &[usize], Layout),
         replaced: &[Option<&Tensor>],
     ) -> Result<Tensor> {
         let fits = |memory: &&Arc<Memory>| {
@@ -46,14 +45,16 @@ impl Reused {
             // Whoever else had it took all hands off before we look whether it was lent meanwhile.
             let is_ours = Arc::strong_count(memory) == 1 + replaced;
             fence(Ordering::Acquire);
-            is_ours && !memory.lent.load(Ordering::Relaxed) && memory.buffer.size() >= Tensor::bytes_of(shape)
+            is_ours
+                && !memory.lent.load(Ordering::Relaxed)
+                && memory.buffer.size() >= Tensor::bytes_of(dtype, shape)
         };
         if let Some(memory) = self.0.as_ref().filter(fits) {
-            return Ok(Tensor::over(gpu, memory.clone(), shape, layout));
+            return Ok(Tensor::over(gpu, memory.clone(), dtype, shape, layout));
         }
         // Before there are two.
         self.0 = None;
-        let tensor = Tensor::zeros(gpu, shape, layout)?;
+        let tensor = Tensor::zeros_of(gpu, dtype, shape, layout)?;
         self.0 = Some(tensor.memory().clone());
         Ok(tensor)
     }
@@ -62,7 +63,7 @@ impl Reused {
 #[cfg(test)]
 mod tests {
     use super::Reused;
-    use crate::{Gpu, Layout, Result, Tensor};
+    use crate::{DType, Gpu, Layout, Result, Tensor};
     use std::sync::Arc;
 
     #[test]
@@ -70,7 +71,7 @@ mod tests {
         let gpu = Gpu::new()?;
         let mut reused = Reused::default();
         let mut tensor = |shape: &[usize], replaced: &[Option<&Tensor>]| {
-            reused.tensor(&gpu, shape, Layout::ChannelsFirst, replaced)
+            reused.tensor(&gpu, (DType::F32, shape, Layout::ChannelsFirst), replaced)
         };
         let is_same = |one: &Tensor, other: &Tensor| Arc::ptr_eq(one.memory(), other.memory());
 

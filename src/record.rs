@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub struct BufferRegion<'a> {
     /// The buffer.
     pub buffer: &'a wgpu::Buffer,
-    /// Where the region begins, in bytes. For x, y, dy and dx any multiple of 4; for the others a multiple of the
-    /// device's `min_storage_buffer_offset_alignment`.
+    /// Where the region begins, in bytes. For x, y, z, dy, dx and dz any whole number of elements; for the others
+    /// a multiple of the device's `min_storage_buffer_offset_alignment`.
     pub offset: u64,
 }
 
@@ -48,6 +48,8 @@ impl<'a> From<(&'a wgpu::Buffer, u64)> for BufferRegion<'a> {
 /// | `dx` | gradient with respect to x, or dy and dx in place |
 /// | `dweight`, `dbias` | gradients with respect to γ and β, f32, one per channel |
 /// | `projections` | scratch |
+/// | `z` | added to the normalised input before the activation |
+/// | `dz` | gradient with respect to z |
 ///
 /// What a training forward pass left in `statistics` is what its backward pass needs there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +69,8 @@ pub struct Buffers<'a> {
     pub dweight: Option<BufferRegion<'a>>,
     pub dbias: Option<BufferRegion<'a>>,
     pub projections: Option<BufferRegion<'a>>,
+    pub z: Option<BufferRegion<'a>>,
+    pub dz: Option<BufferRegion<'a>>,
 }
 
 impl<'a> Buffers<'a> {
@@ -87,6 +91,8 @@ impl<'a> Buffers<'a> {
             dweight: region(Binding::DWeight),
             dbias: region(Binding::DBias),
             projections: region(Binding::Projections),
+            z: region(Binding::Z),
+            dz: region(Binding::Dz),
         }
     }
 
@@ -107,6 +113,8 @@ impl<'a> Buffers<'a> {
             Binding::DWeight => self.dweight,
             Binding::DBias => self.dbias,
             Binding::Projections => self.projections,
+            Binding::Z => self.z,
+            Binding::Dz => self.dz,
         }
     }
 }
@@ -202,6 +210,8 @@ impl PreparedPlan {
                 Binding::Y => params.y_offset = offset,
                 Binding::Dy => params.dy_offset = offset,
                 Binding::Dx => params.dx_offset = offset,
+                Binding::Z => params.z_offset = offset,
+                Binding::Dz => params.dz_offset = offset,
                 _ => {}
             }
         }
@@ -244,33 +254,35 @@ impl PreparedPlan {
     fn check<'a>(&self, buffers: &Buffers<'a>, binding: Binding) -> Result<Bound<'a>> {
         let binding = self.plan.stands_for(binding);
         let name = binding.name();
-        let needed = self.plan.bytes_of(binding);
+        let is_tensor = Binding::TENSORS.contains(&binding);
+        let element = self.plan.dtype().bytes();
         let limits = &self.gpu.profile().limits;
         let Some(BufferRegion { buffer, offset }) = buffers.get(binding) else {
-            return Err(Error::MissingBuffer { name, bytes: needed });
+            return Err(Error::MissingBuffer { name, bytes: self.plan.bytes_of(binding) });
         };
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             let (needed, usage) = (wgpu::BufferUsages::STORAGE, buffer.usage());
             return Err(Error::BufferUsage { name, needed, usage });
         }
         let device_alignment = u64::from(limits.min_storage_buffer_offset_alignment);
-        let is_tensor = matches!(binding, Binding::X | Binding::Y | Binding::Dy | Binding::Dx);
-        let alignment = if is_tensor { 4 } else { device_alignment };
+        let alignment = if is_tensor { element } else { device_alignment };
         if !offset.is_multiple_of(alignment) {
             return Err(Error::Misaligned { name, offset, alignment });
         }
-        let available = buffer.size().saturating_sub(offset);
+        let skipped = offset % device_alignment;
+        let bytes = if is_tensor { self.plan.tensor_bytes() } else { self.plan.bytes_of(binding) };
+        // Whole words are bound.
+        let size = (skipped + bytes).next_multiple_of(4);
+        let (needed, available) = (size - skipped, buffer.size().saturating_sub(offset));
         if available < needed {
             return Err(Error::BufferTooSmall { name, needed, available, offset });
         }
-        let skipped = offset % device_alignment;
-        let size = needed + skipped;
         let limit = limits.max_storage_buffer_binding_size;
         if size > limit {
             return Err(Error::BindingTooLarge { name, bytes: size, limit });
         }
         let skipped_elements =
-            u32::try_from(skipped / 4).unwrap_or_else(|_| unreachable!("alignments are 32-bit"));
+            u32::try_from(skipped / element).unwrap_or_else(|_| unreachable!("alignments are 32-bit"));
         Ok(Bound { buffer, offset: offset - skipped, size, skipped_elements })
     }
 
@@ -320,7 +332,7 @@ impl PreparedPlan {
             usage: wgpu::BufferUsages::UNIFORM,
             mapped_at_creation: true,
         });
-        crate::transfer::fill_mapped(&buffer, &bytes)?;
+        crate::transfer::fill_mapped(&buffer, &[&bytes])?;
         *last = Some((*params, buffer.clone()));
         Ok(buffer)
     }

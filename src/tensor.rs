@@ -1,56 +1,71 @@
 //! Tensors on the GPU.
 
 use crate::memory::Memory;
-use crate::transfer::{Readback, Region};
-use crate::{BufferRegion, Error, Gpu, Layout, Result};
+use crate::transfer::{self, Readback, Region};
+use crate::{BufferRegion, DType, Element, Error, Gpu, Layout, Result};
+use half::{bf16, f16};
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
 use std::fmt;
 use std::sync::Arc;
 
-/// An f32 tensor on the GPU: a buffer, a byte offset, a shape and a layout. Clones share the buffer.
+/// A tensor on the GPU: a buffer, a byte offset, an element type, a shape and a layout. Clones share the buffer.
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,
     memory: Arc<Memory>,
     offset: u64,
+    dtype: DType,
     shape: Vec<usize>,
     layout: Layout,
 }
 
 impl Tensor {
     /// The beginning of some memory, seen as a tensor.
-    pub(crate) fn over(gpu: &Gpu, memory: Arc<Memory>, shape: &[usize], layout: Layout) -> Self {
-        Self { gpu: gpu.clone(), memory, offset: 0, shape: shape.to_vec(), layout }
+    pub(crate) fn over(
+        gpu: &Gpu,
+        memory: Arc<Memory>,
+        dtype: DType,
+        shape: &[usize],
+        layout: Layout,
+    ) -> Self {
+        Self { gpu: gpu.clone(), memory, offset: 0, dtype, shape: shape.to_vec(), layout }
     }
 
-    /// Uploads an array as a channels-first tensor; [`with_layout`](Self::with_layout) changes that. An
+    /// Uploads an array of `f32`, `f16` or `bf16` as a channels-first tensor; [`with_layout`](Self::with_layout) changes that. An
     /// array that is not in row-major order is brought into it. On the way, wgpu holds one more buffer of the size
     /// until the next submission is done.
     ///
     /// # Errors
     /// [`Error::BindingTooLarge`] or [`Error::OutOfMemory`] when the device has no buffer of this size.
-    pub fn from_array<D: Dimension>(gpu: &Gpu, array: ArrayView<'_, f32, D>) -> Result<Self> {
-        let contiguous: CowArray<'_, f32, D> = array.as_standard_layout();
+    pub fn from_array<T: Element, D: Dimension>(gpu: &Gpu, array: ArrayView<'_, T, D>) -> Result<Self> {
+        let contiguous: CowArray<'_, T, D> = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
         let buffer = gpu.filled_buffer("tensor", bytemuck::cast_slice(values))?;
-        Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), array.shape(), Layout::ChannelsFirst))
+        Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), T::DTYPE, array.shape(), Layout::ChannelsFirst))
     }
 
-    /// A tensor of zeros.
+    /// An f32 tensor of zeros.
     ///
     /// # Errors
     /// As [`from_array`](Self::from_array).
     pub fn zeros(gpu: &Gpu, shape: &[usize], layout: Layout) -> Result<Self> {
-        // wgpu hands out buffers as zeros.
-        let buffer = gpu.storage_buffer("tensor", Self::bytes_of(shape))?;
-        Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), shape, layout))
+        Self::zeros_of(gpu, DType::F32, shape, layout)
     }
 
-    /// Sees part of a buffer of the caller's as a tensor, row-major, from `offset` bytes on.
+    /// A tensor of zeros of any element type.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`], [`Error::Misaligned`] unless `offset` is a multiple of 4, and
-    /// [`Error::BufferUsage`] without STORAGE.
+    /// As [`from_array`](Self::from_array).
+    pub fn zeros_of(gpu: &Gpu, dtype: DType, shape: &[usize], layout: Layout) -> Result<Self> {
+        // wgpu hands out buffers as zeros.
+        let buffer = gpu.storage_buffer("tensor", Self::bytes_of(dtype, shape))?;
+        Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), dtype, shape, layout))
+    }
+
+    /// Sees part of a buffer of the caller's as an f32 tensor, row-major, from `offset` bytes on.
+    ///
+    /// # Errors
+    /// As [`from_buffer_of`](Self::from_buffer_of).
     pub fn from_buffer(
         gpu: &Gpu,
         buffer: &wgpu::Buffer,
@@ -58,28 +73,50 @@ impl Tensor {
         shape: &[usize],
         layout: Layout,
     ) -> Result<Self> {
+        Self::from_buffer_of(gpu, DType::F32, buffer, offset, shape, layout)
+    }
+
+    /// Sees part of a buffer of the caller's as a tensor of any element type, row-major, from `offset` bytes on.
+    ///
+    /// Elements of 16 bits may begin and end in the middle of a word of four bytes; what else is in that word stays
+    /// as it is. The word must be in the buffer as a whole.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`], [`Error::Misaligned`] unless `offset` is a whole number of elements, and
+    /// [`Error::BufferUsage`] without STORAGE.
+    pub fn from_buffer_of(
+        gpu: &Gpu,
+        dtype: DType,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        shape: &[usize],
+        layout: Layout,
+    ) -> Result<Self> {
         let name = "tensor";
-        let (needed, available) = (Self::bytes_of(shape), buffer.size().saturating_sub(offset));
+        let end = (offset + Self::bytes_of(dtype, shape)).next_multiple_of(4);
+        let (needed, available) = (end - offset, buffer.size().saturating_sub(offset));
         if available < needed {
             return Err(Error::BufferTooSmall { name, needed, available, offset });
         }
-        if !offset.is_multiple_of(4) {
-            return Err(Error::Misaligned { name, offset, alignment: 4 });
+        if !offset.is_multiple_of(dtype.bytes()) {
+            return Err(Error::Misaligned { name, offset, alignment: dtype.bytes() });
         }
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             let (needed, usage) = (wgpu::BufferUsages::STORAGE, buffer.usage());
             return Err(Error::BufferUsage { name, needed, usage });
         }
-        Ok(Self { offset, ..Self::over(gpu, Arc::new(Memory::new(buffer.clone())), shape, layout) })
+        Ok(Self { offset, ..Self::over(gpu, Arc::new(Memory::new(buffer.clone())), dtype, shape, layout) })
     }
 
     /// Replaces the values, in the buffer there is: what an optimiser does to a weight. Passes submitted
     /// before still see the old ones.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] unless the array has the tensor's shape; [`Error::BufferUsage`] when a
-    /// caller's buffer lacks COPY_DST.
-    pub fn write_array<D: Dimension>(&self, array: ArrayView<'_, f32, D>) -> Result<()> {
+    /// [`Error::ShapeMismatch`] unless the array has the tensor's shape, and [`Error::ElementType`] unless it has its
+    /// element type; [`Error::BufferUsage`] when a caller's buffer lacks COPY_DST, or COPY_SRC where the tensor
+    /// begins or ends in the middle of a word.
+    pub fn write_array<T: Element, D: Dimension>(&self, array: ArrayView<'_, T, D>) -> Result<()> {
+        self.check_type::<T>("array")?;
         if array.shape() != self.shape {
             return Err(Error::ShapeMismatch {
                 name: "array",
@@ -96,8 +133,7 @@ impl Tensor {
         let contiguous = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
         self.gpu.validated(|| {
-            self.gpu.queue().write_buffer(self.memory.buffer(), self.offset, bytemuck::cast_slice(values));
-            Ok(())
+            transfer::write(&self.gpu, self.memory.buffer(), self.offset, bytemuck::cast_slice(values))
         })
     }
 
@@ -112,6 +148,11 @@ impl Tensor {
     /// The sizes of the dimensions, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Where the channel axis is.
@@ -132,7 +173,7 @@ impl Tensor {
 
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        Self::bytes_of(&self.shape)
+        Self::bytes_of(self.dtype, &self.shape)
     }
 
     /// The GPU it lives on.
@@ -140,14 +181,14 @@ impl Tensor {
         &self.gpu
     }
 
-    /// Reads the tensor back and waits for it.
+    /// Reads the tensor back and waits for it. Whatever the element type, f32 holds the values as they are.
     ///
     /// # Errors
     /// [`Error::BufferUsage`] when the caller's buffer lacks COPY_SRC, [`Error::Readback`] when the device
     /// is lost.
     pub fn to_array(&self) -> Result<ArrayD<f32>> {
-        let read = self.read()?.wait()?;
-        self.array_of(read.parts)
+        let (values, _) = self.read()?.wait(|parts| self.values(parts))?;
+        self.array_of(values)
     }
 
     /// Reads the tensor back without blocking.
@@ -155,8 +196,30 @@ impl Tensor {
     /// # Errors
     /// As [`to_array`](Self::to_array).
     pub async fn to_array_async(&self) -> Result<ArrayD<f32>> {
-        let read = self.read()?.wait_async().await?;
-        self.array_of(read.parts)
+        let (values, _) = self.read()?.wait_async(|parts| self.values(parts)).await?;
+        self.array_of(values)
+    }
+
+    /// Reads the tensor back by its own element type, and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::ElementType`] when that is not `T`; as [`to_array`](Self::to_array).
+    pub fn to_array_of<T: Element>(&self) -> Result<ArrayD<T>> {
+        self.check_type::<T>("array")?;
+        let (values, _) = self.read()?.wait(|parts| transfer::values::<T>(parts[0]))?;
+        self.array_of(values)
+    }
+
+    /// The values of what was read back first, as f32.
+    fn values(&self, parts: &[&[u8]]) -> Vec<f32> {
+        fn widened<T: Element>(bytes: &[u8]) -> Vec<f32> {
+            transfer::values::<T>(bytes).into_iter().map(Into::into).collect()
+        }
+        match self.dtype {
+            DType::F32 => transfer::values(parts[0]),
+            DType::F16 => widened::<f16>(parts[0]),
+            DType::BF16 => widened::<bf16>(parts[0]),
+        }
     }
 
     fn read(&self) -> Result<Readback> {
@@ -172,9 +235,8 @@ impl Tensor {
         (self.memory.buffer(), self.offset, self.bytes())
     }
 
-    /// The array of the values that were read back first.
-    fn array_of(&self, parts: Vec<Vec<f32>>) -> Result<ArrayD<f32>> {
-        Array::from_shape_vec(IxDyn(&self.shape), parts.into_iter().next().unwrap_or_default())
+    fn array_of<T>(&self, values: Vec<T>) -> Result<ArrayD<T>> {
+        Array::from_shape_vec(IxDyn(&self.shape), values)
             .map_err(|error| Error::Readback { reason: error.to_string() })
     }
 
@@ -198,6 +260,9 @@ impl Tensor {
     }
 
     pub(crate) fn check_like(&self, other: &Self, name: &'static str) -> Result<()> {
+        if self.dtype != other.dtype {
+            return Err(Error::ElementType { name, expected: other.dtype, found: self.dtype });
+        }
         if (&self.shape, self.layout) == (&other.shape, other.layout) {
             return Ok(());
         }
@@ -210,9 +275,16 @@ impl Tensor {
         })
     }
 
-    /// Bytes of a tensor of this shape.
-    pub(crate) fn bytes_of(shape: &[usize]) -> u64 {
-        shape.iter().map(|&size| size as u64).product::<u64>() * 4
+    /// Bytes of a tensor of this type and shape.
+    pub(crate) fn bytes_of(dtype: DType, shape: &[usize]) -> u64 {
+        shape.iter().map(|&size| size as u64).product::<u64>() * dtype.bytes()
+    }
+
+    pub(crate) fn check_type<T: Element>(&self, name: &'static str) -> Result<()> {
+        if self.dtype == T::DTYPE {
+            return Ok(());
+        }
+        Err(Error::ElementType { name, expected: self.dtype, found: T::DTYPE })
     }
 
     pub(crate) fn check_device(&self, gpu: &Gpu, name: &'static str) -> Result<()> {
@@ -222,6 +294,6 @@ impl Tensor {
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tensor({:?}, {}, offset {})", self.shape, self.layout, self.offset)
+        write!(f, "Tensor({}, {:?}, {}, offset {})", self.dtype, self.shape, self.layout, self.offset)
     }
 }

@@ -1,20 +1,59 @@
 //! Moving bytes between host and GPU.
 
-use crate::{Error, Gpu, Result};
+use crate::{Element, Error, Gpu, Result};
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
-/// Fills a mapped buffer from its beginning, and unmaps it.
-pub(crate) fn fill_mapped(buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
-    if !bytes.is_empty() {
-        let range = buffer.slice(..bytes.len() as u64).get_mapped_range_mut();
-        range.map_err(|error| Error::Readback { reason: error.to_string() })?.copy_from_slice(bytes);
+/// Fills a mapped buffer from its beginning, each of the contents from a whole word on, and unmaps it.
+pub(crate) fn fill_mapped(buffer: &wgpu::Buffer, contents: &[&[u8]]) -> Result<()> {
+    let whole_words = |part: &&[u8]| part.len().next_multiple_of(4);
+    let total: usize = contents.iter().map(whole_words).sum();
+    if total > 0 {
+        let range = buffer.slice(..total as u64).get_mapped_range_mut();
+        let mut range = range.map_err(|error| Error::Readback { reason: error.to_string() })?;
+        let mut begin = 0;
+        for part in contents {
+            range.slice(begin..begin + part.len()).copy_from_slice(part);
+            begin += whole_words(part);
+        }
     }
     buffer.unmap();
     Ok(())
 }
 
-/// A part of a buffer to read back: buffer, offset and size in bytes, both multiples of 4.
+/// A part of a buffer to read back: buffer, offset and size in bytes.
 pub(crate) type Region<'a> = (&'a wgpu::Buffer, u64, u64);
+
+/// The whole words that a part of a buffer touches, which is what can be copied: the first byte, and how many.
+fn words(offset: u64, size: u64) -> (u64, u64) {
+    let begin = offset - offset % 4;
+    (begin, (offset + size).next_multiple_of(4) - begin)
+}
+
+/// Writes bytes anywhere in a buffer. Whole words are written: where the first and the last have other bytes, too,
+/// these are read before.
+pub(crate) fn write(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, contents: &[u8]) -> Result<()> {
+    let length = contents.len() as u64;
+    let (begin, size) = words(offset, length);
+    if length == 0 || (begin, size) == (offset, length) {
+        gpu.queue().write_buffer(buffer, offset - offset % 4, contents);
+        return Ok(());
+    }
+    let (needed, usage) = (wgpu::BufferUsages::COPY_SRC, buffer.usage());
+    if !usage.contains(needed) {
+        return Err(Error::BufferUsage { name: "tensor", needed, usage });
+    }
+    let edges = [(buffer, begin, 4), (buffer, begin + size - 4, 4)];
+    let (mut bytes, _) = Readback::start(gpu, &edges)?.wait(|parts| {
+        let mut bytes = vec![0; size as usize];
+        for (k, part) in [0, bytes.len() - 4].into_iter().zip(parts) {
+            bytes[k..k + 4].copy_from_slice(part);
+        }
+        bytes
+    })?;
+    bytes[(offset - begin) as usize..][..contents.len()].copy_from_slice(contents);
+    gpu.queue().write_buffer(buffer, begin, &bytes);
+    Ok(())
+}
 
 /// Buffers that the host sees, between two transfers: no command uses them, and the one for uploads is mapped.
 /// A transfer takes them out, and [`Readback::wait`] gives them back; those of a transfer that comes to no end
@@ -26,10 +65,11 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// The buffer for uploads, with these bytes in it and unmapped.
-    pub(crate) fn take_upload(&mut self, gpu: &Gpu, contents: &[u8]) -> Result<wgpu::Buffer> {
+    /// The buffer for uploads, with these contents in it, each from a whole word on, and unmapped.
+    pub(crate) fn take_upload(&mut self, gpu: &Gpu, contents: &[&[u8]]) -> Result<wgpu::Buffer> {
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::MAP_WRITE;
-        let buffer = take(&mut self.upload, gpu, "upload", contents.len() as u64, usage)?;
+        let bytes = contents.iter().map(|part| (part.len() as u64).next_multiple_of(4)).sum();
+        let buffer = take(&mut self.upload, gpu, "upload", bytes, usage)?;
         fill_mapped(&buffer, contents)?;
         Ok(buffer)
     }
@@ -37,7 +77,7 @@ impl Staging {
     /// The buffer to read these regions back through.
     pub(crate) fn take_readback(&mut self, gpu: &Gpu, regions: &[Region<'_>]) -> Result<wgpu::Buffer> {
         let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
-        let bytes = regions.iter().map(|(_, _, size)| size).sum();
+        let bytes = regions.iter().map(|&(_, offset, size)| words(offset, size).1).sum();
         take(&mut self.readback, gpu, "readback", bytes, usage)
     }
 }
@@ -89,18 +129,13 @@ impl Mapping {
 /// Regions on their way back: all of them travel in one submission and one staging buffer.
 pub(crate) struct Readback {
     gpu: Gpu,
-    sizes: Vec<u64>,
+    /// Where in the bytes that are mapped each region begins, and how many it has.
+    places: Vec<(u64, u64)>,
     /// The bytes that are mapped.
     total: u64,
     submission: wgpu::SubmissionIndex,
     readback: Mapping,
     upload: Option<Mapping>,
-}
-
-/// What came back: the values of each region, and the buffers to use again.
-pub(crate) struct Read {
-    pub(crate) parts: Vec<Vec<f32>>,
-    pub(crate) staging: Staging,
 }
 
 impl Readback {
@@ -118,18 +153,20 @@ impl Readback {
         readback: wgpu::Buffer,
         upload: Option<wgpu::Buffer>,
     ) -> Self {
-        let mut end = 0;
+        let (mut end, mut places) = (0, Vec::new());
         for &(buffer, offset, size) in regions {
+            let (begin, copied) = words(offset, size);
             if size > 0 {
-                encoder.copy_buffer_to_buffer(buffer, offset, &readback, end, size);
+                encoder.copy_buffer_to_buffer(buffer, begin, &readback, end, copied);
             }
-            end += size;
+            places.push((end + offset - begin, size));
+            end += if size > 0 { copied } else { 0 };
         }
         let submission = gpu.queue().submit([encoder.finish()]);
         let total = end.max(4);
         Self {
             gpu: gpu.clone(),
-            sizes: regions.iter().map(|(_, _, size)| *size).collect(),
+            places,
             total,
             submission,
             readback: Mapping::start(readback, wgpu::MapMode::Read, total),
@@ -141,42 +178,45 @@ impl Readback {
         }
     }
 
-    /// Waits for the GPU in this thread.
-    pub(crate) fn wait(self) -> Result<Read> {
+    /// Waits for the GPU in this thread, and shows the bytes of each region to `take`. What that makes of them comes
+    /// back, with the buffers to use again.
+    pub(crate) fn wait<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Staging)> {
         poll(self.gpu.device(), self.submission.clone()).map_err(|reason| Error::Readback { reason })?;
-        pollster::block_on(self.finish())
+        pollster::block_on(self.finish(take))
     }
 
     /// Waits without blocking the caller: a thread of its own waits for the GPU.
-    pub(crate) async fn wait_async(self) -> Result<Read> {
+    pub(crate) async fn wait_async<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Staging)> {
         let (device, submission) = (self.gpu.device().clone(), self.submission.clone());
         std::thread::Builder::new()
             .name("wgpu-batchnorm readback".to_owned())
             // A failure reaches the receiver through the mapping's own callback.
             .spawn(move || poll(&device, submission))
             .map_err(|error| Error::Readback { reason: error.to_string() })?;
-        self.finish().await
+        self.finish(take).await
     }
 
-    async fn finish(self) -> Result<Read> {
+    async fn finish<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Staging)> {
         let readback = self.readback.finish().await?;
         let mapped = readback.get_mapped_range(..self.total);
         let mapped = mapped.map_err(|error| Error::Readback { reason: error.to_string() })?;
-        let mut begin = 0;
-        let parts = self.sizes.iter().map(|&size| {
-            let part = bytemuck::pod_collect_to_vec(&mapped[begin..begin + size as usize]);
-            begin += size as usize;
-            part
-        });
-        let parts = parts.collect();
+        let part = |&(begin, size): &(u64, u64)| &mapped[begin as usize..(begin + size) as usize];
+        let parts: Vec<&[u8]> = self.places.iter().map(part).collect();
+        let taken = take(&parts);
+        drop(parts);
         drop(mapped);
         readback.unmap();
         let upload = match self.upload {
             Some(mapping) => mapping.finish().await.ok(),
             None => None,
         };
-        Ok(Read { parts, staging: Staging { upload, readback: Some(readback) } })
+        Ok((taken, Staging { upload, readback: Some(readback) }))
     }
+}
+
+/// The values of a region.
+pub(crate) fn values<T: Element>(bytes: &[u8]) -> Vec<T> {
+    bytemuck::pod_collect_to_vec(bytes)
 }
 
 fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) -> Result<(), String> {
@@ -193,14 +233,16 @@ mod tests {
     fn round_trip(gpu: &Gpu, staging: &mut Staging, values: &[f32]) -> Result<[wgpu::Buffer; 2]> {
         let tensor = Tensor::zeros(gpu, &[values.len()], Layout::ChannelsFirst)?;
         let regions: [Region<'_>; 2] = [(tensor.region().0, 0, 0), tensor.region()];
-        let upload = staging.take_upload(gpu, bytemuck::cast_slice(values))?;
+        let upload = staging.take_upload(gpu, &[bytemuck::cast_slice(values)])?;
         let readback = staging.take_readback(gpu, &regions)?;
         let buffers = [upload.clone(), readback.clone()];
         let mut encoder = gpu.encoder();
         encoder.copy_buffer_to_buffer(&upload, 0, tensor.region().0, 0, tensor.bytes());
-        let read = Readback::submit(gpu, encoder, &regions, readback, Some(upload)).wait()?;
-        assert_eq!(read.parts, [&[], values]);
-        *staging = read.staging;
+        let readback = Readback::submit(gpu, encoder, &regions, readback, Some(upload));
+        let take = |parts: &[&[u8]]| parts.iter().map(|part| super::values::<f32>(part)).collect::<Vec<_>>();
+        let (parts, returned) = readback.wait(take)?;
+        assert_eq!(parts, [&[], values]);
+        *staging = returned;
         Ok(buffers)
     }
 
@@ -218,7 +260,7 @@ mod tests {
         assert_eq!(round_trip(&gpu, &mut staging, &values[..500])?, larger);
 
         // One that is under way is not given out, nor one that never came back.
-        let upload = staging.take_upload(&gpu, &[0; 4])?;
+        let upload = staging.take_upload(&gpu, &[&[0; 4]])?;
         let readback = staging.take_readback(&gpu, &[])?;
         assert_eq!([&upload, &readback], [&larger[0], &larger[1]]);
         let other = round_trip(&gpu, &mut staging, &values)?;

@@ -6,8 +6,8 @@
 //! [`Tunings::forward`] and [`Tunings::backward`].
 //!
 //! A tuning is kept for a [`Problem`], a [`Direction`], and whether batch or running statistics are used:
-//! other options (affine, in place, which gradients are wanted) change what kernels compute, but hardly how
-//! their work is best spread, and share the entry.
+//! other options (affine, activation, element type, in place, which gradients are wanted) change what kernels
+//! compute, but hardly how their work is best spread, and share the entry.
 //!
 //! Another tuning is another order of additions, and so may give other last bits. The same plan gives the
 //! same bits.
@@ -30,7 +30,10 @@ mod file;
 mod measure;
 
 use crate::plan::{backward_width, width};
-use crate::{AdapterProfile, BackwardOptions, BatchNormConfig, Error, Gpu, Plan, Problem, Result, Tuning};
+use crate::{
+    AdapterProfile, BackwardOptions, BatchNormConfig, Error, ForwardOptions, Gpu, Plan, Problem, Result,
+    Tuning,
+};
 use measure::Contest;
 use std::collections::HashMap;
 use std::path::Path;
@@ -190,16 +193,16 @@ impl Tunings {
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
-        in_place: bool,
+        options: &ForwardOptions,
         profile: &AdapterProfile,
     ) -> Result<Plan> {
         let tuned = self
             .get(problem, config, training, Direction::Forward)
-            .map(|tuning| Plan::forward_tuned(problem, config, training, in_place, profile, tuning));
+            .map(|tuning| Plan::forward_tuned(problem, config, training, options, profile, tuning));
         match tuned {
             // A tuning that divides channels too much asks for more scratch than can be bound.
             Some(Ok(plan)) => Ok(plan),
-            Some(Err(_)) | None => Plan::forward(problem, config, training, in_place, profile),
+            Some(Err(_)) | None => Plan::forward(problem, config, training, options, profile),
         }
     }
 
@@ -245,7 +248,9 @@ impl Tunings {
         let profile = gpu.profile();
         self.check(profile)?;
         let plan = |tuning| match direction {
-            Direction::Forward => Plan::forward_tuned(problem, config, training, false, profile, tuning),
+            Direction::Forward => {
+                Plan::forward_tuned(problem, config, training, &ForwardOptions::default(), profile, tuning)
+            }
             Direction::Backward => {
                 let options = BackwardOptions::default();
                 Plan::backward_tuned(problem, config, training, &options, profile, tuning)

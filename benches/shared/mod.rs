@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::{
-    BackwardOptions, BatchNormConfig, BoundPlan, Buffers, Gpu, Layout, Plan, Result, Tensor, wgpu,
+    BackwardOptions, BatchNormConfig, BoundPlan, Buffers, ForwardOptions, Gpu, Layout, Plan, Result, Tensor,
+    wgpu,
 };
 
 /// What is timed.
@@ -35,7 +36,8 @@ impl Pass {
         let config = config(shape, layout);
         let training = self != Self::ForwardEval;
         let problem = config.problem(shape, layout, training)?;
-        let forward = || Plan::forward(&problem, &config, training, false, gpu.profile());
+        let forward =
+            || Plan::forward(&problem, &config, training, &ForwardOptions::default(), gpu.profile());
         let options = BackwardOptions::default();
         let backward = || Plan::backward(&problem, &config, training, &options, gpu.profile());
         Ok(match self {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use wgpu_batchnorm::kernels::{Kernel, Lanes};
 use wgpu_batchnorm::wgpu::Features;
-use wgpu_batchnorm::{AdapterProfile, BatchNormConfig, Gpu, Layout, Plan, Problem};
+use wgpu_batchnorm::{AdapterProfile, BatchNormConfig, ForwardOptions, Gpu, Layout, Plan, Problem};
 
 /// List the adapters of this machine, and what is used of them
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,7 @@ fn is_same(one: &AdapterProfile, other: &AdapterProfile) -> bool {
 fn reduction(profile: &AdapterProfile) -> &'static str {
     let config = BatchNormConfig::new(64);
     let plan = Problem::new(&[8, 64, 28, 28], Layout::ChannelsFirst)
-        .and_then(|problem| Plan::forward(&problem, &config, true, false, profile));
+        .and_then(|problem| Plan::forward(&problem, &config, true, &ForwardOptions::default(), profile));
     let lanes = plan.ok().and_then(|plan| {
         plan.steps().iter().find_map(|step| match &step.kernel {
             Kernel::Moments(moments) => Some(moments.lanes),

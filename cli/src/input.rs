@@ -6,7 +6,7 @@ use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{Case, Inputs};
-use wgpu_batchnorm::{BatchNormState, Checkpoint, Problem};
+use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
 
 /// A layer without parameters in the file gets new ones, as large as the batch says; a batch without
 /// values could make them larger than any memory.
@@ -69,6 +69,8 @@ impl Job {
             shape,
             config,
             training: settings.training(),
+            dtype: DType::F32,
+            residual: false,
             steps: xs.len(),
             // The data is the file's, so that what describes made-up data is of no use.
             mean: f64::NAN,
@@ -77,7 +79,7 @@ impl Job {
             seed: 0,
         };
         let others = others.into_iter().collect();
-        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, dys, state }, others })
+        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, dys, zs: Vec::new(), state }, others })
     }
 }
 

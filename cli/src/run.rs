@@ -124,6 +124,7 @@ fn in_f32(outputs: Outputs) -> Outputs {
             dx: gradients.dx.mapv_into(round),
             dweight: vector(gradients.dweight),
             dbias: vector(gradients.dbias),
+            dz: gradients.dz.map(|dz| dz.mapv_into(round)),
             scales: gradients.scales,
         }),
     });

@@ -1,5 +1,4 @@
-use super::backward_input::{gradient_bindings, gradient_pieces};
-use super::{Access, Binding, ChannelGradients, Lanes, Source, Statistics, Walk};
+use super::{Access, Binding, ChannelGradients, InputGradient, Lanes, Source, Statistics, Walk};
 use std::fmt;
 
 /// The backward pass through batch statistics in one dispatch: every channel is one split.
@@ -10,16 +9,12 @@ pub struct BackwardChannel {
     pub walk: Walk,
     /// How lanes merge.
     pub lanes: Lanes,
-    /// Whether dx overwrites dy.
-    pub in_place: bool,
-    /// Whether there is a weight.
-    pub affine: bool,
+    /// How dx and dz are written.
+    pub gradient: InputGradient,
     /// Whether dweight is wanted.
     pub dweight: bool,
     /// Whether dbias is wanted.
     pub dbias: bool,
-    /// As in [`BackwardInput`](super::BackwardInput).
-    pub exact_products: bool,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
 }
@@ -31,7 +26,7 @@ impl BackwardChannel {
 
     pub(super) fn source(&self) -> Source {
         let mut bindings = vec![(Binding::Params, Access::Uniform)];
-        bindings.extend(gradient_bindings(self.in_place, self.affine, true));
+        bindings.extend(self.gradient.bindings(true));
         bindings.extend(Statistics::Batch.bindings());
         bindings.extend(self.gradients().bindings());
         let mut pieces = vec![
@@ -45,14 +40,16 @@ impl BackwardChannel {
         pieces.extend(self.walk.pieces());
         pieces.push(self.lanes.piece());
         pieces.extend(self.gradients().pieces());
-        pieces.extend(gradient_pieces(self.in_place, self.affine, self.exact_products));
+        pieces.extend(self.gradient.pieces(self.walk.width(), true));
         let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
         Source { stem: "backward_channel", constants, pieces, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
+        for (index, (walk, lanes)) in
+            Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate()
+        {
             if matches!(walk, Walk::Ragged { .. }) {
                 continue;
             }
@@ -60,16 +57,14 @@ impl BackwardChannel {
                 let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let exact_products = walk.has_exact_products() && dweight;
                 let affine = dweight || dbias || in_place;
-                variants.push(Self {
-                    walk,
-                    lanes,
-                    in_place,
-                    affine,
-                    dweight,
-                    dbias,
-                    exact_products,
-                    workgroup_size,
-                });
+                let gradient = InputGradient::plain(affine, in_place, exact_products);
+                variants.push(Self { walk, lanes, gradient, dweight, dbias, workgroup_size });
+            }
+            // A third of what can be fused, in turn.
+            for gradient in
+                InputGradient::every_activated(walk.has_exact_products()).skip(index % 3).step_by(3)
+            {
+                variants.push(Self { walk, lanes, gradient, dweight: true, dbias: true, workgroup_size });
             }
         }
         variants
@@ -78,9 +73,6 @@ impl BackwardChannel {
 
 impl fmt::Display for BackwardChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let affine = if self.affine { ", weight" } else { "" };
-        let in_place = if self.in_place { ", in place" } else { "" };
-        let exact = if self.exact_products { ", exact products" } else { "" };
-        write!(f, "{}, {}{affine}{exact}{in_place}{}", self.walk, self.lanes, self.gradients())
+        write!(f, "{}, {}{}{}", self.walk, self.lanes, self.gradient, self.gradients())
     }
 }

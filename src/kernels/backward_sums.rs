@@ -1,4 +1,4 @@
-use super::{Access, Binding, ChannelGradients, Lanes, Source, Statistics, Walk, choose};
+use super::{Access, Binding, ChannelGradients, Lanes, Source, Statistics, Upstream, Walk};
 use std::fmt;
 
 /// Reduces dy and x to sums of dy and of dy · (x − mean) of every channel.
@@ -8,8 +8,11 @@ pub struct BackwardSums {
     pub walk: Walk,
     /// How lanes merge.
     pub lanes: Lanes,
-    /// Where the mean comes from. With [`Statistics::None`], x is not read, and only dy is summed.
+    /// Where the mean comes from. With [`Statistics::None`], x is not read, and only dy is summed: not where an
+    /// activation needs it.
     pub statistics: Statistics,
+    /// How dy arrives.
+    pub upstream: Upstream,
     /// What becomes of the sums of a split: a partial result, or where a channel is one split, these.
     pub result: Option<ChannelGradients>,
     /// Invocations in a workgroup, a power of two.
@@ -24,10 +27,13 @@ impl BackwardSums {
             bindings.push((Binding::X, Access::Read));
         }
         bindings.extend(self.statistics.bindings());
+        bindings.extend(self.upstream.bindings(false));
         let mut pieces =
             vec!["params", "compensated", "sums_type", "sums_of", "statistics_type", self.statistics.piece()];
         pieces.extend(self.walk.pieces());
-        pieces.extend([self.lanes.piece(), "dy_only", choose(needs_x, "deviation_on", "deviation_off")]);
+        pieces.extend(self.upstream.pieces(self.walk.width(), false));
+        pieces.extend([self.lanes.piece(), "dy_read"]);
+        pieces.extend(if needs_x { vec!["x_read", "deviation_on"] } else { vec!["deviation_off"] });
         match self.result {
             None => {
                 pieces.push("result_partial");
@@ -53,9 +59,17 @@ impl BackwardSums {
             .filter(|(gradients, statistics)| !gradients.weight || *statistics != Statistics::None);
         results.extend(concluded.map(|(gradients, statistics)| (Some(gradients), statistics)));
         let mut variants = Vec::new();
-        for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
+        for (index, (walk, lanes)) in
+            Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate()
+        {
             for &(result, statistics) in &results {
-                variants.push(Self { walk, lanes, statistics, result, workgroup_size });
+                let upstream = Upstream::plain(true);
+                variants.push(Self { walk, lanes, statistics, upstream, result, workgroup_size });
+            }
+            // A half of what can be fused, in turn.
+            for (k, upstream) in Upstream::every_activated().enumerate().skip(index % 2).step_by(2) {
+                let statistics = [Statistics::Batch, Statistics::Running][k / 2 % 2];
+                variants.push(Self { walk, lanes, statistics, upstream, result: None, workgroup_size });
             }
         }
         variants
@@ -64,7 +78,7 @@ impl BackwardSums {
 
 impl fmt::Display for BackwardSums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}, {}", self.walk, self.lanes, self.statistics.name())?;
+        write!(f, "{}, {}, {}{}", self.walk, self.lanes, self.statistics.name(), self.upstream)?;
         match self.result {
             None => f.write_str(", partials"),
             Some(gradients) => gradients.fmt(f),

@@ -34,9 +34,16 @@ pub enum Binding {
     DBias = 13,
     /// Scratch: per channel, the mean of dy and its slope along x.
     Projections = 14,
+    /// What is added to the normalised input.
+    Z = 15,
+    /// The gradient with respect to that.
+    Dz = 16,
 }
 
 impl Binding {
+    /// The tensors: all have the shape and the element type of x.
+    pub(crate) const TENSORS: [Self; 6] = [Self::X, Self::Y, Self::Z, Self::Dy, Self::Dx, Self::Dz];
+
     /// The name of the variable in WGSL, which is also the name in messages.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,6 +62,8 @@ impl Binding {
             Self::DWeight => "dweight",
             Self::DBias => "dbias",
             Self::Projections => "projections",
+            Self::Z => "z",
+            Self::Dz => "dz",
         }
     }
 }

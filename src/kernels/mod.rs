@@ -8,12 +8,12 @@
 //! | `count_batch` | adds 1 to `num_batches_tracked` |
 //! | `moments` | reduces x to moments (count, mean, sum of squared deviations) per channel and split |
 //! | `finalize` | merges the partial moments to statistics, moves the running statistics |
-//! | `normalize` | y = (x − mean) · weight · `inv_std` + bias |
+//! | `normalize` | y = (x − mean) · weight · `inv_std` + bias, + z and through the activation |
 //! | `forward_channel` | all of that in one dispatch, where a workgroup or invocation has a channel to itself |
 //! | `forward_held` | the same, with the channel held in registers meanwhile, so that x is read once |
 //! | `backward_sums` | reduces dy and x to sums of dy and dy·(x − mean) per channel and split |
 //! | `backward_finalize` | merges the partial sums to dweight, dbias and what dx needs of them |
-//! | `backward_input` | dx |
+//! | `backward_input` | dx and dz |
 //! | `backward_channel` | all three in one dispatch |
 //! | `backward_held` | the same, with x and dy read once |
 
@@ -27,6 +27,7 @@ mod count_batch;
 mod finalize;
 mod forward_channel;
 mod forward_held;
+mod fused;
 mod gradients;
 mod held;
 mod lanes;
@@ -34,6 +35,7 @@ mod moments;
 mod normalize;
 mod params;
 mod statistics;
+mod storage;
 mod tracking;
 mod walk;
 
@@ -47,6 +49,7 @@ pub use count_batch::CountBatch;
 pub use finalize::Finalize;
 pub use forward_channel::ForwardChannel;
 pub use forward_held::ForwardHeld;
+pub use fused::{ActivationKind, InputGradient, Output, Upstream};
 pub use gradients::ChannelGradients;
 pub use held::{Held, Places};
 pub use lanes::Lanes;
@@ -54,6 +57,7 @@ pub use moments::{Moments, MomentsResult};
 pub use normalize::Normalize;
 pub use params::{Params, Splits};
 pub use statistics::Statistics;
+pub use storage::Storage;
 pub use tracking::Tracking;
 pub use walk::{Walk, Width};
 
@@ -140,6 +144,24 @@ impl Kernel {
         self.source().bindings
     }
 
+    /// How many storage buffers it binds.
+    pub fn storage_buffers(&self) -> u32 {
+        self.bindings().iter().filter(|(_, access)| *access != Access::Uniform).count() as u32
+    }
+
+    /// Whether y overwrites x, or dx overwrites dy.
+    pub fn is_in_place(&self) -> bool {
+        match self {
+            Self::Normalize(Normalize { output, .. })
+            | Self::ForwardChannel(ForwardChannel { output, .. })
+            | Self::ForwardHeld(ForwardHeld { output, .. }) => output.in_place,
+            Self::BackwardInput(BackwardInput { gradient, .. })
+            | Self::BackwardChannel(BackwardChannel { gradient, .. })
+            | Self::BackwardHeld(BackwardHeld { gradient, .. }) => gradient.in_place,
+            _ => false,
+        }
+    }
+
     /// Invocations in a workgroup.
     pub fn workgroup_size(&self) -> u32 {
         match self {
@@ -187,10 +209,18 @@ impl Kernel {
         matches!(self.lanes(), Lanes::Subgroup { .. })
     }
 
+    /// Whether the kernel needs [`wgpu::Features::SHADER_F16`].
+    pub fn uses_f16(&self) -> bool {
+        self.source().pieces.iter().any(|piece| piece.starts_with("storage_f16"))
+    }
+
     /// The complete shader.
     pub fn wgsl(&self) -> String {
         let source = self.source();
         let mut text = String::new();
+        if self.uses_f16() {
+            text.push_str("enable f16;\n");
+        }
         for (name, value) in &source.constants {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "const {name}: u32 = {value}u;");
@@ -242,6 +272,15 @@ impl Kernel {
 
 /// Every WGSL file, by stem.
 pub const FILES: &[(&str, &str)] = &[
+    ("activation_gelu", include_str!("../../shaders/activation_gelu.wgsl")),
+    ("activation_gelu_tanh", include_str!("../../shaders/activation_gelu_tanh.wgsl")),
+    ("activation_identity", include_str!("../../shaders/activation_identity.wgsl")),
+    ("activation_leaky_relu", include_str!("../../shaders/activation_leaky_relu.wgsl")),
+    ("activation_relu", include_str!("../../shaders/activation_relu.wgsl")),
+    ("activation_relu6", include_str!("../../shaders/activation_relu6.wgsl")),
+    ("activation_sigmoid", include_str!("../../shaders/activation_sigmoid.wgsl")),
+    ("activation_silu", include_str!("../../shaders/activation_silu.wgsl")),
+    ("activation_tanh", include_str!("../../shaders/activation_tanh.wgsl")),
     ("alone", include_str!("../../shaders/alone.wgsl")),
     ("backward_channel", include_str!("../../shaders/backward_channel.wgsl")),
     ("backward_finalize", include_str!("../../shaders/backward_finalize.wgsl")),
@@ -261,17 +300,26 @@ pub const FILES: &[(&str, &str)] = &[
     ("deviation_on", include_str!("../../shaders/deviation_on.wgsl")),
     ("dweight_off", include_str!("../../shaders/dweight_off.wgsl")),
     ("dweight_on", include_str!("../../shaders/dweight_on.wgsl")),
-    ("dy_dx_in_place", include_str!("../../shaders/dy_dx_in_place.wgsl")),
-    ("dy_dx_separate", include_str!("../../shaders/dy_dx_separate.wgsl")),
-    ("dy_only", include_str!("../../shaders/dy_only.wgsl")),
+    ("dx_halves", include_str!("../../shaders/dx_halves.wgsl")),
+    ("dx_off", include_str!("../../shaders/dx_off.wgsl")),
+    ("dx_whole", include_str!("../../shaders/dx_whole.wgsl")),
+    ("dy_in_place_halves", include_str!("../../shaders/dy_in_place_halves.wgsl")),
+    ("dy_in_place_whole", include_str!("../../shaders/dy_in_place_whole.wgsl")),
+    ("dy_read", include_str!("../../shaders/dy_read.wgsl")),
+    ("dz_halves", include_str!("../../shaders/dz_halves.wgsl")),
+    ("dz_off", include_str!("../../shaders/dz_off.wgsl")),
+    ("dz_whole", include_str!("../../shaders/dz_whole.wgsl")),
+    ("exponential", include_str!("../../shaders/exponential.wgsl")),
     ("finalize", include_str!("../../shaders/finalize.wgsl")),
     ("forward_channel", include_str!("../../shaders/forward_channel.wgsl")),
     ("forward_held", include_str!("../../shaders/forward_held.wgsl")),
     ("gradient", include_str!("../../shaders/gradient.wgsl")),
     ("held", include_str!("../../shaders/held.wgsl")),
+    ("hyperbolic", include_str!("../../shaders/hyperbolic.wgsl")),
     ("lanes_alone", include_str!("../../shaders/lanes_alone.wgsl")),
     ("lanes_subgroup", include_str!("../../shaders/lanes_subgroup.wgsl")),
     ("lanes_tree", include_str!("../../shaders/lanes_tree.wgsl")),
+    ("logistic", include_str!("../../shaders/logistic.wgsl")),
     ("moments", include_str!("../../shaders/moments.wgsl")),
     ("moments_of", include_str!("../../shaders/moments_of.wgsl")),
     ("moments_type", include_str!("../../shaders/moments_type.wgsl")),
@@ -282,9 +330,12 @@ pub const FILES: &[(&str, &str)] = &[
     ("normalize", include_str!("../../shaders/normalize.wgsl")),
     ("number_f32", include_str!("../../shaders/number_f32.wgsl")),
     ("number_vec4", include_str!("../../shaders/number_vec4.wgsl")),
+    ("pack_bf16", include_str!("../../shaders/pack_bf16.wgsl")),
+    ("pack_f16", include_str!("../../shaders/pack_f16.wgsl")),
     ("params", include_str!("../../shaders/params.wgsl")),
     ("places_columns", include_str!("../../shaders/places_columns.wgsl")),
     ("places_planes", include_str!("../../shaders/places_planes.wgsl")),
+    ("positive", include_str!("../../shaders/positive.wgsl")),
     ("projection_none", include_str!("../../shaders/projection_none.wgsl")),
     ("projection_of", include_str!("../../shaders/projection_of.wgsl")),
     ("projection_off", include_str!("../../shaders/projection_off.wgsl")),
@@ -294,33 +345,46 @@ pub const FILES: &[(&str, &str)] = &[
     ("remaining_batch", include_str!("../../shaders/remaining_batch.wgsl")),
     ("remaining_exact", include_str!("../../shaders/remaining_exact.wgsl")),
     ("remaining_running", include_str!("../../shaders/remaining_running.wgsl")),
+    ("residual_off", include_str!("../../shaders/residual_off.wgsl")),
+    ("residual_on", include_str!("../../shaders/residual_on.wgsl")),
     ("result_gradients", include_str!("../../shaders/result_gradients.wgsl")),
     ("result_partial", include_str!("../../shaders/result_partial.wgsl")),
     ("result_statistics", include_str!("../../shaders/result_statistics.wgsl")),
+    ("round_bf16", include_str!("../../shaders/round_bf16.wgsl")),
+    ("round_f16", include_str!("../../shaders/round_f16.wgsl")),
     ("run", include_str!("../../shaders/run.wgsl")),
     ("statistics_batch", include_str!("../../shaders/statistics_batch.wgsl")),
     ("statistics_none", include_str!("../../shaders/statistics_none.wgsl")),
     ("statistics_running", include_str!("../../shaders/statistics_running.wgsl")),
     ("statistics_type", include_str!("../../shaders/statistics_type.wgsl")),
+    ("storage_f16_four", include_str!("../../shaders/storage_f16_four.wgsl")),
+    ("storage_f16_one", include_str!("../../shaders/storage_f16_one.wgsl")),
+    ("storage_f32", include_str!("../../shaders/storage_f32.wgsl")),
+    ("storage_halves", include_str!("../../shaders/storage_halves.wgsl")),
+    ("storage_pairs", include_str!("../../shaders/storage_pairs.wgsl")),
     ("sums_of", include_str!("../../shaders/sums_of.wgsl")),
     ("sums_type", include_str!("../../shaders/sums_type.wgsl")),
     ("tracking_off", include_str!("../../shaders/tracking_off.wgsl")),
     ("tracking_on", include_str!("../../shaders/tracking_on.wgsl")),
+    ("upstream_activated", include_str!("../../shaders/upstream_activated.wgsl")),
+    ("upstream_plain", include_str!("../../shaders/upstream_plain.wgsl")),
     ("value_four_across", include_str!("../../shaders/value_four_across.wgsl")),
     ("value_four_along", include_str!("../../shaders/value_four_along.wgsl")),
     ("value_one", include_str!("../../shaders/value_one.wgsl")),
-    ("walk_columns", include_str!("../../shaders/walk_columns.wgsl")),
-    ("walk_planes", include_str!("../../shaders/walk_planes.wgsl")),
-    ("walk_ragged", include_str!("../../shaders/walk_ragged.wgsl")),
     ("visit_16", include_str!("../../shaders/visit_16.wgsl")),
     ("visit_4", include_str!("../../shaders/visit_4.wgsl")),
     ("visit_64", include_str!("../../shaders/visit_64.wgsl")),
+    ("walk_columns", include_str!("../../shaders/walk_columns.wgsl")),
+    ("walk_planes", include_str!("../../shaders/walk_planes.wgsl")),
+    ("walk_ragged", include_str!("../../shaders/walk_ragged.wgsl")),
     ("weight_off", include_str!("../../shaders/weight_off.wgsl")),
     ("weight_on", include_str!("../../shaders/weight_on.wgsl")),
     ("whole", include_str!("../../shaders/whole.wgsl")),
-    ("x_only", include_str!("../../shaders/x_only.wgsl")),
-    ("x_y_in_place", include_str!("../../shaders/x_y_in_place.wgsl")),
-    ("x_y_separate", include_str!("../../shaders/x_y_separate.wgsl")),
+    ("x_in_place_halves", include_str!("../../shaders/x_in_place_halves.wgsl")),
+    ("x_in_place_whole", include_str!("../../shaders/x_in_place_whole.wgsl")),
+    ("x_read", include_str!("../../shaders/x_read.wgsl")),
+    ("y_halves", include_str!("../../shaders/y_halves.wgsl")),
+    ("y_whole", include_str!("../../shaders/y_whole.wgsl")),
 ];
 
 fn file_text(stem: &str) -> &'static str {

@@ -1,4 +1,4 @@
-use super::{Access, Binding, Lanes, Source, Tracking, Walk};
+use super::{Access, Binding, Lanes, Source, Storage, Tracking, Walk};
 use std::fmt;
 
 /// Reduces x to moments of every channel.
@@ -8,6 +8,8 @@ pub struct Moments {
     pub walk: Walk,
     /// How lanes merge.
     pub lanes: Lanes,
+    /// How x is stored.
+    pub storage: Storage,
     /// What becomes of the moments.
     pub result: MomentsResult,
     /// Invocations in a workgroup, a power of two.
@@ -25,9 +27,10 @@ pub enum MomentsResult {
 
 impl Moments {
     pub(super) fn source(&self) -> Source {
-        let mut pieces = vec!["params", "compensated", "moments_type", "moments_of", "x_only"];
+        let mut pieces = vec!["params", "compensated", "moments_type", "moments_of", "x_read"];
         let mut bindings = vec![(Binding::Params, Access::Uniform), (Binding::X, Access::Read)];
         pieces.extend(self.walk.pieces());
+        pieces.extend(self.storage.pieces(self.walk.width()));
         pieces.push(self.lanes.piece());
         match self.result {
             MomentsResult::Partials => {
@@ -50,7 +53,11 @@ impl Moments {
         let concluded = Tracking::ALL.map(MomentsResult::Statistics);
         for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
             for result in [&[MomentsResult::Partials][..], &concluded].concat() {
-                variants.push(Self { walk, lanes, result, workgroup_size });
+                variants.push(Self { walk, lanes, storage: Storage::F32, result, workgroup_size });
+            }
+            for storage in Storage::ALL {
+                let result = MomentsResult::Partials;
+                variants.push(Self { walk, lanes, storage, result, workgroup_size });
             }
         }
         variants
@@ -59,7 +66,7 @@ impl Moments {
 
 impl fmt::Display for Moments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.walk, self.lanes)?;
+        write!(f, "{}, {}{}", self.walk, self.lanes, self.storage.name())?;
         match self.result {
             MomentsResult::Partials => f.write_str(", partials"),
             MomentsResult::Statistics(tracking) => f.write_str(tracking.name()),

@@ -1,10 +1,10 @@
 //! Backward plans.
 
 use super::geometry::{Geometry, Reduction, held_width};
-use super::{BackwardOptions, Pass, Plan, Work, is_held, statistics, width, with_fallback};
+use super::{BackwardOptions, Pass, Plan, Work, held_by_words, is_held, statistics, width, with_fallback};
 use crate::kernels::{
-    BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, ChannelGradients, Kernel,
-    Statistics, Width,
+    BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, ChannelGradients,
+    InputGradient, Kernel, Statistics, Storage, Upstream, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, Problem, Result, Tuning};
 
@@ -44,6 +44,7 @@ impl Plan {
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
+        let tuning = held_by_words(tuning, problem, options.dtype, profile);
         let mut width = backward_width(problem, config, training);
         if config.uses_batch_statistics(training) && options.wanted.input {
             let held = if one_by_one(problem, config, training) { Width::One } else { held_width(problem) };
@@ -65,47 +66,66 @@ impl Plan {
         options: &BackwardOptions,
         profile: &AdapterProfile,
     ) -> Result<Self> {
-        let BackwardOptions { wanted, in_place, accumulate } = *options;
-        let mut plan = Self::new(Pass::Backward, width, problem, config, training, in_place)?;
+        let BackwardOptions { wanted, in_place, accumulate, residual, dtype } = *options;
+        let mut plan = Self::new(Pass::Backward, width, problem, config, training, (in_place, dtype))?;
         plan.params.accumulate = accumulate.into();
         let (statistics, affine) = (statistics(config, training), config.affine);
-        let exact_products = exact_products(problem, config, training);
+        let storage = Storage::new(dtype, profile.features);
+        let activation = config.activation.kind();
+        let mut upstream = Upstream { storage, affine, activation, residual };
+        // Without an activation, z makes no difference.
+        upstream.residual &= upstream.is_activated();
+        let dz = wanted.residual && residual;
+        plan.more_tensors = u64::from(upstream.residual) + u64::from(dz);
+        let gradient = InputGradient {
+            upstream,
+            in_place: in_place && wanted.input,
+            dx: wanted.input,
+            dz,
+            exact_products: exact_products(problem, config, training),
+        };
         let empty = problem.elements() == 0;
         let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
         // Through running statistics no gradient flows, so dx needs no sums then.
         let projection = wanted.input && statistics == Statistics::Batch && !empty;
         let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };
 
-        let mut has_dx = empty || !wanted.input;
+        let mut has_dx = empty || !(wanted.input || dz);
         let mut concluded = !(dweight || dbias || projection);
-        let of_sums = if (dweight || projection) && !empty { statistics } else { Statistics::None };
+        let needs_statistics = dweight || projection || upstream.is_activated();
+        let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
         let held = if projection { geometry.held(2) } else { None };
-        if let Some((held, workgroups)) = held {
-            let all = BackwardHeld { held, in_place, affine, dweight, dbias, exact_products };
-            plan.hold(Kernel::BackwardHeld(all), workgroups);
+        let held = held.map(|(held, workgroups)| {
+            (Kernel::BackwardHeld(BackwardHeld { held, gradient, dweight, dbias }), workgroups)
+        });
+        if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
+            plan.hold(all, workgroups);
             (concluded, has_dx) = (true, true);
         } else if !concluded && !empty {
             let reduction = geometry.reduction();
             let Reduction { lanes, workgroup_size, division } = reduction;
             let walk = division.walk;
-            if projection && reduction.can_be_one_dispatch() && geometry.one_dispatch() {
-                let all = BackwardChannel {
-                    walk,
-                    lanes,
-                    in_place,
-                    affine,
-                    dweight,
-                    dbias,
-                    exact_products,
-                    workgroup_size,
-                };
-                plan.reduce(division, Kernel::BackwardChannel(all));
+            let all = BackwardChannel { walk, lanes, gradient, dweight, dbias, workgroup_size };
+            let all = Kernel::BackwardChannel(all);
+            let one_dispatch = reduction.can_be_one_dispatch() && geometry.one_dispatch();
+            if projection && one_dispatch && geometry.binds(&all) {
+                plan.reduce(division, all);
                 (concluded, has_dx) = (true, true);
             } else {
-                let result = reduction.is_whole().then_some(gradients);
-                let sums = BackwardSums { walk, lanes, statistics: of_sums, result, workgroup_size };
-                plan.reduce(division, Kernel::BackwardSums(sums));
-                concluded = result.is_some();
+                let sums = |result| {
+                    let statistics = of_sums;
+                    Kernel::BackwardSums(BackwardSums {
+                        walk,
+                        lanes,
+                        statistics,
+                        upstream,
+                        result,
+                        workgroup_size,
+                    })
+                };
+                let conclusion = sums(Some(gradients));
+                concluded = reduction.is_whole() && geometry.binds(&conclusion);
+                plan.reduce(division, if concluded { conclusion } else { sums(None) });
             }
         }
         if !concluded {
@@ -118,14 +138,10 @@ impl Plan {
         if !has_dx {
             let workgroup_size = geometry.workgroup_size;
             let division = geometry.map();
-            let input = BackwardInput {
-                walk: division.walk,
-                in_place,
-                statistics,
-                affine,
-                exact_products,
-                workgroup_size,
-            };
+            // dz alone depends on statistics only through an activation.
+            let needs_statistics = wanted.input || upstream.is_activated();
+            let statistics = if needs_statistics { statistics } else { Statistics::None };
+            let input = BackwardInput { walk: division.walk, statistics, gradient, workgroup_size };
             plan.map(division, Kernel::BackwardInput(input));
         }
         plan.lay_out(geometry);

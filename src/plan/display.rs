@@ -14,8 +14,9 @@ impl fmt::Display for Plan {
         let in_place = if self.in_place { ", in place" } else { "" };
         writeln!(
             f,
-            "{pass}, {mode}{in_place} on {}: {} bytes moved (floor {}), {} bytes of scratch",
+            "{pass}, {mode}{in_place} on {} of {}: {} bytes moved (floor {}), {} bytes of scratch",
             self.problem,
+            self.dtype,
             self.bytes_moved(),
             self.floor_bytes(),
             self.scratch_bytes()

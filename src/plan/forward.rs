@@ -1,18 +1,18 @@
 //! Forward plans.
 
 use super::geometry::{Geometry, Reduction, held_width};
-use super::{Pass, Plan, Work, is_held, statistics, width, with_fallback};
+use super::{ForwardOptions, Pass, Plan, Work, held_by_words, is_held, statistics, width, with_fallback};
 use crate::kernels::{
-    CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult, Normalize, Statistics,
-    Tracking, Width,
+    CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult, Normalize, Output,
+    Statistics, Storage, Tracking, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, Problem, Result, Tuning};
 
 impl Plan {
     /// Plans a forward pass.
     ///
-    /// `training` chooses the mode, as in [`BatchNorm::train`](crate::BatchNorm::train); `in_place` makes y
-    /// overwrite x. A problem without elements only counts the batch.
+    /// `training` chooses the mode, as in [`BatchNorm::train`](crate::BatchNorm::train). A problem without elements
+    /// only counts the batch.
     ///
     /// # Errors
     /// [`Error::BindingTooLarge`](crate::Error::BindingTooLarge) when the tensor is larger than the device
@@ -22,11 +22,11 @@ impl Plan {
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
-        in_place: bool,
+        options: &ForwardOptions,
         profile: &AdapterProfile,
     ) -> Result<Self> {
         let tuning = Tuning::new(problem, width(problem), profile);
-        Self::forward_tuned(problem, config, training, in_place, profile, tuning)
+        Self::forward_tuned(problem, config, training, options, profile, tuning)
     }
 
     /// As [`forward`](Self::forward), with a tuning that was found by measuring.
@@ -37,17 +37,18 @@ impl Plan {
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
-        in_place: bool,
+        options: &ForwardOptions,
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
+        let tuning = held_by_words(tuning, problem, options.dtype, profile);
         let mut width = width(problem);
         if config.uses_batch_statistics(training) && is_held(problem, held_width(problem), profile, tuning, 1)
         {
             width = held_width(problem);
         }
         with_fallback(problem, profile, width, tuning, |geometry, width| {
-            Self::forward_by(geometry, width, problem, config, training, in_place, profile)
+            Self::forward_by(geometry, width, problem, config, training, options, profile)
         })
     }
 
@@ -57,11 +58,16 @@ impl Plan {
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
-        in_place: bool,
+        options: &ForwardOptions,
         profile: &AdapterProfile,
     ) -> Result<Self> {
-        let mut plan = Self::new(Pass::Forward, width, problem, config, training, in_place)?;
-        let (statistics, affine) = (statistics(config, training), config.affine);
+        let ForwardOptions { in_place, residual, dtype } = *options;
+        let mut plan = Self::new(Pass::Forward, width, problem, config, training, (in_place, dtype))?;
+        plan.more_tensors = residual.into();
+        let statistics = statistics(config, training);
+        let storage = Storage::new(dtype, profile.features);
+        let activation = config.activation.kind();
+        let output = Output { storage, in_place, affine: config.affine, activation, residual };
         let tracking = match (training && config.track_running_stats, config.momentum) {
             (false, _) => Tracking::Off,
             (true, Some(_)) => Tracking::Fixed,
@@ -73,24 +79,28 @@ impl Plan {
         }
         let mut normalized = empty;
         let held = if statistics == Statistics::Batch && !empty { geometry.held(1) } else { None };
-        if let Some((held, workgroups)) = held {
-            let all = ForwardHeld { held, in_place, affine, tracking };
-            plan.hold(Kernel::ForwardHeld(all), workgroups);
+        let held = held.map(|(held, workgroups)| {
+            (Kernel::ForwardHeld(ForwardHeld { held, output, tracking }), workgroups)
+        });
+        if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
+            plan.hold(all, workgroups);
             normalized = true;
         } else if statistics == Statistics::Batch && !empty {
             let reduction = geometry.reduction();
             let Reduction { lanes, workgroup_size, division } = reduction;
             let walk = division.walk;
-            if reduction.can_be_one_dispatch() && geometry.one_dispatch() {
-                let all = ForwardChannel { walk, lanes, in_place, affine, tracking, workgroup_size };
-                plan.reduce(division, Kernel::ForwardChannel(all));
+            let all =
+                Kernel::ForwardChannel(ForwardChannel { walk, lanes, output, tracking, workgroup_size });
+            if reduction.can_be_one_dispatch() && geometry.one_dispatch() && geometry.binds(&all) {
+                plan.reduce(division, all);
                 normalized = true;
             } else if reduction.is_whole() {
                 let result = MomentsResult::Statistics(tracking);
-                let moments = Moments { walk, lanes, result, workgroup_size };
+                let moments = Moments { walk, lanes, storage, result, workgroup_size };
                 plan.reduce(division, Kernel::Moments(moments));
             } else {
-                let moments = Moments { walk, lanes, result: MomentsResult::Partials, workgroup_size };
+                let result = MomentsResult::Partials;
+                let moments = Moments { walk, lanes, storage, result, workgroup_size };
                 plan.reduce(division, Kernel::Moments(moments));
                 let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
                 let workgroup_size = geometry.workgroup_size;
@@ -101,7 +111,7 @@ impl Plan {
         if !normalized {
             let workgroup_size = geometry.workgroup_size;
             let division = geometry.map();
-            let normalize = Normalize { walk: division.walk, in_place, statistics, affine, workgroup_size };
+            let normalize = Normalize { walk: division.walk, statistics, output, workgroup_size };
             plan.map(division, Kernel::Normalize(normalize));
         }
         plan.lay_out(geometry);

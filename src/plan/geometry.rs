@@ -1,7 +1,7 @@
 //! Workgroup sizes, splits and grids: a tuning, brought within what a problem and an adapter allow.
 
 use super::tuning::{Tuning, largest_workgroup, period_rows};
-use crate::kernels::{Held, Lanes, Places, Splits, Walk, Width};
+use crate::kernels::{Held, Kernel, Lanes, Places, Splits, Walk, Width};
 use crate::{AdapterProfile, Problem};
 
 /// Most trips that an invocation may make through the loops of one walk. Lavapipe of Mesa 22.3 ends a
@@ -78,6 +78,11 @@ impl<'a> Geometry<'a> {
     /// Whether one dispatch is wanted where it is possible.
     pub(super) fn one_dispatch(&self) -> bool {
         self.tuning.one_dispatch
+    }
+
+    /// Whether the device lets a kernel have as many buffers as it binds.
+    pub(super) fn binds(&self, kernel: &Kernel) -> bool {
+        kernel.storage_buffers() <= self.profile.limits.max_storage_buffers_per_shader_stage
     }
 
     /// The groups of channels that a pass of several dispatches is done in: the first channel of each, and how

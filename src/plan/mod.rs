@@ -13,10 +13,10 @@ pub(crate) use backward::backward_width;
 pub use tuning::Tuning;
 
 use crate::kernels::{
-    Access, BackwardChannel, BackwardHeld, BackwardInput, Binding, ForwardChannel, ForwardHeld, Kernel,
-    Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Width,
+    Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Storage,
+    Width,
 };
-use crate::{AdapterProfile, BatchNormConfig, Error, Layout, Problem, Result};
+use crate::{AdapterProfile, BatchNormConfig, DType, Error, Layout, Problem, Result};
 use geometry::{Division, Geometry, u32_of};
 
 /// One dispatch of a plan.
@@ -39,21 +39,34 @@ pub struct Wanted {
     pub weight: bool,
     /// dbias. Without affine there is none, wanted or not.
     pub bias: bool,
+    /// dz, the gradient of what is added before the activation. Where nothing is, there is none, wanted or not.
+    pub residual: bool,
 }
 
 impl Wanted {
-    /// All three.
-    pub const ALL: Self = Self { input: true, weight: true, bias: true };
-    /// dx alone, as for frozen parameters.
-    pub const INPUT: Self = Self { input: true, weight: false, bias: false };
+    /// All of them.
+    pub const ALL: Self = Self { input: true, weight: true, bias: true, residual: true };
+    /// dx and dz, as for frozen parameters.
+    pub const INPUT: Self = Self { input: true, weight: false, bias: false, residual: true };
     /// dweight and dbias, as for the first layer of a network.
-    pub const PARAMETERS: Self = Self { input: false, weight: true, bias: true };
+    pub const PARAMETERS: Self = Self { input: false, weight: true, bias: true, residual: false };
 }
 
 impl Default for Wanted {
     fn default() -> Self {
         Self::ALL
     }
+}
+
+/// How a forward pass is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct ForwardOptions {
+    /// Whether y overwrites x.
+    pub in_place: bool,
+    /// Whether a tensor z is added before the activation.
+    pub residual: bool,
+    /// The element type of x, y and z.
+    pub dtype: DType,
 }
 
 /// How a backward pass is planned.
@@ -65,6 +78,10 @@ pub struct BackwardOptions {
     pub in_place: bool,
     /// Whether dweight and dbias are added to what their buffers hold.
     pub accumulate: bool,
+    /// Whether a tensor z was added before the activation.
+    pub residual: bool,
+    /// The element type of x, dy, dx, z and dz.
+    pub dtype: DType,
 }
 
 /// How many workgroups a kernel takes.
@@ -113,6 +130,9 @@ pub struct Plan {
     problem: Problem,
     training: bool,
     in_place: bool,
+    dtype: DType,
+    /// Tensors that are read and written beside x and y, or x, dy and dx.
+    more_tensors: u64,
     /// Kernels in order, before they become steps.
     stages: Vec<(Kernel, Work)>,
     steps: Vec<Step>,
@@ -130,7 +150,7 @@ impl Plan {
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
-        in_place: bool,
+        (in_place, dtype): (bool, DType),
     ) -> Result<Self> {
         config.validate()?;
         let shape = [problem.outer, problem.channels, problem.inner];
@@ -146,6 +166,7 @@ impl Plan {
             momentum: momentum as f32,
             retain: (1.0 - momentum) as f32,
             skip_non_finite: config.skip_non_finite.into(),
+            slope: config.activation.slope() as f32,
             ..Params::default()
         };
         Ok(Self {
@@ -153,6 +174,8 @@ impl Plan {
             problem: *problem,
             training,
             in_place,
+            dtype,
+            more_tensors: 0,
             stages: Vec::new(),
             steps: Vec::new(),
             params,
@@ -213,6 +236,11 @@ impl Plan {
         self.in_place
     }
 
+    /// The element type of the tensors.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// The dispatches, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
@@ -263,12 +291,19 @@ impl Plan {
         bindings.into_iter().map(|binding| (binding, self.bytes_of(binding))).collect()
     }
 
-    /// Bytes that `binding` must hold in this plan.
+    /// Bytes of the elements of a tensor.
+    pub(crate) fn tensor_bytes(&self) -> u64 {
+        self.problem.elements() as u64 * self.dtype.bytes()
+    }
+
+    /// Bytes that `binding` must hold in this plan: whole words.
     pub fn bytes_of(&self, binding: Binding) -> u64 {
         let channels = self.problem.channels as u64;
         match binding {
             Binding::Params => size_of::<Params>() as u64,
-            Binding::X | Binding::Y | Binding::Dy | Binding::Dx => self.problem.elements() as u64 * 4,
+            Binding::X | Binding::Y | Binding::Z | Binding::Dy | Binding::Dx | Binding::Dz => {
+                self.tensor_bytes().next_multiple_of(4)
+            }
             Binding::Statistics => channels * STATISTICS_BYTES,
             Binding::Projections => channels * PROJECTION_BYTES,
             Binding::Weight
@@ -294,31 +329,27 @@ impl Plan {
 
     /// Bytes that the plan reads from and writes to memory, tensors only.
     pub fn bytes_moved(&self) -> u64 {
-        let tensors = [Binding::X, Binding::Y, Binding::Dy, Binding::Dx];
-        let moved = self.steps.iter().map(|step| match step.kernel {
-            // Read and written through one binding. What one dispatch reads twice is in the cache.
-            Kernel::Normalize(Normalize { in_place: true, .. })
-            | Kernel::ForwardChannel(ForwardChannel { in_place: true, .. })
-            | Kernel::ForwardHeld(ForwardHeld { in_place: true, .. }) => 2,
-            Kernel::BackwardChannel(BackwardChannel { in_place: true, .. })
-            | Kernel::BackwardHeld(BackwardHeld { in_place: true, .. }) => 3,
-            Kernel::BackwardInput(BackwardInput { in_place: true, statistics, .. }) => {
-                if statistics == Statistics::Batch { 3 } else { 2 }
-            }
-            kernel => kernel.bindings().iter().filter(|(binding, _)| tensors.contains(binding)).count(),
+        // What one dispatch reads twice is in the cache; in place, one binding is read and written.
+        let moved = self.steps.iter().map(|step| {
+            let bindings = step.kernel.bindings();
+            let tensors = bindings.iter().filter(|(binding, _)| Binding::TENSORS.contains(binding)).count();
+            tensors + usize::from(step.kernel.is_in_place())
         });
         // Groups are parts of the tensor.
-        let bytes = |step: &Step| self.problem.values_per_channel() as u64 * 4 * u64::from(step.channels.1);
+        let bytes = |step: &Step| {
+            self.problem.values_per_channel() as u64 * self.dtype.bytes() * u64::from(step.channels.1)
+        };
         moved.zip(&self.steps).map(|(tensors, step)| tensors as u64 * bytes(step)).sum()
     }
 
-    /// Bytes that any pass must move: forward, x read and y written; backward, x and dy read and dx written.
+    /// Bytes that any pass must move: forward, x read and y written; backward, x and dy read and dx written; and
+    /// z read and dz written, where they are needed.
     pub fn floor_bytes(&self) -> u64 {
         let tensors = match self.pass {
             Pass::Forward => 2,
             Pass::Backward => 3,
         };
-        tensors * self.bytes_of(Binding::X)
+        (tensors + self.more_tensors) * self.tensor_bytes()
     }
 
     fn check_limits(&self, profile: &AdapterProfile) -> Result<()> {
@@ -330,12 +361,11 @@ impl Plan {
             }
         }
         for step in &self.steps {
-            let storage = step.kernel.bindings().iter().filter(|(_, a)| *a != Access::Uniform).count();
             let checks = [
                 (
                     "max_storage_buffers_per_shader_stage",
                     limits.max_storage_buffers_per_shader_stage,
-                    storage as u32,
+                    step.kernel.storage_buffers(),
                 ),
                 (
                     "max_compute_workgroups_per_dimension",
@@ -385,6 +415,15 @@ fn with_fallback(
 /// Whether workgroups hold channels, of so many `tensors`.
 fn is_held(problem: &Problem, width: Width, profile: &AdapterProfile, tuning: Tuning, tensors: u32) -> bool {
     Geometry::new(problem, width, profile, tuning).held(tensors).is_some()
+}
+
+/// The tuning without holding channels where each value would be half a word that is written by itself, though loads
+/// of two words are possible, too.
+fn held_by_words(tuning: Tuning, problem: &Problem, dtype: DType, profile: &AdapterProfile) -> Tuning {
+    let halves = Storage::new(dtype, profile.features).is_words()
+        && geometry::held_width(problem) == Width::One
+        && width(problem) == Width::Four;
+    Tuning { held: if halves { 0 } else { tuning.held }, ..tuning }
 }
 
 fn statistics(config: &BatchNormConfig, training: bool) -> Statistics {

@@ -26,7 +26,7 @@ use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayViewD, Axis, Dimension, Zip
 /// ```text
 /// inv_std = 1 / sqrt(var + eps)
 /// x_hat   = (x − mean) · inv_std
-/// y       = x_hat · weight + bias
+/// y       = activation(x_hat · weight + bias)
 /// ```
 ///
 /// A new layer is in training mode.
@@ -64,6 +64,9 @@ struct Statistics {
 #[derive(Clone, Debug)]
 struct Saved {
     x_hat: ArrayD<f64>,
+    /// What the activation was applied to, and whether something was added before.
+    activated: ArrayD<f64>,
+    is_sum: bool,
     inv_std: Array1<f64>,
     /// Whether mean and var were those of the batch, so that they depend on x.
     used_batch_statistics: bool,
@@ -80,6 +83,8 @@ pub struct Gradients<D: Dimension> {
     pub dweight: Option<Array1<f64>>,
     /// Gradient with respect to the bias, `[C]`: Σ dy. `None` without affine.
     pub dbias: Option<Array1<f64>>,
+    /// Gradient with respect to z, of the shape of x. `None` unless one was added.
+    pub dz: Option<Array<f64, D>>,
 }
 
 impl BatchNorm {
@@ -178,6 +183,11 @@ impl BatchNorm {
         self.saved.as_ref().map(|saved| &saved.x_hat)
     }
 
+    /// What the activation of the last forward was applied to, of the shape of x. `None` before the first forward.
+    pub fn before_activation(&self) -> Option<&ArrayD<f64>> {
+        self.saved.as_ref().map(|saved| &saved.activated)
+    }
+
     /// 1 / sqrt(var + eps) of the last forward, `[C]`. `None` before the first forward.
     pub fn inv_std(&self) -> Option<&Array1<f64>> {
         self.saved.as_ref().map(|saved| &saved.inv_std)
@@ -198,6 +208,27 @@ impl BatchNorm {
     /// # Errors
     /// Before anything changes: those of [`BatchNormConfig::problem`].
     pub fn forward<D: Dimension>(&mut self, x: ArrayView<'_, f64, D>) -> Result<Array<f64, D>> {
+        self.normalize(x, None)
+    }
+
+    /// [`forward`](Self::forward) with `z`, of the shape of x, added before the activation.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::ShapeMismatch`].
+    pub fn forward_add<D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, f64, D>,
+        z: ArrayView<'_, f64, D>,
+    ) -> Result<Array<f64, D>> {
+        self.check_shape("z", z.shape(), x.shape())?;
+        self.normalize(x, Some(z))
+    }
+
+    fn normalize<D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, f64, D>,
+        z: Option<ArrayView<'_, f64, D>>,
+    ) -> Result<Array<f64, D>> {
         let problem = self.config.problem(x.shape(), self.config.layout, self.training)?;
         let axis = self.config.layout.channel_axis(x.ndim());
         let n = problem.values_per_channel();
@@ -228,8 +259,28 @@ impl BatchNorm {
                 channel.mapv_inplace(|x_hat| x_hat * weight[c] + bias[c]);
             }
         }
-        self.saved = Some(Saved { x_hat: x_hat.into_dyn(), inv_std, used_batch_statistics, batch });
-        Ok(y)
+        let is_sum = z.is_some();
+        if let Some(z) = z {
+            y += &z;
+        }
+        self.saved = Some(Saved {
+            x_hat: x_hat.into_dyn(),
+            activated: y.clone().into_dyn(),
+            is_sum,
+            inv_std,
+            used_batch_statistics,
+            batch,
+        });
+        let activation = self.config.activation;
+        Ok(y.mapv_into(|u| activation.value(u)))
+    }
+
+    fn check_shape(&self, name: &'static str, shape: &[usize], expected: &[usize]) -> Result<()> {
+        if shape == expected {
+            return Ok(());
+        }
+        let (expected, shape, layout) = (expected.to_vec(), shape.to_vec(), self.config.layout);
+        Err(Error::ShapeMismatch { name, expected, expected_layout: layout, shape, layout })
     }
 
     /// Counts a training batch, and moves the running statistics unless the batch was empty.
@@ -256,7 +307,8 @@ impl BatchNorm {
     /// dx = weight·inv_std·dy                                    after running statistics
     /// ```
     ///
-    /// After batch statistics the gradient flows through mean and variance too (the paper's section 3,
+    /// With an activation, dy is multiplied by its derivative first; that is also dz. After batch statistics the
+    /// gradient flows through mean and variance too (the paper's section 3,
     /// simplified). It may be called more than once after one forward.
     ///
     /// # Errors
@@ -264,19 +316,16 @@ impl BatchNorm {
     /// than its input.
     pub fn backward<D: Dimension>(&self, dy: ArrayView<'_, f64, D>) -> Result<Gradients<D>> {
         let saved = self.saved.as_ref().ok_or(Error::NoForward)?;
-        if dy.shape() != saved.x_hat.shape() {
-            return Err(Error::ShapeMismatch {
-                name: "dy",
-                expected: saved.x_hat.shape().to_vec(),
-                expected_layout: self.config.layout,
-                shape: dy.shape().to_vec(),
-                layout: self.config.layout,
-            });
-        }
+        self.check_shape("dy", dy.shape(), saved.x_hat.shape())?;
         let axis = Axis(self.config.layout.channel_axis(dy.ndim()));
         let mut dweight = Array1::zeros(self.config.num_features);
         let mut dbias = Array1::zeros(self.config.num_features);
         let mut dx = dy.to_owned();
+        let activation = self.config.activation;
+        Zip::from(dx.view_mut().into_dyn())
+            .and(&saved.activated)
+            .for_each(|dy, &u| *dy = activation.backward(*dy, u));
+        let dz = saved.is_sum.then(|| dx.clone());
         for (c, mut channel) in dx.view_mut().into_dyn().axis_iter_mut(axis).enumerate() {
             let x_hat = saved.x_hat.index_axis(axis, c);
             dweight[c] = (&channel * &x_hat).sum();
@@ -292,7 +341,7 @@ impl BatchNorm {
             channel.mapv_inplace(|d| d * weight * saved.inv_std[c]);
         }
         let affine = self.affine.is_some();
-        Ok(Gradients { dx, dweight: affine.then_some(dweight), dbias: affine.then_some(dbias) })
+        Ok(Gradients { dx, dweight: affine.then_some(dweight), dbias: affine.then_some(dbias), dz })
     }
 }
 

@@ -89,7 +89,7 @@ fn gradients_are_the_finite_differences() -> Result<()> {
             let mut layer = BatchNorm::with_state(config.clone(), &state)?;
             layer.training = training;
             layer.forward(x.view())?;
-            let Gradients { dx, dweight, dbias } = layer.backward(dy.view())?;
+            let Gradients { dx, dweight, dbias, .. } = layer.backward(dy.view())?;
 
             let indices: Vec<_> = x.indexed_iter().map(|(index, _)| index).collect();
             for index in indices {

@@ -275,8 +275,10 @@ impl Clock {
     /// Milliseconds between the two timestamps of the last pass.
     fn device_time(&self) -> Result<Option<f64>> {
         let Some((_, buffer)) = &self.queries else { return Ok(None) };
-        let parts = Readback::start(&self.gpu, &[(buffer, 0, 16)])?.wait()?.parts;
-        let times: Vec<u64> = parts.iter().flat_map(|part| bytemuck::pod_collect_to_vec(part)).collect();
+        let take = |parts: &[&[u8]]| -> Vec<u64> {
+            parts.iter().flat_map(|part| bytemuck::pod_collect_to_vec(part)).collect()
+        };
+        let (times, _) = Readback::start(&self.gpu, &[(buffer, 0, 16)])?.wait(take)?;
         let [begin, end] = times[..] else { return Ok(None) };
         // What takes less than a tick takes up to a tick.
         let ticks = end.wrapping_sub(begin).max(1);

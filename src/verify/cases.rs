@@ -1,6 +1,6 @@
 //! The table of cases, and their inputs.
 
-use crate::{BatchNormConfig, BatchNormState, Layout};
+use crate::{Activation, BatchNormConfig, BatchNormState, DType, Layout};
 use ndarray::{Array1, ArrayD, Axis, IxDyn};
 use std::f64::consts::TAU;
 
@@ -15,6 +15,10 @@ pub struct Case {
     pub config: BatchNormConfig,
     /// Training or eval.
     pub training: bool,
+    /// The element type of the tensors.
+    pub dtype: DType,
+    /// Whether a tensor z is added before the activation.
+    pub residual: bool,
     /// Number of batches that the layer sees, one after the other.
     pub steps: usize,
     /// Mean of the data.
@@ -34,6 +38,8 @@ pub struct Inputs {
     pub xs: Vec<ArrayD<f32>>,
     /// The gradient with respect to each output; empty where only forward passes are wanted.
     pub dys: Vec<ArrayD<f32>>,
+    /// What is added to each normalised batch; empty where nothing is.
+    pub zs: Vec<ArrayD<f32>>,
     /// Parameters and running statistics before the first step.
     pub state: BatchNormState,
 }
@@ -49,9 +55,10 @@ impl Case {
     /// | weight, bias | 1 + N / 2, N / 2 |
     /// | running_mean, running_var | mean + 0.3·std·N, std²·(0.5 + U) |
     /// | num_batches_tracked | 3 |
-    /// | dy | N |
+    /// | dy, z | N |
     ///
-    /// Where std is 0, the running statistics take 1 for it.
+    /// Where std is 0, the running statistics take 1 for it. The values of x, dy and z are rounded to the case's
+    /// element type.
     pub fn inputs(&self) -> Inputs {
         let mut random = Random::new(self.seed);
         let axis = Axis(self.config.layout.channel_axis(self.shape.len()));
@@ -60,7 +67,9 @@ impl Case {
                 let mut x = ArrayD::zeros(IxDyn(&self.shape));
                 for (c, mut channel) in x.axis_iter_mut(axis).enumerate() {
                     let offset = 0.5 * random.normal();
-                    channel.mapv_inplace(|_: f32| (self.mean + self.std * (random.normal() + offset)) as f32);
+                    channel.mapv_inplace(|_: f32| {
+                        self.dtype.round(self.mean + self.std * (random.normal() + offset)) as f32
+                    });
                     if let (0, Some((poisoned, value))) = (step, self.poison)
                         && poisoned == c
                         && let Some(first) = channel.first_mut()
@@ -90,10 +99,14 @@ impl Case {
             running_var: track.then_some(running_var),
             num_batches_tracked: track.then_some(3),
         };
-        let dys = (0..self.steps)
-            .map(|_| ArrayD::from_shape_simple_fn(IxDyn(&self.shape), || random.normal() as f32))
-            .collect();
-        Inputs { xs, dys, state }
+        let rounded = |value: f64| self.dtype.round(value) as f32;
+        let mut tensors = |count: usize| -> Vec<ArrayD<f32>> {
+            let tensor = |_| ArrayD::from_shape_simple_fn(IxDyn(&self.shape), || rounded(random.normal()));
+            (0..count).map(tensor).collect()
+        };
+        let dys = tensors(self.steps);
+        let zs = tensors(if self.residual { self.steps } else { 0 });
+        Inputs { xs, dys, zs, state }
     }
 
     /// A training step with PyTorch's defaults on standard normal data, channels first.
@@ -113,6 +126,8 @@ impl Case {
             shape: shape.to_vec(),
             config: BatchNormConfig::new(channels).layout(layout),
             training: true,
+            dtype: DType::F32,
+            residual: false,
             steps: 1,
             mean: 0.0,
             std: 1.0,
@@ -128,6 +143,16 @@ impl Case {
 
     fn eval(mut self) -> Self {
         self.training = false;
+        self
+    }
+
+    fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    fn add(mut self) -> Self {
+        self.residual = true;
         self
     }
 
@@ -161,6 +186,8 @@ pub fn table() -> Vec<Case> {
     cases.extend(options());
     cases.extend(data());
     cases.extend(boundaries());
+    cases.extend(fused());
+    cases.extend(half_precision());
     cases.sort_by_key(|case| case.shape.iter().product::<usize>() * case.steps);
     for (seed, case) in (1..).zip(&mut cases) {
         case.seed = seed;
@@ -284,6 +311,93 @@ fn data() -> Vec<Case> {
             .with(skip),
         Case::new("skip nothing", &[3, 4, 5, 5]).with(skip),
     ]
+}
+
+/// Activations, and sums before them. Small ones: where a function has a corner, an element that rounding moves
+/// across it has another derivative, and among a million elements some would be as near.
+fn fused() -> Vec<Case> {
+    let activations = [
+        Activation::Relu,
+        Activation::LeakyRelu { slope: 0.1 },
+        Activation::Relu6,
+        Activation::Silu,
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Gelu,
+        Activation::GeluTanh,
+    ];
+    let mut cases = Vec::new();
+    for (k, activation) in activations.into_iter().enumerate() {
+        let dtype = DType::ALL[k % 3];
+        let of = |about: &str| format!("{activation}{about}");
+        cases.extend([
+            Case::new(&of(""), &[4, 6, 5, 8]).with(|c| c.activation(activation)),
+            Case::new(&of(" of a sum, odd planes"), &[3, 4, 7, 9]).with(|c| c.activation(activation)).add(),
+            Case::new(&of(", eval"), &[3, 5, 6, 7]).with(|c| c.activation(activation)).eval(),
+            Case::new(&of(" of a sum, eval"), &[37, 24]).with(|c| c.activation(activation)).add().eval(),
+            Case::last(&of(" of a sum"), &[4, 5, 7, 12]).with(|c| c.activation(activation)).add(),
+            Case::last(&of(", no affine"), &[3, 5, 7]).with(|c| c.activation(activation).affine(false)),
+            Case::new(&of(&format!(" of a sum, {dtype}")), &[2, 9, 3, 5])
+                .with(|c| c.activation(activation))
+                .add()
+                .dtype(dtype),
+            Case::new(&of(", NaN"), &[3, 4, 5, 5]).with(|c| c.activation(activation)).poison(1, f32::NAN),
+            Case::new(&of(", infinity, eval"), &[3, 4, 5, 5])
+                .with(|c| c.activation(activation))
+                .poison(2, f32::INFINITY)
+                .eval(),
+        ]);
+    }
+    let relu = |c: BatchNormConfig| c.activation(Activation::Relu);
+    cases.extend([
+        Case::new("sum", &[4, 6, 5, 8]).add(),
+        Case::new("sum, odd planes, eval", &[3, 4, 7, 9]).add().eval(),
+        Case::last("sum, two batches", &[4, 5, 7, 12]).add().steps(2),
+        Case::new("relu of a sum, two values per channel", &[2, 7]).with(relu).add(),
+        Case::new("relu of a sum, many channels", &[2, 257, 3, 3]).with(relu).add(),
+        Case::new("relu of a sum, long rows", &[1, 3, 8196]).with(relu).add(),
+        Case::new("relu of a sum, long odd rows", &[1, 3, 8195]).with(relu).add(),
+        Case::new("silu, volumes", &[2, 3, 4, 5, 6]).with(|c| c.activation(Activation::Silu)),
+    ]);
+    cases
+}
+
+/// Elements of 16 bits: every rank and layout, counts and planes that are odd, since two elements share a word.
+fn half_precision() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for dtype in [DType::F16, DType::BF16] {
+        let of = |about: &str| format!("{dtype}{about}");
+        let all = [
+            Case::new(&of(""), &[4, 6, 5, 8]),
+            Case::new(&of(""), &[16, 300]),
+            Case::new(&of(", odd planes"), &[5, 3, 7, 7]),
+            Case::new(&of(", odd planes, even count"), &[4, 3, 7, 9]),
+            Case::new(&of(", three elements"), &[3, 1]),
+            Case::new(&of(", one pixel"), &[5, 7, 1, 1]),
+            Case::new(&of(", short planes"), &[3, 5, 3]),
+            Case::new(&of(", sequences"), &[3, 16, 196]),
+            Case::new(&of(", volumes"), &[2, 3, 4, 5, 6]),
+            Case::new(&of(", odd volumes"), &[3, 3, 3, 5, 7]),
+            Case::new(&of(", large images"), &[2, 3, 255, 257]),
+            Case::new(&of(", many channels"), &[2, 3001, 2, 3]),
+            Case::new(&of(", eval"), &[4, 6, 5, 8]).eval(),
+            Case::new(&of(", odd planes, eval"), &[3, 33, 7, 7]).eval(),
+            Case::new(&of(", no affine"), &[4, 6, 5, 7]).with(|c| c.affine(false)),
+            Case::new(&of(", three steps"), &[4, 6, 5, 7]).steps(3),
+            Case::new(&of(", mean 100"), &[8, 4, 16, 16]).data(100.0, 1.0),
+            Case::new(&of(", empty"), &[0, 5, 9]),
+            Case::new(&of(", NaN"), &[3, 4, 5, 5]).poison(1, f32::NAN),
+            Case::new(&of(", infinity"), &[3, 4, 5, 5]).poison(2, f32::INFINITY),
+            Case::last(&of(""), &[4, 7, 9, 16]),
+            Case::last(&of(", odd channels"), &[3, 7, 5, 9]),
+            Case::last(&of(", odd channels, even rows"), &[4, 7, 10, 7]),
+            Case::last(&of(", one channel"), &[3, 5, 7, 1]),
+            Case::last(&of(", volumes"), &[2, 3, 4, 5, 12]),
+            Case::last(&of(", odd channels, eval"), &[3, 7, 5, 9]).eval(),
+        ];
+        cases.extend(all.map(|case| case.dtype(dtype)));
+    }
+    cases
 }
 
 /// Values per channel, in rows and in columns, and channels, around every boundary.

@@ -1,5 +1,6 @@
 //! The measure of error, and what counts as a miss.
 
+use crate::DType;
 use ndarray::{ArrayView, Dimension};
 
 /// Two results that should agree do not.
@@ -115,6 +116,48 @@ where
     D: Dimension,
     E: Dimension,
 {
+    compare_by(name, actual, exact, scale, tolerance, difference)
+}
+
+/// As [`compare_scaled`], of results that were rounded to `dtype` when they were stored: a unit in the last place of
+/// each exact value, which is rounded as well, is no error. Of f32, the tolerance is all there is.
+///
+/// # Errors
+/// As [`compare_scaled`].
+pub fn compare_stored<D, E>(
+    name: &str,
+    actual: ArrayView<'_, f64, D>,
+    exact: ArrayView<'_, f64, E>,
+    dtype: DType,
+    scale: f64,
+    tolerance: f64,
+) -> Result<f64, Mismatch>
+where
+    D: Dimension,
+    E: Dimension,
+{
+    if dtype == DType::F32 {
+        return compare_scaled(name, actual, exact, scale, tolerance);
+    }
+    compare_by(name, actual, exact, scale, tolerance, |actual, exact| {
+        let nearest = dtype.round(exact);
+        (difference(actual, nearest) - dtype.unit(nearest)).max(0.0)
+    })
+}
+
+fn compare_by<T, D, E>(
+    name: &str,
+    actual: ArrayView<'_, T, D>,
+    exact: ArrayView<'_, f64, E>,
+    scale: f64,
+    tolerance: f64,
+    difference: impl Fn(f64, f64) -> f64,
+) -> Result<f64, Mismatch>
+where
+    T: Copy + Into<f64>,
+    D: Dimension,
+    E: Dimension,
+{
     if actual.shape() != exact.shape() {
         return Err(Mismatch::Shape {
             name: name.to_owned(),
@@ -158,7 +201,8 @@ fn difference(actual: f64, exact: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mismatch, compare, compare_scaled};
+    use super::{Mismatch, compare, compare_scaled, compare_stored};
+    use crate::DType;
     use ndarray::{arr0, arr1, arr2};
 
     const NAN: f64 = f64::NAN;
@@ -204,6 +248,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_stored_may_be_a_unit_off() {
+        let stored = |actual: f64, exact: f64, dtype: DType| {
+            compare_stored("y", arr1(&[actual]).view(), arr1(&[exact]).view(), dtype, 1.0, 1e-6)
+        };
+        let f16 = |units: f64| 1.0 + units / 1024.0;
+        assert_eq!(stored(f16(1.0), f16(0.4), DType::F16), Ok(0.0));
+        assert_eq!(stored(f16(-0.0), f16(0.6), DType::F16), Ok(0.0));
+        assert!(stored(f16(2.0), f16(0.4), DType::F16).is_err());
+        assert!(stored(f16(1.0), f16(0.0), DType::F32).is_err());
+        assert!(stored(1.0 + 1.0 / 128.0, 1.0, DType::BF16).is_ok());
+        assert!(stored(1.0 + 1.0 / 64.0, 1.0, DType::BF16).is_err());
+        for dtype in DType::ALL {
+            assert!(stored(NAN, 1.0, dtype).is_err() && stored(1.0, NAN, dtype).is_err());
+            assert!(stored(INF, 1.0, dtype).is_err() && stored(NAN, NAN, dtype).is_ok());
+        }
+        // Beyond the largest f16, infinity is the nearest.
+        assert!(stored(INF, 70_000.0, DType::F16).is_ok());
     }
 
     #[test]

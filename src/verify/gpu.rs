@@ -1,7 +1,8 @@
 //! The GPU as an implementation to check.
 
 use super::{Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients};
-use crate::{ArrayGradients, BatchNorm, Gpu, Result};
+use crate::{ArrayGradients, BatchNorm, DType, Element, Gpu, Result};
+use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
 /// The layer on this GPU, [`BatchNorm`], by way of `ndarray` in and out.
@@ -15,14 +16,28 @@ impl Implementation for Gpu {
         if !case.training {
             layer.eval();
         }
-        let mut steps = Vec::new();
-        for (k, x) in inputs.xs.iter().enumerate() {
-            let y = layer.forward_array(x.view())?;
-            let gradients = inputs.dys.get(k).map(|dy| layer.backward_array(dy.view())).transpose()?;
-            steps.push(Step::from_layer(&layer, &y, gradients.as_ref())?);
+        match case.dtype {
+            DType::F32 => run::<f32>(&mut layer, inputs),
+            DType::F16 => run::<f16>(&mut layer, inputs),
+            DType::BF16 => run::<bf16>(&mut layer, inputs),
         }
-        Ok(Outputs { steps })
     }
+}
+
+/// All steps, with tensors of one element type.
+fn run<T: Element>(layer: &mut BatchNorm, inputs: &Inputs) -> Result<Outputs> {
+    let typed = |array: &ArrayD<f32>| array.mapv(T::from_f32);
+    let mut steps = Vec::new();
+    for (k, x) in inputs.xs.iter().enumerate() {
+        let y = match inputs.zs.get(k) {
+            Some(z) => layer.forward_add_array(typed(x).view(), typed(z).view())?,
+            None => layer.forward_array(typed(x).view())?,
+        };
+        let dy = inputs.dys.get(k).map(typed);
+        let gradients = dy.map(|dy| layer.backward_array(dy.view())).transpose()?;
+        steps.push(Step::from_layer(layer, &y, gradients.as_ref())?);
+    }
+    Ok(Outputs { steps })
 }
 
 impl Step {
@@ -30,15 +45,16 @@ impl Step {
     ///
     /// # Errors
     /// [`Error::Readback`](crate::Error::Readback).
-    pub fn from_layer(
+    pub fn from_layer<T: Element>(
         layer: &BatchNorm,
-        y: &ArrayD<f32>,
-        gradients: Option<&ArrayGradients<IxDyn>>,
+        y: &ArrayD<T>,
+        gradients: Option<&ArrayGradients<IxDyn, T>>,
     ) -> Result<Self> {
+        let exact = |array: &ArrayD<T>| array.mapv(Into::<f64>::into);
         let statistics = layer.batch_statistics()?;
         let state = layer.state()?;
         Ok(Self {
-            y: y.mapv(f64::from),
+            y: exact(y),
             batch_mean: statistics
                 .as_ref()
                 .map(|batch| batch.mean.mapv(f64::from) + batch.mean_remainder.mapv(f64::from)),
@@ -47,7 +63,8 @@ impl Step {
             running_var: state.running_var.map(|var| var.mapv(f64::from)),
             num_batches_tracked: state.num_batches_tracked,
             gradients: gradients.map(|gradients| StepGradients {
-                dx: gradients.input.mapv(f64::from),
+                dx: exact(&gradients.input),
+                dz: gradients.residual.as_ref().map(exact),
                 dweight: gradients.weight.as_ref().map(|weight| weight.mapv(f64::from)),
                 dbias: gradients.bias.as_ref().map(|bias| bias.mapv(f64::from)),
                 scales: GradientScales::default(),

@@ -20,10 +20,11 @@ mod compare;
 mod gpu;
 
 pub use cases::{Case, Inputs, table};
-pub use compare::{Mismatch, compare, compare_scaled, largest};
+pub use compare::{Mismatch, compare, compare_scaled, compare_stored, largest};
 
-use crate::reference::BatchNorm;
-use ndarray::{Array1, ArrayD, Axis};
+use crate::DType;
+use crate::reference::{self, BatchNorm};
+use ndarray::{Array1, ArrayD, Axis, Zip};
 use std::fmt;
 
 /// The largest error allowed in `f32`, as a fraction of the quantity's scale.
@@ -84,6 +85,8 @@ pub struct StepGradients {
     pub dweight: Option<Array1<f64>>,
     /// Gradient with respect to the bias, `[C]`; `None` without affine.
     pub dbias: Option<Array1<f64>>,
+    /// Gradient with respect to z, of the shape of x; `None` where nothing was added.
+    pub dz: Option<ArrayD<f64>>,
     /// How large the terms are that the gradients are sums of. Only those of the exact results count.
     pub scales: GradientScales,
 }
@@ -91,8 +94,10 @@ pub struct StepGradients {
 /// How large the terms are that gradients are sums of; non-finite terms do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GradientScales {
-    /// The largest |dy·weight·inv_std|.
+    /// The largest |dy·weight·inv_std|, dy being the gradient behind the activation, here and below.
     pub dx: f64,
+    /// The largest |dy|.
+    pub dz: f64,
     /// The largest Σ|dy·x_hat| of all channels.
     pub dweight: f64,
     /// The largest Σ|dy| of all channels.
@@ -115,7 +120,11 @@ impl Implementation for Reference {
         }
         let mut steps = Vec::new();
         for (k, x) in inputs.xs.iter().enumerate() {
-            let y = layer.forward(x.mapv(f64::from).view())?;
+            let x = x.mapv(f64::from);
+            let y = match inputs.zs.get(k) {
+                Some(z) => layer.forward_add(x.view(), z.mapv(f64::from).view())?,
+                None => layer.forward(x.view())?,
+            };
             let gradients = inputs.dys.get(k).map(|dy| gradients(&layer, &dy.mapv(f64::from))).transpose()?;
             steps.push(Step {
                 y,
@@ -135,12 +144,18 @@ impl Implementation for Reference {
 fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::Result<StepGradients> {
     let gradients = layer.backward(dy.view())?;
     let scales = gradient_scales(layer, dy);
-    Ok(StepGradients { dx: gradients.dx, dweight: gradients.dweight, dbias: gradients.dbias, scales })
+    let reference::Gradients { dx, dweight, dbias, dz } = gradients;
+    Ok(StepGradients { dx, dweight, dbias, dz, scales })
 }
 
 fn gradient_scales(layer: &BatchNorm, dy: &ArrayD<f64>) -> GradientScales {
     let mut scales = GradientScales::default();
     let (Some(x_hat), Some(inv_std)) = (layer.x_hat(), layer.inv_std()) else { return scales };
+    let Some(activated) = layer.before_activation() else { return scales };
+    let activation = layer.config().activation;
+    let mut dy = dy.clone();
+    Zip::from(&mut dy).and(activated).for_each(|dy, &u| *dy = activation.backward(*dy, u));
+    scales.dz = largest(dy.view());
     let axis = Axis(layer.config().layout.channel_axis(dy.ndim()));
     for (c, (dy, x_hat)) in dy.axis_iter(axis).zip(x_hat.axis_iter(axis)).enumerate() {
         let finite = |value: f64| if value.is_finite() { value.abs() } else { 0.0 };
@@ -158,7 +173,7 @@ pub struct CheckReport {
     /// Name of the case.
     pub case: String,
     /// Quantity and worst error over all steps, as a fraction of the quantity's scale, for each of `y`,
-    /// `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dx`, `dweight` and `dbias` that the case has.
+    /// `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dx`, `dz`, `dweight` and `dbias` that the case has.
     pub errors: Vec<(&'static str, f64)>,
     /// Everything that is wrong.
     pub mismatches: Vec<Mismatch>,
@@ -234,7 +249,8 @@ pub fn check(case: &Case, implementation: &(impl Implementation + ?Sized)) -> cr
     Ok(judge(case, &implementation.run(case, &inputs)?, &exact))
 }
 
-/// Compares each quantity of each step with the exact one; [`TOLERANCE`] is the largest error allowed.
+/// Compares each quantity of each step with the exact one; [`TOLERANCE`] is the largest error allowed, beside a unit
+/// in the last place of the element type where tensors are f16 or bf16.
 ///
 /// An error is relative to the **scale** of its quantity, which is:
 ///
@@ -257,7 +273,9 @@ pub fn judge(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
         let name = |quantity: &str| {
             if case.steps == 1 { quantity.to_owned() } else { format!("{quantity}.{k}") }
         };
-        report.note("y", compare(&name("y"), actual.y.view(), exact.y.view(), TOLERANCE));
+        let scale = largest(exact.y.view());
+        let y = compare_stored(&name("y"), actual.y.view(), exact.y.view(), case.dtype, scale, TOLERANCE);
+        report.note("y", y);
         let vectors = [
             ("batch_mean", &actual.batch_mean, &exact.batch_mean, &exact.batch_var),
             ("batch_var", &actual.batch_var, &exact.batch_var, &None),
@@ -283,7 +301,7 @@ pub fn judge(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
             }
         }
         report.note_count(name("num_batches_tracked"), actual.num_batches_tracked, exact.num_batches_tracked);
-        judge_gradients(&mut report, &name, actual.gradients.as_ref(), exact.gradients.as_ref());
+        judge_gradients(&mut report, &name, case.dtype, actual.gradients.as_ref(), exact.gradients.as_ref());
     }
     report
 }
@@ -292,6 +310,7 @@ pub fn judge(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
 fn judge_gradients(
     report: &mut CheckReport,
     name: &impl Fn(&str) -> String,
+    dtype: DType,
     actual: Option<&StepGradients>,
     exact: Option<&StepGradients>,
 ) {
@@ -305,8 +324,17 @@ fn judge_gradients(
         }
     };
     let scales = exact.scales;
-    let dx = compare_scaled(&name("dx"), actual.dx.view(), exact.dx.view(), scales.dx, TOLERANCE);
-    report.note("dx", dx);
+    let stored = |quantity, actual: &ArrayD<f64>, exact: &ArrayD<f64>, scale| {
+        compare_stored(&name(quantity), actual.view(), exact.view(), dtype, scale, TOLERANCE)
+    };
+    report.note("dx", stored("dx", &actual.dx, &exact.dx, scales.dx));
+    match (&actual.dz, &exact.dz) {
+        (Some(actual), Some(exact)) => report.note("dz", stored("dz", actual, exact, scales.dz)),
+        (None, None) => {}
+        (_, exact) => {
+            report.note("dz", Err(Mismatch::Presence { name: name("dz"), expected: exact.is_some() }));
+        }
+    }
     let vectors = [
         ("dweight", &actual.dweight, &exact.dweight, scales.dweight),
         ("dbias", &actual.dbias, &exact.dbias, scales.dbias),

@@ -3,14 +3,24 @@
 use crate::support::{self, buffer, read};
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::verify::table;
-use wgpu_batchnorm::{BatchNormConfig, Buffers, Error, Layout, Plan, Problem, wgpu};
+use wgpu_batchnorm::{BatchNormConfig, Buffers, Error, ForwardOptions, Layout, Plan, Problem, wgpu};
 
 /// Tests of binding use this problem and a plan for it.
 fn prepared(training: bool, in_place: bool) -> wgpu_batchnorm::PreparedPlan {
     let gpu = support::gpu();
     let problem = Problem::new(&[4, 3, 5, 5], Layout::ChannelsFirst).unwrap();
     let config = BatchNormConfig::new(3);
-    gpu.prepare(&Plan::forward(&problem, &config, training, in_place, gpu.profile()).unwrap()).unwrap()
+    gpu.prepare(
+        &Plan::forward(
+            &problem,
+            &config,
+            training,
+            &ForwardOptions { in_place, ..ForwardOptions::default() },
+            gpu.profile(),
+        )
+        .unwrap(),
+    )
+    .unwrap()
 }
 
 /// All buffers of a plan, each by its role.
@@ -144,8 +154,12 @@ fn a_bound_plan_can_be_recorded_again_and_gives_the_same_bits() {
     let gpu = support::gpu();
     let case = table().into_iter().find(|case| case.name.starts_with("odd planes")).unwrap();
     let problem = Problem::new(&case.shape, case.config.layout).unwrap();
-    let plan = Plan::forward(&problem, &case.config, true, false, gpu.profile()).unwrap();
-    assert_eq!(plan, Plan::forward(&problem, &case.config, true, false, gpu.profile()).unwrap());
+    let plan =
+        Plan::forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile()).unwrap();
+    assert_eq!(
+        plan,
+        Plan::forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile()).unwrap()
+    );
     let prepared = gpu.prepare(&plan).unwrap();
     let x: Vec<f32> = case.inputs().xs[0].iter().copied().collect();
     let x = buffer(gpu, &x);

@@ -3,7 +3,7 @@
 use crate::support::gpu;
 use ndarray::{Array, Array1, Array2, Array3, Array4, ArrayView, Axis, Dimension, array};
 use wgpu_batchnorm::verify::{Case, compare};
-use wgpu_batchnorm::{BatchNorm, BatchNormConfig};
+use wgpu_batchnorm::{BatchNorm, BatchNormConfig, DType};
 
 /// The data of the case table: normal numbers.
 fn randn<D: Dimension>(shape: D) -> Array<f32, D> {
@@ -17,6 +17,8 @@ fn randn<D: Dimension>(shape: D) -> Array<f32, D> {
         mean: 0.0,
         std: 1.0,
         poison: None,
+        dtype: DType::F32,
+        residual: false,
         seed: 2015,
     };
     case.inputs().xs.remove(0).into_dimensionality().unwrap()

@@ -478,6 +478,7 @@ impl Mutant {
             let vector = |values: Vec<f64>| values.into_iter().map(round).collect::<Array1<f64>>();
             let dx = ArrayD::from_shape_vec(IxDyn(shape), dx.into_iter().map(round).collect());
             let gradients = StepGradients {
+                dz: None,
                 dx: dx.expect("one value for each element of x"),
                 dweight: there(Fault::DWeightMissing).then(|| vector(dweight)),
                 dbias: there(Fault::DBiasMissing).then(|| vector(dbias)),

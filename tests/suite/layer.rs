@@ -7,7 +7,8 @@ use wgpu_batchnorm::kernels::{Kernel, Lanes};
 use wgpu_batchnorm::reference;
 use wgpu_batchnorm::verify::{compare, table};
 use wgpu_batchnorm::{
-    BatchNorm, BatchNormConfig, BatchNormState, Error, Gpu, GpuOptions, Layout, Plan, Tensor, wgpu,
+    BatchNorm, BatchNormConfig, BatchNormState, Error, ForwardOptions, Gpu, GpuOptions, Layout, Plan, Tensor,
+    wgpu,
 };
 
 /// Numbers without a pattern, between −1 and 1.
@@ -84,9 +85,9 @@ fn one_value_per_channel_is_enough_for_running_statistics_only() {
 #[test]
 fn channels_last_input_is_named_by_its_last_axis() {
     let mut bn = BatchNorm::new(gpu(), BatchNormConfig::new(3).layout(Layout::ChannelsLast)).unwrap();
-    let error = bn.forward_array(Array3::zeros((8, 3, 5)).view()).unwrap_err();
+    let error = bn.forward_array(Array3::<f32>::zeros((8, 3, 5)).view()).unwrap_err();
     assert!(matches!(error, Error::Channels { channels: 5, axis: 2, .. }), "{error}");
-    bn.forward_array(Array3::zeros((8, 5, 3)).view()).unwrap();
+    bn.forward_array(Array3::<f32>::zeros((8, 5, 3)).view()).unwrap();
 }
 
 #[test]
@@ -185,7 +186,8 @@ fn a_tensor_larger_than_a_binding_is_refused() {
     // Where the limit is beyond 32-bit indices, the shape is refused as such.
     let Ok(problem) = problem else { return };
     let config = BatchNormConfig::new(1024);
-    let error = Plan::forward(&problem, &config, true, false, gpu().profile()).unwrap_err();
+    let error =
+        Plan::forward(&problem, &config, true, &ForwardOptions::default(), gpu().profile()).unwrap_err();
     assert!(
         matches!(error, Error::BindingTooLarge { name: "x", bytes, limit: l }
             if bytes == rows as u64 * 4096 && l == limit),
@@ -365,7 +367,8 @@ fn subgroups_are_used_where_there_are_some() {
     let lanes = |gpu: &Gpu| {
         let case = table().into_iter().find(|case| case.name.starts_with("odd planes")).unwrap();
         let problem = case.config.problem(&case.shape, case.config.layout, true).unwrap();
-        let plan = Plan::forward(&problem, &case.config, true, false, gpu.profile()).unwrap();
+        let plan =
+            Plan::forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile()).unwrap();
         plan.steps()
             .iter()
             .find_map(

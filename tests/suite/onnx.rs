@@ -9,7 +9,7 @@
 use crate::support::gpu;
 use ndarray::{Array1, Array4, Axis};
 use wgpu_batchnorm::verify::{Case, compare};
-use wgpu_batchnorm::{BatchNorm, BatchNormConfig, BatchNormState};
+use wgpu_batchnorm::{BatchNorm, BatchNormConfig, BatchNormState, DType};
 
 const SHAPE: [usize; 4] = [2, 3, 4, 5];
 /// The operator's default.
@@ -38,6 +38,8 @@ impl Node {
             mean: 0.0,
             std: 1.0,
             poison: None,
+            dtype: DType::F32,
+            residual: false,
             seed,
         };
         let inputs = case.inputs();

@@ -7,7 +7,8 @@ use wgpu_batchnorm::kernels::{
 };
 use wgpu_batchnorm::plan::Step;
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Error, Layout, Plan, Problem, Tuning, wgpu,
+    AdapterProfile, BackwardOptions, BatchNormConfig, Error, ForwardOptions, Layout, Plan, Problem, Tuning,
+    wgpu,
 };
 
 /// An adapter as wgpu describes it.
@@ -49,7 +50,8 @@ fn profiles() -> Vec<AdapterProfile> {
 }
 
 fn training(problem: &Problem, profile: &AdapterProfile) -> Plan {
-    Plan::forward(problem, &BatchNormConfig::new(problem.channels), true, false, profile).unwrap()
+    Plan::forward(problem, &BatchNormConfig::new(problem.channels), true, &ForwardOptions::default(), profile)
+        .unwrap()
 }
 
 /// What must hold of any plan: every value is visited, no loop is too long, no limit is exceeded.
@@ -211,7 +213,10 @@ fn plans_cover_everything_within_the_limits() {
             let config = BatchNormConfig::new(problem.channels);
             for profile in profiles() {
                 for training in [true, false] {
-                    let forward = || Plan::forward(&problem, &config, training, false, &profile).unwrap();
+                    let forward = || {
+                        Plan::forward(&problem, &config, training, &ForwardOptions::default(), &profile)
+                            .unwrap()
+                    };
                     let options = BackwardOptions::default();
                     let backward =
                         || Plan::backward(&problem, &config, training, &options, &profile).unwrap();
@@ -234,7 +239,9 @@ fn stages_follow_mode_and_options() {
         let problem = Problem::new(shape, Layout::ChannelsFirst).unwrap();
         let heuristic = Tuning::new(&problem, Width::Four, profile);
         let tuning = Tuning { held: if held { heuristic.held } else { 0 }, ..heuristic };
-        let plan = Plan::forward_tuned(&problem, &config, training, false, profile, tuning).unwrap();
+        let plan =
+            Plan::forward_tuned(&problem, &config, training, &ForwardOptions::default(), profile, tuning)
+                .unwrap();
         plan.steps().iter().map(|step| step.kernel.stem()).collect()
     };
     // Where values are read again.
@@ -275,7 +282,7 @@ fn groups_have_all_stages_one_after_the_other() {
     let heuristic = Tuning::new(&problem, Width::Four, profile);
     let plan = |groups| {
         let tuning = Tuning { groups, one_dispatch: false, ..heuristic };
-        Plan::forward_tuned(&problem, &config, true, false, profile, tuning).unwrap()
+        Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), profile, tuning).unwrap()
     };
     let steps = |plan: &Plan| -> Vec<(&str, (u32, u32))> {
         plan.steps().iter().map(|step| (step.kernel.stem(), step.channels)).collect()
@@ -308,7 +315,8 @@ fn groups_have_all_stages_one_after_the_other() {
     // A load that reaches into the next channel's plane needs that one's statistics.
     let ragged = Problem::new(&[4, 10, 100_001], Layout::ChannelsFirst).unwrap();
     let tuning = Tuning { groups: 3, one_dispatch: false, ..heuristic };
-    let ragged = Plan::forward_tuned(&ragged, &config, true, false, profile, tuning).unwrap();
+    let ragged =
+        Plan::forward_tuned(&ragged, &config, true, &ForwardOptions::default(), profile, tuning).unwrap();
     assert_eq!(ragged.steps().len(), 4, "{ragged}");
 }
 
@@ -398,9 +406,13 @@ fn plans_count_their_bytes() {
     assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (2 * tensor, 2 * tensor));
     let tuning = Tuning { one_dispatch: false, ..Tuning::new(&problem, Width::Four, &profiles()[0]) };
     let config = BatchNormConfig::new(3);
-    let plan = Plan::forward_tuned(&problem, &config, true, false, &profiles()[0], tuning).unwrap();
+    let plan =
+        Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), &profiles()[0], tuning)
+            .unwrap();
     assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (3 * tensor, 2 * tensor));
-    let eval = Plan::forward(&problem, &BatchNormConfig::new(3), false, false, &profiles()[0]).unwrap();
+    let eval =
+        Plan::forward(&problem, &BatchNormConfig::new(3), false, &ForwardOptions::default(), &profiles()[0])
+            .unwrap();
     assert_eq!((eval.bytes_moved(), eval.scratch_bytes()), (2 * tensor, 0));
 }
 
@@ -420,7 +432,8 @@ fn limits_that_are_too_low_are_named() {
     let plan = |change: &dyn Fn(&mut wgpu::Limits)| {
         let mut profile = profiles().remove(7);
         change(&mut profile.limits);
-        Plan::forward(&problem, &BatchNormConfig::new(3), true, false, &profile).unwrap_err()
+        Plan::forward(&problem, &BatchNormConfig::new(3), true, &ForwardOptions::default(), &profile)
+            .unwrap_err()
     };
     let error = plan(&|limits| limits.max_storage_buffer_binding_size = 479);
     assert!(matches!(error, Error::BindingTooLarge { name: "x", bytes: 480, limit: 479 }), "{error}");

@@ -3,7 +3,7 @@
 use crate::support::{gpu, runner};
 use proptest::prelude::*;
 use wgpu_batchnorm::verify::{Case, check, compare_scaled};
-use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Layout};
+use wgpu_batchnorm::{BatchNorm, BatchNormConfig, DType, Layout};
 
 /// Shapes of 2 to 5 dimensions with at least 2 and not too many values per channel.
 fn shapes() -> impl Strategy<Value = Vec<usize>> {
@@ -38,7 +38,19 @@ fn cases() -> impl Strategy<Value = Case> {
                 .layout(layout);
             // Beyond a mean of 1e4 deviations, rounding x to f32 changes the data itself.
             let mean = mean * std.min(1.0);
-            Case { name: "random".to_owned(), shape, config, training, steps, mean, std, poison: None, seed }
+            Case {
+                name: "random".to_owned(),
+                shape,
+                config,
+                training,
+                dtype: DType::F32,
+                residual: false,
+                steps,
+                mean,
+                std,
+                poison: None,
+                seed,
+            }
         })
         .prop_filter("more than one value per channel", |case| {
             case.shape.iter().product::<usize>() > case.config.num_features

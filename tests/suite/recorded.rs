@@ -3,11 +3,14 @@
 
 use crate::support::{self, buffer, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
+use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::kernels::{Binding, Width};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
 };
-use wgpu_batchnorm::{AdapterProfile, BackwardOptions, Buffers, Gpu, Plan, Result, Tuning, wgpu};
+use wgpu_batchnorm::{
+    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Plan, Result, Tuning, wgpu,
+};
 
 /// How plans are made, and where in their buffers the tensors lie.
 struct Recorded<'a> {
@@ -46,21 +49,41 @@ impl Recorded<'_> {
         self
     }
 
-    /// A tensor in a buffer, with NaN before and after it.
-    fn guarded(&self, tensor: &ArrayD<f32>) -> wgpu::Buffer {
+    /// A tensor in a buffer, with NaN before and after it, up to the end of a word.
+    fn guarded(&self, dtype: DType, tensor: &ArrayD<f32>) -> wgpu::Buffer {
         let guard = vec![f32::NAN; self.offset];
         let values: Vec<f32> = tensor.iter().copied().collect();
-        buffer(self.gpu, &[&guard, &values[..], &guard].concat())
+        let mut all = [&guard, &values[..], &guard].concat();
+        if all.len() % 2 == 1 {
+            all.push(f32::NAN);
+        }
+        match dtype {
+            DType::F32 => buffer(self.gpu, &all),
+            DType::F16 => words(self.gpu, all.iter().map(|value| f16::from_f32(*value).to_bits())),
+            DType::BF16 => words(self.gpu, all.iter().map(|value| bf16::from_f32(*value).to_bits())),
+        }
     }
 
     /// The tensor again, and that before and after it there is NaN still.
-    fn unguarded(&self, buffer: &wgpu::Buffer, shape: &[usize]) -> ArrayD<f64> {
-        let all = read(self.gpu, buffer);
+    fn unguarded(&self, dtype: DType, buffer: &wgpu::Buffer, shape: &[usize]) -> ArrayD<f64> {
+        let read = read(self.gpu, buffer);
+        let halves = || bytemuck::cast_slice::<f32, u16>(&read).iter();
+        let all: Vec<f64> = match dtype {
+            DType::F32 => read.iter().map(|value| f64::from(*value)).collect(),
+            DType::F16 => halves().map(|bits| f16::from_bits(*bits).into()).collect(),
+            DType::BF16 => halves().map(|bits| bf16::from_bits(*bits).into()).collect(),
+        };
         let (before, rest) = all.split_at(self.offset);
         let (values, after) = rest.split_at(shape.iter().product());
-        assert!(before.iter().chain(&after[..self.offset]).all(|guard| guard.is_nan()));
-        ArrayD::from_shape_vec(IxDyn(shape), values.iter().map(|value| f64::from(*value)).collect()).unwrap()
+        assert!(before.iter().chain(after).all(|guard| guard.is_nan()));
+        ArrayD::from_shape_vec(IxDyn(shape), values.to_vec()).unwrap()
     }
+}
+
+/// A buffer of elements of 16 bits.
+fn words(gpu: &Gpu, bits: impl Iterator<Item = u16>) -> wgpu::Buffer {
+    let bits: Vec<u16> = bits.collect();
+    buffer(gpu, &bytemuck::pod_collect_to_vec::<u16, f32>(&bits))
 }
 
 impl Implementation for Recorded<'_> {
@@ -77,8 +100,10 @@ impl Implementation for Recorded<'_> {
         let loads_four = (problem.inner == 1 || problem.inner >= 4) && problem.elements().is_multiple_of(4);
         let width = if loads_four { Width::Four } else { Width::One };
         let tuning = (self.tune)(Tuning::new(&problem, width, profile));
-        let forward = Plan::forward_tuned(&problem, config, training, self.in_place, profile, tuning)?;
-        let options = BackwardOptions { in_place: self.in_place, ..BackwardOptions::default() };
+        let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
+        let options = ForwardOptions { in_place, residual, dtype };
+        let forward = Plan::forward_tuned(&problem, config, training, &options, profile, tuning)?;
+        let options = BackwardOptions { in_place, residual, dtype, ..BackwardOptions::default() };
         let backward = Plan::backward_tuned(&problem, config, training, &options, profile, tuning)?;
 
         let vector = |vector: &Option<Array1<f32>>| vector.as_ref().map(|v| buffer(gpu, &v.to_vec()));
@@ -86,13 +111,15 @@ impl Implementation for Recorded<'_> {
         let [running_mean, running_var] = [&state.running_mean, &state.running_var].map(vector);
         let count = state.num_batches_tracked.unwrap_or(0);
         let count = buffer(gpu, bytemuck::cast_slice(&[count as u32, (count >> 32) as u32]));
-        let offset = self.offset as u64 * 4;
+        let offset = self.offset as u64 * dtype.bytes();
         let mut steps = Vec::new();
-        for (x, dy) in inputs.xs.iter().zip(&inputs.dys) {
+        for (k, (x, dy)) in inputs.xs.iter().zip(&inputs.dys).enumerate() {
             let nothing = ArrayD::from_elem(x.raw_dim(), f32::NAN);
-            let [x_buffer, x_again, dy_buffer] = [x, x, dy].map(|tensor| self.guarded(tensor));
-            let [y_out, dx_out] = [&x_buffer, &dy_buffer]
-                .map(|input| if self.in_place { input.clone() } else { self.guarded(&nothing) });
+            let guarded = |tensor| self.guarded(dtype, tensor);
+            let [x_buffer, x_again, dy_buffer] = [x, x, dy].map(guarded);
+            let [y_out, dx_out] =
+                [&x_buffer, &dy_buffer].map(|input| if in_place { input.clone() } else { guarded(&nothing) });
+            let (z_buffer, dz_out) = (inputs.zs.get(k).map(guarded), guarded(&nothing));
             let four_each = || poisoned(gpu, channels * 4);
             let (statistics, projections) = (four_each(), four_each());
             let [dweight, dbias] = [(); 2].map(|()| poisoned(gpu, channels));
@@ -105,10 +132,12 @@ impl Implementation for Recorded<'_> {
                 running_var: running_var.as_ref().map(Into::into),
                 num_batches_tracked: Some((&count).into()),
                 statistics: Some((&statistics).into()),
+                z: z_buffer.as_ref().map(|buffer| (buffer, offset).into()),
+                dz: residual.then_some((&dz_out, offset).into()),
                 ..Buffers::default()
             };
             let forward = gpu.prepare(&forward)?.bind(&Buffers {
-                x: (!self.in_place).then_some((&x_buffer, offset).into()),
+                x: (!in_place).then_some((&x_buffer, offset).into()),
                 y: Some((&y_out, offset).into()),
                 partials: Some((&partials[0]).into()),
                 ..shared
@@ -116,7 +145,7 @@ impl Implementation for Recorded<'_> {
             let backward = gpu.prepare(&backward)?.bind(&Buffers {
                 // The forward pass in place has overwritten the other one.
                 x: Some((&x_again, offset).into()),
-                dy: (!self.in_place).then_some((&dy_buffer, offset).into()),
+                dy: (!in_place).then_some((&dy_buffer, offset).into()),
                 dx: Some((&dx_out, offset).into()),
                 dweight: Some((&dweight).into()),
                 dbias: Some((&dbias).into()),
@@ -139,14 +168,15 @@ impl Implementation for Recorded<'_> {
             };
             let count: Vec<u64> = read(gpu, &count).iter().map(|word| u64::from(word.to_bits())).collect();
             steps.push(Step {
-                y: self.unguarded(&y_out, x.shape()),
+                y: self.unguarded(dtype, &y_out, x.shape()),
                 batch_mean: of_batch(&|row| f64::from(row[0]) + f64::from(row[1])),
                 batch_var: of_batch(&|row| row[3].into()),
                 running_mean: running_mean.as_ref().map(vector),
                 running_var: running_var.as_ref().map(vector),
                 num_batches_tracked: state.num_batches_tracked.map(|_| count[0] | count[1] << 32),
                 gradients: Some(StepGradients {
-                    dx: self.unguarded(&dx_out, x.shape()),
+                    dx: self.unguarded(dtype, &dx_out, x.shape()),
+                    dz: residual.then(|| self.unguarded(dtype, &dz_out, x.shape())),
                     dweight: config.affine.then(|| vector(&dweight)),
                     dbias: config.affine.then(|| vector(&dbias)),
                     scales: GradientScales::default(),

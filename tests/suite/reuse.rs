@@ -53,6 +53,7 @@ fn fresh(bn: &BatchNorm, x: &ArrayD<f32>, dy: &ArrayD<f32>) -> (ArrayD<f32>, Arr
 fn arrays(gradients: &Gradients) -> ArrayGradients<IxDyn> {
     let vector = |tensor: Option<&Tensor>| tensor.map(|_| read(tensor).into_iter().collect::<Array1<f32>>());
     ArrayGradients {
+        residual: None,
         input: read(gradients.input.as_ref()),
         weight: vector(gradients.weight.as_ref()),
         bias: vector(gradients.bias.as_ref()),
@@ -126,8 +127,8 @@ fn nothing_of_an_earlier_call_shows() {
                 Event::Forget => bn.forget(),
                 Event::Release => bn.release_buffers(),
                 Event::Refused => {
-                    bn.forward_array(Array3::zeros((2, 4, inner)).view()).unwrap_err();
-                    bn.backward_array(Array3::zeros((2, 4, inner)).view()).unwrap_err();
+                    bn.forward_array(Array3::<f32>::zeros((2, 4, inner)).view()).unwrap_err();
+                    bn.backward_array(Array3::<f32>::zeros((2, 4, inner)).view()).unwrap_err();
                 }
             }
         }
@@ -144,7 +145,7 @@ fn a_call_like_one_before_allocates_its_results_only() {
     let [x, dy] = inputs(16, 40_000, 1).map(|array| upload(&gpu, &array));
     let zeros = |shape: &[usize]| Tensor::zeros(&gpu, shape, ChannelsFirst).unwrap();
     let (y, dx, dweight, dbias) = (zeros(x.shape()), zeros(x.shape()), zeros(&[3]), zeros(&[3]));
-    let gradients = Gradients { input: Some(dx), weight: Some(dweight), bias: Some(dbias) };
+    let gradients = Gradients { input: Some(dx), weight: Some(dweight), bias: Some(dbias), residual: None };
     let mut bn = layer(&gpu);
     let step = |bn: &mut BatchNorm| {
         bn.train();
@@ -286,7 +287,7 @@ fn what_recorded_commands_use_is_not_overwritten() {
         let x = bn.saved().unwrap().x().clone();
         let dy = upload(gpu(), &first_dy);
         let (other, [weight, bias]) = (zeros(first.shape()), [(); 2].map(|()| Some(zeros(&[3]))));
-        let results = Gradients { input: Some(zeros(first.shape())), weight, bias };
+        let results = Gradients { input: Some(zeros(first.shape())), weight, bias, residual: None };
         let mut encoder = gpu().device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if !backward {
             bn.record_forward(&mut encoder, &x, &other).unwrap();

@@ -25,6 +25,7 @@ fn kernels() -> BTreeMap<String, Kernel> {
         }
     }
     assert!(kernels.len() > 100, "{} variants", kernels.len());
+    assert!(kernels.len() > 100, "{} variants", kernels.len());
     kernels
 }
 
@@ -58,7 +59,11 @@ fn parse(kernel: &Kernel) -> Parsed {
     let text = kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
     // Nothing beyond what the kernel says it needs.
-    let capabilities = if kernel.uses_subgroups() { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::SUBGROUP, kernel.uses_subgroups());
+    capabilities.set(Capabilities::SHADER_FLOAT16, kernel.uses_f16());
+    // unpack2x16float and its counterpart, which WebGPU has everywhere.
+    capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, text.contains("unpack2x16float"));
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     let info = validator.validate(&module).map_err(|error| error.emit_to_string(&text))?;
     Ok((module, info))
@@ -127,9 +132,11 @@ fn bindings_are_what_the_host_binds() {
         let same = actual.iter().map(|(key, access)| (key, format!("{access:?}"))).collect::<Vec<_>>();
         let wanted = expected.iter().map(|(key, access)| (key, format!("{access:?}"))).collect::<Vec<_>>();
         expect("bindings", &same, &wanted)?;
-        // WebGPU's and wgpu's default limit.
         let storage = expected.values().filter(|access| **access != Access::Uniform).count();
-        if storage > 8 { Err(format!("{storage} storage buffers")) } else { Ok(()) }
+        expect("number of storage buffers", &kernel.storage_buffers(), &(storage as u32))?;
+        // WebGPU's and wgpu's default limit. Sums take more where a device has more; plans see to it.
+        let is_sum = expected.keys().any(|(_, name)| name == "z" || name == "dz");
+        if storage > 8 && !is_sum { Err(format!("{storage} storage buffers")) } else { Ok(()) }
     });
 }
 
@@ -210,7 +217,7 @@ fn every_backend_can_be_written() {
         }
 
         let hlsl = naga::back::hlsl::Options {
-            shader_model: naga::back::hlsl::ShaderModel::V6_0,
+            shader_model: naga::back::hlsl::ShaderModel::V6_2,
             fake_missing_bindings: true,
             ..Default::default()
         };

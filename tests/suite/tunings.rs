@@ -6,8 +6,8 @@ use std::path::Path;
 use wgpu_batchnorm::kernels::Width;
 use wgpu_batchnorm::verify::{Case, check};
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, Direction, Error, Gpu, GpuOptions, Layout,
-    Plan, Problem, Tensor, Tuning, Tunings, wgpu,
+    AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, DType, Direction, Error, ForwardOptions,
+    Gpu, GpuOptions, Layout, Plan, Problem, Tensor, Tuning, Tunings, wgpu,
 };
 
 /// A GPU of its own: tunings are set on all handles.
@@ -27,6 +27,8 @@ fn case(shape: &[usize], layout: Layout) -> Case {
         mean: 3.0,
         std: 2.0,
         poison: None,
+        dtype: DType::F32,
+        residual: false,
         seed: 7,
     }
 }
@@ -84,7 +86,9 @@ fn every_candidate_is_right_and_gives_the_same_bits_again() {
             let tunings = only(&gpu, &case, tuning);
             // Candidates that make the same plans are the same.
             let (problem, options) = (problem(&case), BackwardOptions::default());
-            let forward = tunings.forward(&problem, &case.config, true, false, gpu.profile()).unwrap();
+            let forward = tunings
+                .forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile())
+                .unwrap();
             let backward = tunings.backward(&problem, &case.config, true, &options, gpu.profile()).unwrap();
             if plans.contains(&(forward.clone(), backward.clone())) {
                 continue;
@@ -108,16 +112,27 @@ fn plans_follow_the_tunings_that_are_set() {
     let problem = problem(&case);
     let heuristic = Tuning::new(&problem, Width::Four, gpu.profile());
     let tuning = Tuning { splits: heuristic.splits * 2 + 7, one_dispatch: false, ..heuristic };
-    let tuned =
-        |gpu: &Gpu| gpu.tunings().forward(&problem, &case.config, true, false, gpu.profile()).unwrap();
+    let tuned = |gpu: &Gpu| {
+        gpu.tunings()
+            .forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile())
+            .unwrap()
+    };
     assert!(gpu.tunings().is_empty());
     let config = &case.config;
-    assert_eq!(tuned(&gpu), Plan::forward(&problem, config, true, false, gpu.profile()).unwrap());
+    assert_eq!(
+        tuned(&gpu),
+        Plan::forward(&problem, config, true, &ForwardOptions::default(), gpu.profile()).unwrap()
+    );
     gpu.set_tunings(only(&gpu, &case, tuning)).unwrap();
     assert_eq!(gpu.tunings().len(), 4);
-    let expected = Plan::forward_tuned(&problem, config, true, false, gpu.profile(), tuning).unwrap();
+    let expected =
+        Plan::forward_tuned(&problem, config, true, &ForwardOptions::default(), gpu.profile(), tuning)
+            .unwrap();
     assert_eq!(tuned(&gpu), expected);
-    assert_ne!(expected, Plan::forward(&problem, config, true, false, gpu.profile()).unwrap());
+    assert_ne!(
+        expected,
+        Plan::forward(&problem, config, true, &ForwardOptions::default(), gpu.profile()).unwrap()
+    );
 }
 
 #[test]
@@ -127,7 +142,7 @@ fn a_tuning_beyond_the_limits_is_left_alone() {
     let profile = AdapterProfile { limits, ..open().profile().clone() };
     let problem = Problem::new(&[1 << 12, 4], Layout::ChannelsFirst).unwrap();
     let config = BatchNormConfig::new(4);
-    let heuristic = Plan::forward(&problem, &config, true, false, &profile).unwrap();
+    let heuristic = Plan::forward(&problem, &config, true, &ForwardOptions::default(), &profile).unwrap();
     let mut tunings = Tunings::new(&profile);
     let tuning = Tuning {
         workgroup_size: 1,
@@ -141,8 +156,8 @@ fn a_tuning_beyond_the_limits_is_left_alone() {
         abreast: 1,
     };
     tunings.insert(&problem, &config, true, Direction::Forward, tuning);
-    let planned = tunings.forward(&problem, &config, true, false, &profile).unwrap();
-    let tuned = Plan::forward_tuned(&problem, &config, true, false, &profile, tuning);
+    let planned = tunings.forward(&problem, &config, true, &ForwardOptions::default(), &profile).unwrap();
+    let tuned = Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), &profile, tuning);
     assert!(matches!(tuned, Err(Error::BindingTooLarge { .. })), "{tuned:?}");
     assert_eq!(planned, heuristic);
 }

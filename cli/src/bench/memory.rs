@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Case, GradientScales, Inputs, Outputs, Step, StepGradients};
-use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, Gpu, Layout, Plan, Result, Tensor, wgpu};
+use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, DType, Gpu, Layout, Plan, Result, Tensor, wgpu};
 
 /// More than last-level caches hold: before a buffer is used again, so many bytes of others were.
 pub(super) const ROTATED_BYTES: u64 = 1 << 28;
@@ -32,6 +32,8 @@ pub(super) fn case(shape: &Shape, pass: Pass) -> Case {
         mean: 0.0,
         std: 1.0,
         poison: None,
+        dtype: DType::F32,
+        residual: false,
         seed: 1,
     }
 }
@@ -131,6 +133,7 @@ impl Tensors {
                 dx: self.values(Binding::Dx)?.unwrap_or_default(),
                 dweight: self.vector(Binding::DWeight)?,
                 dbias: self.vector(Binding::DBias)?,
+                dz: self.values(Binding::Dz)?,
                 scales: GradientScales::default(),
             })
         } else {

@@ -2,7 +2,9 @@
 
 use super::sets::Shape;
 use clap::ValueEnum;
-use wgpu_batchnorm::{AdapterProfile, BackwardOptions, BatchNormConfig, Direction, Plan, Result, Tunings};
+use wgpu_batchnorm::{
+    AdapterProfile, BackwardOptions, BatchNormConfig, Direction, ForwardOptions, Plan, Result, Tunings,
+};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,7 +74,7 @@ impl PlannedPass {
     ) -> Result<Self> {
         let (config, training) = (shape.config(), pass.is_training());
         let problem = config.problem(&shape.sizes, shape.layout, training)?;
-        let forward = || tunings.forward(&problem, &config, training, false, profile);
+        let forward = || tunings.forward(&problem, &config, training, &ForwardOptions::default(), profile);
         let options = BackwardOptions::default();
         let backward = || tunings.backward(&problem, &config, training, &options, profile);
         let (before, timed) = match pass {

@@ -18,7 +18,7 @@ impl LongSums {
     fn new(shape: &[usize], layout: Layout, mean: f64) -> Self {
         let mut case = case(shape, layout, 7);
         case.mean = mean;
-        let Inputs { mut xs, mut dys, state } = case.inputs();
+        let Inputs { mut xs, mut dys, state, .. } = case.inputs();
         let (x, mut dy) = (xs.remove(0), dys.remove(0));
         ndarray::Zip::from(&mut dy).and(&x).for_each(|dy, &x| *dy += 1.0 + (x - mean as f32));
         let layer = exact_layer(&case, &state, &x);

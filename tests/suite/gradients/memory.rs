@@ -54,7 +54,7 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     assert!(after <= before + scratch + small, "{after} bytes, {before} before");
 
     let vector = || Tensor::zeros(&gpu, &[16], ChannelsFirst).ok();
-    let gradients = Gradients { input: Some(dy.clone()), weight: vector(), bias: vector() };
+    let gradients = Gradients { input: Some(dy.clone()), weight: vector(), bias: vector(), residual: None };
     let before = allocated();
     for _ in 0..3 {
         bn.backward_into(&saved, &dy, &gradients, false).unwrap();
@@ -97,7 +97,14 @@ fn any_offset_of_four_bytes_will_do() {
             // Where four elements are loaded at once, unaligned tensors take another plan, whose sums run in
             // another order; else the offset makes no difference at all.
             let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
-            let plan = Plan::forward(&problem, &case.config, case.training, false, gpu.profile()).unwrap();
+            let plan = Plan::forward(
+                &problem,
+                &case.config,
+                case.training,
+                &ForwardOptions::default(),
+                gpu.profile(),
+            )
+            .unwrap();
             let by_fours = plan.width() == Width::Four;
             let same = |gradients: &Gradients| {
                 if by_fours { are_close(gradients, &aligned) } else { all_bits(gradients) == expected }

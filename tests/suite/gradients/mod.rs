@@ -14,8 +14,8 @@ use wgpu_batchnorm::kernels::{Binding, Width};
 use wgpu_batchnorm::reference;
 use wgpu_batchnorm::verify::{Case, Inputs, TOLERANCE, compare, compare_scaled, largest};
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, Error, Gpu, Gradients,
-    Layout, Plan, Saved, Tensor, Wanted, wgpu,
+    AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, DType, Error,
+    ForwardOptions, Gpu, Gradients, Layout, Plan, Saved, Tensor, Wanted, wgpu,
 };
 
 use Layout::{ChannelsFirst, ChannelsLast};
@@ -31,6 +31,8 @@ fn case(shape: &[usize], layout: Layout, seed: u64) -> Case {
         mean: 0.0,
         std: 1.0,
         poison: None,
+        dtype: DType::F32,
+        residual: false,
         seed,
     }
 }
@@ -92,6 +94,7 @@ fn unwritten(gpu: &Gpu, shape: &[usize], layout: Layout) -> Tensor {
 fn unwritten_gradients(case: &Case, gpu: &Gpu) -> Gradients {
     let vector = || Some(unwritten(gpu, &[case.config.num_features], ChannelsFirst));
     Gradients {
+        residual: None,
         input: Some(unwritten(gpu, &case.shape, case.config.layout)),
         weight: vector().filter(|_| case.config.affine),
         bias: vector().filter(|_| case.config.affine),

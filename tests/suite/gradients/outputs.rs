@@ -6,7 +6,8 @@ const MASKS: [Wanted; 8] = {
     let mut masks = [Wanted::ALL; 8];
     let mut mask = 0;
     while mask < 8 {
-        masks[mask] = Wanted { input: mask & 1 != 0, weight: mask & 2 != 0, bias: mask & 4 != 0 };
+        masks[mask] =
+            Wanted { input: mask & 1 != 0, weight: mask & 2 != 0, bias: mask & 4 != 0, residual: false };
         mask += 1;
     }
     masks
@@ -118,6 +119,7 @@ fn accumulated_gradients_are_added_and_dx_is_not() {
         // From 0, and from a number that the sum is rounded with.
         for begin in [0.0f32, 0.7] {
             let gradients = Gradients {
+                residual: None,
                 input: Some(unwritten(gpu(), &case.shape, case.config.layout)),
                 weight: affine.then(|| start(begin)),
                 bias: affine.then(|| start(begin)),
@@ -176,7 +178,7 @@ fn an_empty_batch_has_zeros_for_gradients_and_adds_nothing() {
             }
             let numbers: Array1<f32> = (0..channels).map(|c| c as f32 - 2.5).collect();
             let upload = || Some(Tensor::from_array(gpu(), numbers.view()).unwrap());
-            let gradients = Gradients { input: None, weight: upload(), bias: upload() };
+            let gradients = Gradients { input: None, weight: upload(), bias: upload(), residual: None };
             bn.backward_into(&saved, &dy, &gradients, true).unwrap();
             for vector in [&gradients.weight, &gradients.bias] {
                 assert_eq!(values(vector.as_ref()), numbers.to_vec());

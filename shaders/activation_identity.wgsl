@@ -1,0 +1,4 @@
+// No activation.
+fn activated(value: Value) -> Value {
+    return value;
+}

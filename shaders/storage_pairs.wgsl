@@ -1,0 +1,16 @@
+// Tensors hold elements of 16 bits in words, two in each: a load is two words.
+alias Stored = vec2<u32>;
+
+// Where in its binding the load of an element is.
+fn place_of(element: u32) -> u32 {
+    return element;
+}
+
+fn loaded(found: Stored, element: u32) -> Value {
+    return Value(unpacked(found.x), unpacked(found.y));
+}
+
+fn stored(value: Value) -> Stored {
+    let nearest = rounded_to_type(value);
+    return Stored(packed(nearest.xy), packed(nearest.zw));
+}

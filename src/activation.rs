@@ -1,0 +1,303 @@
+//! Activations that are fused with the normalisation, in f64.
+
+use crate::kernels::ActivationKind;
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::fmt;
+use std::str::FromStr;
+
+/// The function that a layer applies to what it has normalised, in the same pass over memory:
+/// y = activation(bn(x)), or activation(bn(x) + z).
+///
+/// With u for what it is applied to:
+///
+/// | activation | function | PyTorch |
+/// |---|---|---|
+/// | `Identity` | u | `Identity` |
+/// | `Relu` | max(u, 0) | `ReLU` |
+/// | `LeakyRelu` | u where u > 0, else slope·u | `LeakyReLU(slope)` |
+/// | `Relu6` | min(max(u, 0), 6) | `ReLU6` |
+/// | `Silu` | u / (1 + e⁻ᵘ) | `SiLU` |
+/// | `Sigmoid` | 1 / (1 + e⁻ᵘ) | `Sigmoid` |
+/// | `Tanh` | tanh(u) | `Tanh` |
+/// | `Gelu` | u · (1 + erf(u/√2)) / 2 | `GELU()` |
+/// | `GeluTanh` | u · (1 + tanh(√(2/π)·(u + 0.044715·u³))) / 2 | `GELU(approximate='tanh')` |
+///
+/// NaN stays NaN, and where a function has a corner the derivative is PyTorch's: that from below at 0, and 0 at 6.
+///
+/// As text, an activation is `identity`, `relu`, `leaky-relu=0.1`, `relu6`, `silu`, `sigmoid`, `tanh`, `gelu` or
+/// `gelu-tanh`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// No activation.
+    #[default]
+    Identity,
+    /// The rectified linear unit.
+    Relu,
+    /// The same with a slope below 0.
+    LeakyRelu {
+        /// The slope: a finite number; PyTorch's default is 0.01, YOLO's is 0.1.
+        slope: f64,
+    },
+    /// The rectified linear unit, bounded by 6.
+    Relu6,
+    /// The sigmoid linear unit, also called swish.
+    Silu,
+    /// The logistic function.
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// The Gaussian error linear unit.
+    Gelu,
+    /// Its approximation by tanh.
+    GeluTanh,
+}
+
+/// 0.044715 of GELU's approximation.
+const CUBIC: f64 = 0.044_715;
+
+impl Activation {
+    /// The function.
+    pub fn value(self, u: f64) -> f64 {
+        match self {
+            Self::Identity => u,
+            // Comparisons that are false for NaN.
+            Self::Relu => {
+                if u <= 0.0 {
+                    0.0
+                } else {
+                    u
+                }
+            }
+            Self::LeakyRelu { slope } => {
+                if u <= 0.0 {
+                    slope * u
+                } else {
+                    u
+                }
+            }
+            Self::Relu6 => {
+                if u <= 0.0 {
+                    0.0
+                } else if u >= 6.0 {
+                    6.0
+                } else {
+                    u
+                }
+            }
+            Self::Silu => u / (1.0 + (-u).exp()),
+            Self::Sigmoid => sigmoid(u),
+            Self::Tanh => u.tanh(),
+            Self::Gelu => u * normal_cdf(u),
+            Self::GeluTanh => u * 0.5 * (1.0 + gelu_inner(u).tanh()),
+        }
+    }
+
+    /// Its derivative.
+    pub fn derivative(self, u: f64) -> f64 {
+        match self {
+            Self::Identity => 1.0,
+            Self::Relu => {
+                if u <= 0.0 {
+                    0.0
+                } else {
+                    1.0
+                }
+            }
+            Self::LeakyRelu { slope } => {
+                if u <= 0.0 {
+                    slope
+                } else {
+                    1.0
+                }
+            }
+            Self::Relu6 => {
+                if u <= 0.0 || u >= 6.0 {
+                    0.0
+                } else {
+                    1.0
+                }
+            }
+            Self::Silu => sigmoid(u) * (1.0 + u * sigmoid(-u)),
+            Self::Sigmoid => sigmoid(u) * sigmoid(-u),
+            Self::Tanh => u.cosh().powi(-2),
+            Self::Gelu => {
+                let density = (-0.5 * u * u).exp() * FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * 0.5;
+                normal_cdf(u) + u * density
+            }
+            Self::GeluTanh => {
+                let (inner, inner_derivative) =
+                    (gelu_inner(u), FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (1.0 + 3.0 * CUBIC * u * u));
+                0.5 * (1.0 + inner.tanh()) + 0.5 * u * inner.cosh().powi(-2) * inner_derivative
+            }
+        }
+    }
+
+    /// The gradient with respect to u, given that with respect to the function's value: where nothing goes
+    /// through, not even an infinite one does.
+    pub fn backward(self, dy: f64, u: f64) -> f64 {
+        match self {
+            Self::Relu | Self::Relu6 if self.derivative(u) == 0.0 => 0.0,
+            _ => dy * self.derivative(u),
+        }
+    }
+
+    /// The slope of [`LeakyRelu`](Self::LeakyRelu); 0 of the others, which have none.
+    pub(crate) fn slope(self) -> f64 {
+        if let Self::LeakyRelu { slope } = self { slope } else { 0.0 }
+    }
+
+    /// What kernels are compiled for.
+    pub(crate) fn kind(self) -> ActivationKind {
+        match self {
+            Self::Identity => ActivationKind::Identity,
+            Self::Relu => ActivationKind::Relu,
+            Self::LeakyRelu { .. } => ActivationKind::LeakyRelu,
+            Self::Relu6 => ActivationKind::Relu6,
+            Self::Silu => ActivationKind::Silu,
+            Self::Sigmoid => ActivationKind::Sigmoid,
+            Self::Tanh => ActivationKind::Tanh,
+            Self::Gelu => ActivationKind::Gelu,
+            Self::GeluTanh => ActivationKind::GeluTanh,
+        }
+    }
+}
+
+fn sigmoid(u: f64) -> f64 {
+    1.0 / (1.0 + (-u).exp())
+}
+
+/// The distribution function of the normal distribution.
+fn normal_cdf(u: f64) -> f64 {
+    0.5 * (1.0 + libm::erf(u * FRAC_1_SQRT_2))
+}
+
+fn gelu_inner(u: f64) -> f64 {
+    FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (u + CUBIC * u * u * u)
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeakyRelu { slope } => write!(f, "leaky-relu={slope}"),
+            Self::Identity => f.write_str("identity"),
+            Self::Relu => f.write_str("relu"),
+            Self::Relu6 => f.write_str("relu6"),
+            Self::Silu => f.write_str("silu"),
+            Self::Sigmoid => f.write_str("sigmoid"),
+            Self::Tanh => f.write_str("tanh"),
+            Self::Gelu => f.write_str("gelu"),
+            Self::GeluTanh => f.write_str("gelu-tanh"),
+        }
+    }
+}
+
+impl FromStr for Activation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = [
+            Self::Identity,
+            Self::Relu,
+            Self::Relu6,
+            Self::Silu,
+            Self::Sigmoid,
+            Self::Tanh,
+            Self::Gelu,
+            Self::GeluTanh,
+        ];
+        if let Some(slope) = text.strip_prefix("leaky-relu=")
+            && let Ok(slope) = slope.parse::<f64>()
+            && slope.is_finite()
+        {
+            return Ok(Self::LeakyRelu { slope });
+        }
+        let found = plain.into_iter().find(|activation| activation.to_string() == text);
+        found.ok_or_else(|| {
+            format!(
+                "no activation {text:?}; there are identity, relu, leaky-relu=SLOPE (such as leaky-relu=0.1), \
+                 relu6, silu, sigmoid, tanh, gelu and gelu-tanh"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Activation;
+
+    pub(crate) const ALL: [Activation; 9] = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu { slope: 0.1 },
+        Activation::Relu6,
+        Activation::Silu,
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Gelu,
+        Activation::GeluTanh,
+    ];
+
+    /// To six digits from tables; GELU's as PyTorch's documentation defines them.
+    #[test]
+    fn values_are_those_of_tables() {
+        let values = [
+            (Activation::Silu, 1.0, 0.731_058_6),
+            (Activation::Sigmoid, -2.0, 0.119_202_9),
+            (Activation::Tanh, 0.5, 0.462_117_2),
+            (Activation::Gelu, 1.0, 0.841_344_7),
+            (Activation::Gelu, -1.0, -0.158_655_3),
+            (Activation::GeluTanh, 1.0, 0.841_191_9),
+            (Activation::LeakyRelu { slope: 0.1 }, -3.0, -0.3),
+            (Activation::Relu6, 7.0, 6.0),
+            (Activation::Relu, -7.0, 0.0),
+        ];
+        for (activation, u, expected) in values {
+            let value = activation.value(u);
+            assert!((value - expected).abs() < 1e-7, "{activation} of {u} is {value}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn derivatives_are_limits_of_differences() {
+        for activation in ALL {
+            for k in -800..=800 {
+                // None of these is at a corner.
+                let (u, step) = (f64::from(k) * 0.01 + 0.003, 1e-5);
+                let difference = (activation.value(u + step) - activation.value(u - step)) / (2.0 * step);
+                let derivative = activation.derivative(u);
+                assert!(
+                    (difference - derivative).abs() < 1e-9,
+                    "{activation} at {u}: {difference} {derivative}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn corners_and_what_is_not_a_number() {
+        assert_eq!([0.0, 6.0].map(|u| Activation::Relu6.derivative(u)), [0.0, 0.0]);
+        assert_eq!(Activation::Relu.derivative(0.0), 0.0);
+        assert_eq!(Activation::LeakyRelu { slope: 0.1 }.derivative(0.0), 0.1);
+        assert_eq!(Activation::Relu.backward(f64::INFINITY, -1.0), 0.0);
+        for activation in ALL {
+            assert!(activation.value(f64::NAN).is_nan(), "{activation}");
+        }
+        assert_eq!(Activation::Tanh.value(f64::INFINITY), 1.0);
+        assert_eq!(Activation::Tanh.derivative(f64::INFINITY), 0.0);
+        assert_eq!(Activation::Sigmoid.value(f64::NEG_INFINITY), 0.0);
+        // 0 times infinity, as in PyTorch.
+        assert!(Activation::Silu.value(f64::NEG_INFINITY).is_nan());
+        assert!(Activation::Gelu.value(f64::NEG_INFINITY).is_nan());
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for activation in ALL {
+            assert_eq!(activation.to_string().parse(), Ok(activation));
+        }
+        for text in ["", "elu", "leaky-relu", "leaky-relu=", "leaky-relu=inf", "relu=1"] {
+            assert!(text.parse::<Activation>().unwrap_err().contains(text), "{text}");
+        }
+    }
+}

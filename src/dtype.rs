@@ -1,0 +1,153 @@
+//! The element types of tensors.
+
+use half::{bf16, f16};
+use std::fmt;
+use std::str::FromStr;
+
+/// The type of a tensor's elements in memory. Whatever it is, parameters, statistics and all arithmetic are f32,
+/// and a result is rounded once, to nearest even, when it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32 bits: 8 of exponent, 24 of precision.
+    #[default]
+    F32,
+    /// 16 bits: 5 of exponent, 11 of precision; up to 65504.
+    F16,
+    /// 16 bits: 8 of exponent, 8 of precision; the upper half of an f32.
+    BF16,
+}
+
+impl DType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
+
+    /// Bytes of an element.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    /// Units in the last place of 1: the distance from 1 to the next larger number.
+    pub fn epsilon(self) -> f64 {
+        match self {
+            Self::F32 => f32::EPSILON.into(),
+            Self::F16 => f16::EPSILON.into(),
+            Self::BF16 => bf16::EPSILON.into(),
+        }
+    }
+
+    /// The number of this type that is nearest to `value`, to even where two are.
+    pub fn round(self, value: f64) -> f64 {
+        match self {
+            Self::F32 => f64::from(value as f32),
+            Self::F16 => f16::from_f64(value).into(),
+            Self::BF16 => bf16::from_f64(value).into(),
+        }
+    }
+
+    /// A unit in the last place of a number of this size: from the largest number of this type that is not beyond
+    /// it, away from zero to the next.
+    pub fn unit(self, value: f64) -> f64 {
+        let least_exponent = match self {
+            Self::F32 | Self::BF16 => -126,
+            Self::F16 => -14,
+        };
+        let exponent = if value == 0.0 || !value.is_finite() {
+            least_exponent
+        } else {
+            let biased = (value.abs().to_bits() >> 52) as i32;
+            (biased - 1023).max(least_exponent)
+        };
+        self.epsilon() * 2f64.powi(exponent)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for DType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|dtype| dtype.to_string() == text);
+        found.ok_or_else(|| format!("no element type {text:?}; there are f32, f16 and bf16"))
+    }
+}
+
+/// Rust's types for the elements of tensors: `f32`, and `f16` and `bf16` of the [`half`](crate::half) crate.
+pub trait Element: bytemuck::Pod + Into<f32> + Into<f64> + PartialEq + fmt::Debug + sealed::Sealed {
+    /// The type.
+    const DTYPE: DType;
+
+    /// The nearest value of this type, to even where two are.
+    fn from_f32(value: f32) -> Self;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+}
+
+impl Element for f16 {
+    const DTYPE: DType = DType::F16;
+
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+}
+
+impl Element for bf16 {
+    const DTYPE: DType = DType::BF16;
+
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DType;
+    use half::{bf16, f16};
+
+    #[test]
+    fn units_are_steps_between_neighbours() {
+        for bits in 0..0x7c00 {
+            let [below, above] = [bits, bits + 1].map(|bits| f64::from(f16::from_bits(bits)));
+            if above.is_finite() {
+                assert_eq!(DType::F16.unit(below), above - below, "{below}");
+            }
+        }
+        for bits in 0..0x7f7f {
+            let [below, above] = [bits, bits + 1].map(|bits| f64::from(bf16::from_bits(bits)));
+            assert_eq!(DType::BF16.unit(below), above - below, "{below}");
+        }
+        assert_eq!(DType::F32.unit(-1.5), f64::from(f32::EPSILON));
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for dtype in DType::ALL {
+            assert_eq!(dtype.to_string().parse(), Ok(dtype));
+        }
+        assert!("f64".parse::<DType>().unwrap_err().contains("f64"));
+    }
+}

@@ -1,0 +1,293 @@
+//! What is computed along with the normalisation: an activation, and a sum before it.
+
+use super::{Access, Binding, Storage, Width, choose};
+use std::fmt;
+
+/// The function that an [`Activation`](crate::Activation) is, without its parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "named as in Activation")]
+pub enum ActivationKind {
+    Identity,
+    Relu,
+    LeakyRelu,
+    Relu6,
+    Silu,
+    Sigmoid,
+    Tanh,
+    Gelu,
+    GeluTanh,
+}
+
+impl ActivationKind {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Identity,
+        Self::Relu,
+        Self::LeakyRelu,
+        Self::Relu6,
+        Self::Silu,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Gelu,
+        Self::GeluTanh,
+    ];
+
+    /// The WGSL pieces.
+    fn pieces(self) -> &'static [&'static str] {
+        match self {
+            Self::Identity => &["activation_identity"],
+            Self::Relu => &["activation_relu", "positive"],
+            Self::LeakyRelu => &["activation_leaky_relu", "positive"],
+            Self::Relu6 => &["activation_relu6", "positive"],
+            Self::Silu => &["activation_silu", "logistic", "exponential"],
+            Self::Sigmoid => &["activation_sigmoid", "logistic", "exponential"],
+            Self::Tanh => &["activation_tanh", "hyperbolic", "exponential"],
+            Self::Gelu => &["activation_gelu", "exponential"],
+            Self::GeluTanh => &["activation_gelu_tanh", "hyperbolic", "exponential"],
+        }
+    }
+
+    /// The name in a plan's printout; empty or with a comma in front.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "",
+            Self::Relu => ", relu",
+            Self::LeakyRelu => ", leaky relu",
+            Self::Relu6 => ", relu6",
+            Self::Silu => ", silu",
+            Self::Sigmoid => ", sigmoid",
+            Self::Tanh => ", tanh",
+            Self::Gelu => ", gelu",
+            Self::GeluTanh => ", gelu by tanh",
+        }
+    }
+}
+
+/// How kernels write y: y = activation(bn(x) + z).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Output {
+    /// How x, y and z are stored.
+    pub storage: Storage,
+    /// Whether y overwrites x.
+    pub in_place: bool,
+    /// Whether there are weight and bias.
+    pub affine: bool,
+    /// The activation.
+    pub activation: ActivationKind,
+    /// Whether there is a z.
+    pub residual: bool,
+}
+
+impl Output {
+    /// x, y, z, weight and bias.
+    pub(super) fn bindings(self) -> Vec<(Binding, Access)> {
+        let mut bindings = vec![];
+        if !self.in_place {
+            bindings.push((Binding::X, Access::Read));
+        }
+        bindings.push((Binding::Y, Access::ReadWrite));
+        if self.affine {
+            bindings.extend([(Binding::Weight, Access::Read), (Binding::Bias, Access::Read)]);
+        }
+        if self.residual {
+            bindings.push((Binding::Z, Access::Read));
+        }
+        bindings
+    }
+
+    /// The WGSL pieces.
+    pub(super) fn pieces(self, width: Width) -> Vec<&'static str> {
+        let written = |whole, halves| self.storage.whole_or_halves(width, whole, halves);
+        let x = written("x_in_place_whole", "x_in_place_halves");
+        let mut pieces = vec![
+            "normal",
+            choose(self.in_place, x, "x_read"),
+            written("y_whole", "y_halves"),
+            choose(self.affine, "weight_on", "weight_off"),
+            choose(self.affine, "bias_on", "bias_off"),
+            choose(self.residual, "residual_on", "residual_off"),
+        ];
+        pieces.extend(self.storage.pieces(width));
+        pieces.extend(self.activation.pieces());
+        pieces
+    }
+
+    /// With nothing fused.
+    pub(super) fn every_plain() -> [Self; 4] {
+        [(false, false), (false, true), (true, false), (true, true)].map(|(in_place, affine)| {
+            let (storage, activation) = (Storage::F32, ActivationKind::Identity);
+            Self { storage, in_place, affine, activation, residual: false }
+        })
+    }
+
+    /// Every activation with something else besides.
+    pub(super) fn every_fused() -> impl Iterator<Item = Self> {
+        ActivationKind::ALL.into_iter().enumerate().map(|(k, activation)| {
+            let storage = Storage::ALL[(k + 1) % 4];
+            let (in_place, affine, residual) = (k % 3 == 0, k % 4 != 0, k % 2 == 0);
+            Self { storage, in_place, affine, activation, residual }
+        })
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let affine = if self.affine { ", affine" } else { "" };
+        let residual = if self.residual { ", + z" } else { "" };
+        let in_place = if self.in_place { ", in place" } else { "" };
+        write!(f, "{affine}{residual}{}{in_place}{}", self.activation.name(), self.storage.name())
+    }
+}
+
+/// How the gradient of y arrives at what is normalised: through the activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Upstream {
+    /// How x, dy and z are stored.
+    pub storage: Storage,
+    /// Whether there are weight and bias.
+    pub affine: bool,
+    /// The activation.
+    pub activation: ActivationKind,
+    /// Whether there is a z.
+    pub residual: bool,
+}
+
+impl Upstream {
+    /// Whether what went into the activation is computed once more, from x.
+    pub(crate) fn is_activated(self) -> bool {
+        self.activation != ActivationKind::Identity
+    }
+
+    /// bias and z, and weight, where the activation needs them. Kernels may need the weight otherwise, too.
+    pub(super) fn bindings(self, needs_weight: bool) -> Vec<(Binding, Access)> {
+        let activated = self.is_activated();
+        let wanted = [
+            (self.affine && (activated || needs_weight), Binding::Weight),
+            (self.affine && activated, Binding::Bias),
+            (self.residual && activated, Binding::Z),
+        ];
+        wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, binding)| (binding, Access::Read)).collect()
+    }
+
+    /// The WGSL pieces.
+    pub(super) fn pieces(self, width: Width, needs_weight: bool) -> Vec<&'static str> {
+        let mut pieces = self.storage.pieces(width);
+        if self.is_activated() || needs_weight {
+            pieces.push(choose(self.affine, "weight_on", "weight_off"));
+        }
+        if self.is_activated() {
+            pieces.extend(["upstream_activated", "normal"]);
+            pieces.push(choose(self.affine, "bias_on", "bias_off"));
+            pieces.push(choose(self.residual, "residual_on", "residual_off"));
+            pieces.extend(self.activation.pieces());
+        } else {
+            pieces.push("upstream_plain");
+        }
+        pieces
+    }
+
+    /// The plain one, with or without affine.
+    pub(super) fn plain(affine: bool) -> Self {
+        Self { storage: Storage::F32, affine, activation: ActivationKind::Identity, residual: false }
+    }
+
+    /// Every activation but the identity, with something else besides.
+    pub(super) fn every_activated() -> impl Iterator<Item = Self> {
+        ActivationKind::ALL.into_iter().enumerate().skip(1).map(|(k, activation)| {
+            let storage = Storage::ALL[k % 4];
+            Self { storage, affine: k % 3 != 0, activation, residual: k % 2 == 0 }
+        })
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let affine = if self.affine { ", weight" } else { "" };
+        let residual = if self.residual { ", + z" } else { "" };
+        write!(f, "{affine}{residual}{}{}", self.activation.name(), self.storage.name())
+    }
+}
+
+/// How kernels write dx and dz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InputGradient {
+    /// How dy arrives.
+    pub upstream: Upstream,
+    /// Whether dx overwrites dy.
+    pub in_place: bool,
+    /// Whether dx is wanted.
+    pub dx: bool,
+    /// Whether dz is wanted.
+    pub dz: bool,
+    /// Whether the product of slope and deviation keeps what rounding would lose: for channels of few
+    /// values, where dx is the small difference of large numbers. Only with batch statistics, and where all
+    /// that an invocation computes at once is of different channels.
+    pub exact_products: bool,
+}
+
+impl InputGradient {
+    /// x (where it is needed), dy, dx, dz, and what their computation needs.
+    pub(super) fn bindings(self, needs_x: bool) -> Vec<(Binding, Access)> {
+        let wanted = [
+            (!self.in_place, Binding::Dy, Access::Read),
+            (self.dx, Binding::Dx, Access::ReadWrite),
+            (needs_x || self.upstream.is_activated(), Binding::X, Access::Read),
+            (self.dz, Binding::Dz, Access::ReadWrite),
+        ];
+        let mut bindings: Vec<_> = wanted
+            .into_iter()
+            .filter(|(wanted, ..)| *wanted)
+            .map(|(_, binding, access)| (binding, access))
+            .collect();
+        bindings.extend(self.upstream.bindings(true));
+        bindings
+    }
+
+    /// The WGSL pieces; with `batch`, of kernels that go through batch statistics.
+    pub(super) fn pieces(self, width: Width, batch: bool) -> Vec<&'static str> {
+        let written = |whole, halves| self.upstream.storage.whole_or_halves(width, whole, halves);
+        let mut pieces = self.upstream.pieces(width, true);
+        pieces.extend([
+            "gradient",
+            choose(self.in_place, written("dy_in_place_whole", "dy_in_place_halves"), "dy_read"),
+            choose(self.dx, written("dx_whole", "dx_halves"), "dx_off"),
+            choose(self.dz, written("dz_whole", "dz_halves"), "dz_off"),
+        ]);
+        if batch || self.upstream.is_activated() {
+            pieces.extend(["x_read", "deviation_on"]);
+        } else {
+            pieces.push("deviation_off");
+        }
+        pieces.push(match (batch, self.exact_products) {
+            (false, _) => "remaining_running",
+            (true, false) => "remaining_batch",
+            (true, true) => "remaining_exact",
+        });
+        pieces
+    }
+
+    /// With dx alone, and nothing fused.
+    pub(super) fn plain(affine: bool, in_place: bool, exact_products: bool) -> Self {
+        Self { upstream: Upstream::plain(affine), in_place, dx: true, dz: false, exact_products }
+    }
+
+    /// Every activation, with dz or without.
+    pub(super) fn every_activated(exact_products: bool) -> impl Iterator<Item = Self> {
+        Upstream::every_activated().enumerate().map(move |(k, upstream)| Self {
+            upstream,
+            in_place: k % 3 == 1,
+            dx: true,
+            dz: upstream.residual,
+            exact_products,
+        })
+    }
+}
+
+impl fmt::Display for InputGradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = if self.exact_products { ", exact products" } else { "" };
+        let in_place = if self.in_place { ", in place" } else { "" };
+        let dx = if self.dx { "" } else { ", no dx" };
+        let dz = if self.dz { ", dz" } else { "" };
+        write!(f, "{}{exact}{in_place}{dx}{dz}", self.upstream)
+    }
+}
