@@ -26,6 +26,9 @@ pub struct GpuOptions {
     pub backends: Option<wgpu::Backends>,
     /// Open the device without subgroup operations, even where the adapter has them.
     pub without_subgroups: bool,
+    /// Open the device without f16 in shaders, even where the adapter has it: such tensors are then read and written
+    /// as words, with the same results.
+    pub without_f16: bool,
     /// Folder to keep compiled kernels in between runs of the program.
     pub pipeline_cache: Option<PathBuf>,
 }
@@ -54,6 +57,13 @@ impl GpuOptions {
     #[must_use]
     pub fn without_subgroups(mut self) -> Self {
         self.without_subgroups = true;
+        self
+    }
+
+    /// Sets [`without_f16`](Self::without_f16).
+    #[must_use]
+    pub fn without_f16(mut self) -> Self {
+        self.without_f16 = true;
         self
     }
 
@@ -141,6 +151,9 @@ impl Gpu {
         let mut features = Self::OPTIONAL_FEATURES & adapter.features();
         if options.without_subgroups {
             features.remove(wgpu::Features::SUBGROUP);
+        }
+        if options.without_f16 {
+            features.remove(wgpu::Features::SHADER_F16);
         }
         if options.pipeline_cache.is_some() {
             features |= wgpu::Features::PIPELINE_CACHE & adapter.features();

@@ -70,3 +70,161 @@ impl Storage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Width, file_text};
+    use super::Storage;
+    use crate::transfer::Readback;
+    use crate::{Gpu, Result};
+    use half::{bf16, f16};
+
+    /// All patterns of 16 bits.
+    const PATTERNS: usize = 1 << 16;
+
+    /// A shader that loads every element of x to `floats`, and one that stores them to y.
+    fn shaders(storage: Storage, width: Width) -> [String; 2] {
+        let halves = storage.is_words() && width == Width::One;
+        let value = if width == Width::One { "value_one" } else { "value_four_along" };
+        let written = if halves { "y_halves" } else { "y_whole" };
+        let mut pieces = vec!["params", "number_f32", "compensated", value, "x_read", written];
+        pieces.extend(storage.pieces(width));
+        let text: String = pieces.into_iter().map(file_text).collect();
+        // y and x are not both used; the uniform is bound by neither, since both read a private copy.
+        let text = text.replace("@group(0) @binding(0) var<uniform> uniform_params: Params;", "");
+        let enable = if storage == Storage::F16 { "enable f16;\n" } else { "" };
+        ["floats[id.x] = load_x(id.x)", "store_y(id.x, floats[id.x])"].map(|statement| {
+            format!(
+                "{enable}{text}\n@group(0) @binding(3) var<storage, read_write> floats: array<Value>;\n\
+                 @compute @workgroup_size(64)\n\
+                 fn convert(@builtin(global_invocation_id) id: vec3<u32>) {{ {statement}; }}"
+            )
+        })
+    }
+
+    /// Runs a shader on x or y, and `floats`, and reads one of these back.
+    fn run(
+        gpu: &Gpu,
+        shader: &str,
+        (binding, tensor): (u32, &[u8]),
+        floats: &[f32],
+        loads: usize,
+    ) -> Result<Vec<u32>> {
+        let tensor = gpu.filled_buffer("tensor", tensor)?;
+        let floats = gpu.filled_buffer("floats", bytemuck::cast_slice(floats))?;
+        gpu.validated(|| {
+            let module = gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: None,
+                source: wgpu::ShaderSource::Wgsl(shader.into()),
+            });
+            let pipeline = gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: None,
+                module: &module,
+                entry_point: Some("convert"),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            });
+            let entries = [(binding, &tensor), (3, &floats)].map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.as_entire_binding(),
+            });
+            let bind_group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            });
+            let mut encoder = gpu.encoder();
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                pass.set_pipeline(&pipeline);
+                pass.set_bind_group(0, &bind_group, &[]);
+                pass.dispatch_workgroups(loads as u32 / 64, 1, 1);
+            }
+            gpu.queue().submit([encoder.finish()]);
+            let read = if binding == 1 { &floats } else { &tensor };
+            let words = |parts: &[&[u8]]| bytemuck::pod_collect_to_vec(parts[0]);
+            Ok(Readback::start(gpu, &[(read, 0, read.size())])?.wait(words)?.0)
+        })
+    }
+
+    /// The storages that this device has, with the conversions they are to make.
+    fn storages(gpu: &Gpu) -> Vec<(Storage, fn(u16) -> f32, fn(f32) -> u16)> {
+        let to_f16 = |value: f32| f16::from_f32(value).to_bits();
+        let from_f16 = |bits: u16| f16::from_bits(bits).to_f32();
+        let mut storages: Vec<(Storage, fn(u16) -> f32, fn(f32) -> u16)> = vec![
+            (Storage::F16Words, from_f16, to_f16),
+            (
+                Storage::Bf16Words,
+                |bits| bf16::from_bits(bits).to_f32(),
+                |value| bf16::from_f32(value).to_bits(),
+            ),
+        ];
+        if gpu.profile().features.contains(wgpu::Features::SHADER_F16) {
+            storages.push((Storage::F16, from_f16, to_f16));
+        }
+        storages
+    }
+
+    #[test]
+    fn every_pattern_is_loaded_as_it_is() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let patterns: Vec<u16> = (0..=u16::MAX).collect();
+        for (storage, widened, _) in storages(&gpu) {
+            for width in [Width::One, Width::Four] {
+                let loads = PATTERNS / width.elements() as usize;
+                let [load, _] = shaders(storage, width);
+                let tensor = (1, bytemuck::cast_slice(&patterns));
+                let found = run(&gpu, &load, tensor, &vec![0.0; PATTERNS], loads)?;
+                for (&bits, found) in patterns.iter().zip(found) {
+                    let (found, exact) = (f32::from_bits(found), widened(bits));
+                    let same = found.to_bits() == exact.to_bits() || (found.is_nan() && exact.is_nan());
+                    assert!(same, "{storage:?} {width:?} {bits:#06x}: {found:e}, not {exact:e}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each number of the type; half way to the next one, where it must be the even one; and just before and behind
+    /// that.
+    #[test]
+    fn every_number_is_rounded_to_the_nearest() -> Result<()> {
+        let gpu = Gpu::new()?;
+        for (storage, widened, narrowed) in storages(&gpu) {
+            let mut values = vec![vec![0f32; PATTERNS]; 4];
+            for bits in 0..=u16::MAX {
+                let (number, next) = (widened(bits), widened(bits.wrapping_add(1)));
+                // From the largest number on, the next one would be as far as the one before.
+                let next = if next.is_finite() { next } else { 2.0 * number - widened(bits.wrapping_sub(1)) };
+                let half_way = (f64::from(number) + f64::from(next)) / 2.0;
+                let half_way = if number.is_finite() { half_way as f32 } else { number };
+                let k = usize::from(bits);
+                for (values, value) in
+                    values.iter_mut().zip([number, half_way, half_way.next_down(), half_way.next_up()])
+                {
+                    values[k] = value;
+                }
+            }
+            for width in [Width::One, Width::Four] {
+                let loads = PATTERNS / width.elements() as usize;
+                let [_, store] = shaders(storage, width);
+                for values in &values {
+                    // What is there before must make no difference.
+                    let found = run(&gpu, &store, (2, &vec![0x5a; 2 * PATTERNS]), values, loads)?;
+                    let found: &[u16] = bytemuck::cast_slice(&found);
+                    for (&value, &found) in values.iter().zip(found) {
+                        let exact = narrowed(value);
+                        let both_nan = value.is_nan() && widened(found).is_nan();
+                        assert!(
+                            found == exact || both_nan,
+                            "{storage:?} {width:?}: {value:e} ({:#010x}) is stored as {found:#06x}, not {exact:#06x}",
+                            value.to_bits()
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

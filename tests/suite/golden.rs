@@ -1,15 +1,17 @@
 //! PyTorch's own answers: tests/golden/*.safetensors, written by tests/golden/generate.py.
 //!
 //! Bar for each quantity, against PyTorch in float64 (`exact.*`): an error of at most
-//! max(4 × PyTorch's own f32 error, 1e-6) of the largest exact value.
+//! max(4 × PyTorch's own f32 error, 1e-6) of the largest exact value; for tensors of f16 and bf16, a unit in the last
+//! place of the exact value, which is rounded to the type, and 1e-6.
 
 use crate::support;
 use ndarray::{Array1, ArrayD, IxDyn};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Reference, Step, compare_scaled, largest};
-use wgpu_batchnorm::{BatchNormConfig, BatchNormState};
+use wgpu_batchnorm::half::f16;
+use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Reference, Step, compare_stored, largest};
+use wgpu_batchnorm::{BatchNormConfig, BatchNormState, DType};
 
 struct Golden {
     case: Case,
@@ -17,7 +19,6 @@ struct Golden {
     /// PyTorch's results in the case's element type and in float64, by the names in the file.
     expected: BTreeMap<String, ArrayD<f64>>,
     exact: BTreeMap<String, ArrayD<f64>>,
-    dtype: String,
 }
 
 fn folder() -> PathBuf {
@@ -39,23 +40,11 @@ fn array(view: &safetensors::tensor::TensorView<'_>) -> ArrayD<f64> {
             .map(|b| f32::from_bits(u32::from(u16::from_le_bytes(b.try_into().unwrap())) << 16).into())
             .collect(),
         Dtype::F16 => {
-            bytes.chunks_exact(2).map(|b| half(u16::from_le_bytes(b.try_into().unwrap()))).collect()
+            bytes.chunks_exact(2).map(|b| f16::from_le_bytes(b.try_into().unwrap()).into()).collect()
         }
         other => panic!("element type {other:?}"),
     };
     ArrayD::from_shape_vec(IxDyn(view.shape()), values).unwrap()
-}
-
-/// The value of an f16.
-fn half(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-    let magnitude = match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
-    };
-    if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
 fn load(name: &str) -> Golden {
@@ -116,7 +105,6 @@ fn load(name: &str) -> Golden {
         inputs: Inputs { xs, dys, zs: Vec::new(), state },
         expected: with_prefix("expected."),
         exact: with_prefix("exact."),
-        dtype: metadata["dtype"].clone(),
     }
 }
 
@@ -175,23 +163,28 @@ fn check_all(implementation: &dyn Implementation) {
         for (quantity, actual) in &results {
             let (exact, expected) = (&golden.exact[quantity], &golden.expected[quantity]);
             let scale = largest(exact.view());
-            // A half-precision tensor is PyTorch's rounded to half; its f32 vectors are still comparable.
-            let is_half = golden.dtype != "f32" && (quantity.starts_with('y') || quantity.starts_with("dx"));
-            let pytorch = if is_half {
-                0.0
-            } else {
-                compare_scaled(quantity, expected.view(), exact.view(), scale, f64::INFINITY).unwrap()
+            // Parameters and statistics are f32, whatever the tensors are.
+            let is_tensor = quantity.starts_with('y') || quantity.starts_with("dx");
+            let dtype = if is_tensor { golden.case.dtype } else { DType::F32 };
+            let compare = |actual: &ArrayD<f64>, bar: f64| {
+                compare_stored(quantity, actual.view(), exact.view(), dtype, scale, bar)
             };
+            let pytorch = compare(expected, f64::INFINITY).unwrap();
             let bar =
                 if name == "bn2d_large_mean" && quantity == "y" { 1e-6 } else { (4.0 * pytorch).max(1e-6) };
-            match compare_scaled(quantity, actual.view(), exact.view(), scale, bar) {
+            let bar = if dtype == DType::F32 { bar } else { 1e-6 };
+            match compare(actual, bar) {
                 Ok(error) => {
                     if name == "bn2d_large_mean" {
                         println!("{name}, {quantity}: {error:.2e} (PyTorch itself: {pytorch:.2e})");
                     }
                     // With two values, dx is a hundred thousandth of the terms it is the sum of: a class of
                     // its own.
-                    let class = if name == "bn1d_two_values" { " of two values" } else { "" };
+                    let class = match name.as_str() {
+                        "bn1d_two_values" => " of two values",
+                        _ if dtype != DType::F32 => " in half precision",
+                        _ => "",
+                    };
                     let key = format!("{}{class}", quantity.split('.').next().unwrap());
                     let entry = worst.entry(key).or_insert((-1.0, String::new(), 0.0));
                     if error > entry.0 {

@@ -54,7 +54,7 @@ impl Recorded<'_> {
         let guard = vec![f32::NAN; self.offset];
         let values: Vec<f32> = tensor.iter().copied().collect();
         let mut all = [&guard, &values[..], &guard].concat();
-        if all.len() % 2 == 1 {
+        while all.is_empty() || all.len() % 2 == 1 {
             all.push(f32::NAN);
         }
         match dtype {

@@ -26,6 +26,12 @@ pub(crate) fn gpu_without_subgroups() -> &'static Gpu {
     GPU.get_or_init(|| open(&GpuOptions::new().without_subgroups()))
 }
 
+/// The same adapter on a device without f16 in shaders: such tensors are read and written as words.
+pub(crate) fn gpu_without_f16() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| open(&GpuOptions::new().without_f16()))
+}
+
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 

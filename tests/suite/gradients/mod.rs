@@ -21,7 +21,7 @@ use wgpu_batchnorm::{
 use Layout::{ChannelsFirst, ChannelsLast};
 
 /// A case of standard normal data in training.
-fn case(shape: &[usize], layout: Layout, seed: u64) -> Case {
+pub(crate) fn case(shape: &[usize], layout: Layout, seed: u64) -> Case {
     Case {
         name: format!("{layout} {shape:?}"),
         shape: shape.to_vec(),

@@ -1,0 +1,374 @@
+//! Activations and sums in the pass over memory: each function over a dense grid, gradients by finite differences,
+//! the ways to call them, and what plans make of them.
+
+use crate::support::gpu;
+use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};
+use wgpu_batchnorm::verify::{Case, Reference, TOLERANCE, check, compare, compare_scaled};
+use wgpu_batchnorm::{
+    Activation, AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, DType, Error,
+    ForwardOptions, Gradients, Layout, Plan, Problem, Tensor, Wanted, wgpu,
+};
+
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::LeakyRelu { slope: 0.125 },
+    Activation::Relu6,
+    Activation::Silu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Gelu,
+    Activation::GeluTanh,
+];
+
+/// A layer that passes on what it gets, but for its activation: running mean 0, variance 1 and eps 0.
+fn transparent(activation: Activation) -> BatchNorm {
+    let config = BatchNormConfig::new(1).eps(0.0).affine(false).activation(activation);
+    let mut layer = BatchNorm::new(gpu(), config).unwrap();
+    layer.eval();
+    layer
+}
+
+/// From −30 to 30 in steps of 1/2048, sparser up to 110; numbers near 0 and the corner at 6; the largest and the
+/// smallest; and what is no number.
+fn grid() -> Vec<f32> {
+    let mut values: Vec<f32> = (-61_440..=61_440).map(|k| k as f32 / 2048.0).collect();
+    values.extend((-440..=440).map(|k| k as f32 / 4.0));
+    for exponent in [-126, -100, -60, -30, -20, -14, 20, 60, 100, 126] {
+        let power = 2f32.powi(exponent) * 1.25;
+        values.extend([power, -power]);
+    }
+    values.extend([f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, -0.0]);
+    values.extend([6f32.next_down(), 6f32.next_up()]);
+    values
+}
+
+/// The largest error allowed: of functions that only choose, none. Others are computed to about two units in the last
+/// place of their largest factor; GELU multiplies by one more value, which its rounding grows with.
+fn allowed(activation: Activation, u: f64, exact: f64) -> f64 {
+    let unit = f64::from(f32::EPSILON);
+    match activation {
+        Activation::Identity | Activation::Relu | Activation::LeakyRelu { .. } | Activation::Relu6 => 0.0,
+        // The exponential is 0 from −87 on, where the exact one is below 2e-38.
+        Activation::Silu | Activation::Sigmoid | Activation::Tanh => {
+            3.0 * unit * exact.abs() + 2e-38 * u.abs().max(1.0)
+        }
+        Activation::Gelu | Activation::GeluTanh => 3.0 * unit * u.abs().min(8.0) + 3.0 * unit * exact.abs(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn values_and_derivatives_over_a_dense_grid() {
+    let grid = grid();
+    let x = Array2::from_shape_vec((grid.len(), 1), grid.clone()).unwrap();
+    for activation in ACTIVATIONS {
+        let mut layer = transparent(activation);
+        let y = layer.forward_array(x.view()).unwrap();
+        let derivative = layer.backward_array(Array2::ones(x.raw_dim()).view()).unwrap().input;
+        let in_place = Tensor::from_array(gpu(), x.view()).unwrap();
+        layer.forward_in_place(&in_place).unwrap();
+        assert!(in_place.to_array().unwrap().iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits()));
+        let (mut worst, mut worst_derivative) = ((0.0, 0.0), (0.0, 0.0));
+        for ((&u, &y), &derivative) in grid.iter().zip(&y).zip(&derivative) {
+            let u = f64::from(u);
+            let check = |found: f32, exact: f64, allowed: f64, worst: &mut (f64, f64)| {
+                let found = f64::from(found);
+                if exact.is_finite() && u.is_finite() {
+                    let error = (found - exact).abs();
+                    assert!(
+                        error <= allowed,
+                        "{activation} at {u}: {found:e}, exact is {exact:e}: {error:e}"
+                    );
+                    if error > worst.0 {
+                        *worst = (error, u);
+                    }
+                } else if exact.is_finite() {
+                    assert!((found - exact).abs() <= allowed, "{activation} at {u}: {found}, not {exact}");
+                } else {
+                    let same = found == exact || (found.is_nan() && exact.is_nan());
+                    assert!(same, "{activation} at {u}: {found}, not {exact}");
+                }
+            };
+            let exact = activation.value(u);
+            // Rounding to f32 is no error of the function's, where that overflows, too.
+            let exact = if u.is_finite() { f64::from(exact as f32) } else { exact };
+            check(y, exact, allowed(activation, u, exact), &mut worst);
+            let exact = activation.derivative(u);
+            // Derivatives of both GELUs are sums of terms up to 1, and u times what is almost 0 beyond.
+            let allowed = match activation {
+                Activation::Silu | Activation::Gelu | Activation::GeluTanh => 1e-6,
+                _ => allowed(activation, u, exact),
+            };
+            let beyond = u.abs() > 1e15 && u.is_finite();
+            if !beyond {
+                check(
+                    derivative,
+                    exact,
+                    allowed.max(f64::from(f32::EPSILON) * exact.abs() / 2.0),
+                    &mut worst_derivative,
+                );
+            }
+        }
+        println!("{activation}: value off by {worst:?}, derivative by {worst_derivative:?}");
+    }
+}
+
+/// (−f(u + 2h) + 8 f(u + h) − 8 f(u − h) + f(u − 2h)) / 12h, all of it on the GPU.
+#[test]
+fn derivatives_are_finite_differences() {
+    const H: f32 = 1.0 / 16.0;
+    let points: Vec<f32> = (-96..=160).map(|k| k as f32 / 16.0 + 0.01).collect();
+    let shifted = |by: f32| Array2::from_shape_fn((points.len(), 1), |(k, _)| points[k] + by);
+    for activation in ACTIVATIONS {
+        let mut layer = transparent(activation);
+        let [above, far_above, below, far_below] =
+            [H, 2.0 * H, -H, -2.0 * H].map(|by| layer.forward_array(shifted(by).view()).unwrap());
+        layer.forward_array(shifted(0.0).view()).unwrap();
+        let derivative = layer.backward_array(Array2::<f32>::ones((points.len(), 1)).view()).unwrap().input;
+        for (k, &u) in points.iter().enumerate() {
+            let has_corners =
+                matches!(activation, Activation::Relu | Activation::LeakyRelu { .. } | Activation::Relu6);
+            if has_corners && [0.0, 6.0].iter().any(|corner| (u - corner).abs() <= 2.0 * H) {
+                continue;
+            }
+            let [above, far_above, below, far_below] =
+                [&above, &far_above, &below, &far_below].map(|y| f64::from(y[[k, 0]]));
+            let difference = (8.0 * (above - below) - far_above + far_below) / (12.0 * f64::from(H));
+            let derivative = f64::from(derivative[[k, 0]]);
+            // h⁴/30 of a fifth derivative up to 16, and rounding errors of the values, 18 of which are over 12h.
+            let allowed = 1e-5 + 5e-6 * f64::from(u.abs());
+            assert!(
+                (difference - derivative).abs() < allowed,
+                "{activation} at {u}: {derivative}, not {difference}"
+            );
+        }
+    }
+}
+
+/// What does not go through is 0, and not 0 times what it was.
+#[test]
+fn infinite_gradients_do_not_go_through_either() {
+    for activation in [Activation::Relu, Activation::Relu6] {
+        let mut layer = transparent(activation);
+        let x = Array2::from_shape_vec((4, 1), vec![-1.0f32, 0.0, 2.0, 1.0]).unwrap();
+        layer.forward_array(x.view()).unwrap();
+        let dy = Array2::from_shape_vec((4, 1), vec![f32::INFINITY, f32::NAN, 3.0, -1.0]).unwrap();
+        let dx = layer.backward_array(dy.view()).unwrap().input;
+        assert_eq!(dx.into_raw_vec_and_offset().0, [0.0, 0.0, 3.0, -1.0]);
+    }
+}
+
+/// x, z and dy, and the layer's state.
+struct Inputs {
+    config: BatchNormConfig,
+    state: BatchNormState,
+    tensors: [ArrayD<f32>; 3],
+}
+
+fn inputs(activation: Activation, training: bool) -> (Case, Inputs) {
+    let config = BatchNormConfig::new(6).activation(activation);
+    let shape = [4, 6, 5, 7];
+    let mut case = crate::gradients::case(&shape, Layout::ChannelsFirst, 11);
+    (case.config, case.residual, case.training) = (config.clone(), true, training);
+    let inputs = case.inputs();
+    let tensors = [&inputs.xs[0], &inputs.zs[0], &inputs.dys[0]].map(Clone::clone);
+    (case, Inputs { config, state: inputs.state, tensors })
+}
+
+/// The layer of these inputs, with x, z and dy on the GPU.
+fn uploaded(inputs: &Inputs, training: bool) -> (BatchNorm, [Tensor; 3]) {
+    let mut layer = BatchNorm::with_state(gpu(), inputs.config.clone(), &inputs.state).unwrap();
+    if !training {
+        layer.eval();
+    }
+    (layer, inputs.tensors.each_ref().map(|array| Tensor::from_array(gpu(), array.view()).unwrap()))
+}
+
+fn exact(tensor: &Tensor) -> ArrayD<f64> {
+    tensor.to_array().unwrap().mapv(f64::from)
+}
+
+#[test]
+fn every_way_to_call_gives_the_same() {
+    for (activation, training) in
+        [(Activation::Relu, true), (Activation::Silu, false), (Activation::Identity, true)]
+    {
+        let (case, inputs) = inputs(activation, training);
+        let report = check(&case, gpu()).unwrap();
+        assert!(report.passed(), "{report}");
+
+        let (mut layer, [x, z, dy]) = uploaded(&inputs, training);
+        let y = layer.forward_add(&x, &z).unwrap();
+        let gradients = layer.backward(&dy).unwrap();
+        let dz = gradients.residual.as_ref().unwrap();
+
+        let mut array_layer = uploaded(&inputs, training).0;
+        let [x_array, z_array, dy_array] = &inputs.tensors;
+        let y_array = array_layer.forward_add_array(x_array.view(), z_array.view()).unwrap();
+        assert_eq!(y_array, y.to_array().unwrap());
+        let of_arrays = array_layer.backward_array(dy_array.view()).unwrap();
+        assert_eq!(of_arrays.residual.unwrap(), dz.to_array().unwrap());
+        let async_y =
+            pollster::block_on(array_layer.forward_add_array_async(x_array.view(), z_array.view())).unwrap();
+        if !training {
+            assert_eq!(async_y, y_array);
+        }
+
+        let (mut recorded, [x, z, _]) = uploaded(&inputs, training);
+        let out = Tensor::zeros(gpu(), x.shape(), x.layout()).unwrap();
+        let mut encoder = gpu().device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        recorded.record_forward_add(&mut encoder, &x, &z, &out).unwrap();
+        gpu().queue().submit([encoder.finish()]);
+        assert_eq!(out.to_array().unwrap(), y_array);
+
+        // In place: y overwrites x, and there is nothing to go back through.
+        let (mut in_place, [x, z, _]) = uploaded(&inputs, training);
+        in_place.forward_add_into(&x, &z, &x).unwrap();
+        assert_eq!(x.to_array().unwrap(), y_array);
+        assert!(in_place.saved().is_none());
+    }
+}
+
+#[test]
+fn every_choice_of_gradients() {
+    for (activation, training) in
+        [(Activation::Gelu, true), (Activation::Relu6, false), (Activation::Identity, true)]
+    {
+        let (_, inputs) = inputs(activation, training);
+        let (mut layer, [x, z, dy]) = uploaded(&inputs, training);
+        layer.forward_add(&x, &z).unwrap();
+        let all = layer.backward(&dy).unwrap();
+        let parts = |gradients: &Gradients| {
+            let Gradients { input, weight, bias, residual } = gradients;
+            [input, weight, bias, residual].map(|part| part.as_ref().map(exact))
+        };
+        let all = parts(&all);
+        for mask in 0..16 {
+            let [input, weight, bias, residual] = [1, 2, 4, 8].map(|bit| mask & bit != 0);
+            let wanted = Wanted { input, weight, bias, residual };
+            let some = parts(&layer.backward_wanted(&dy, wanted).unwrap());
+            for (k, (some, all)) in some.iter().zip(&all).enumerate() {
+                assert_eq!(some.is_some(), mask & 1 << k != 0, "{wanted:?}");
+                if let (Some(some), Some(all)) = (some, all) {
+                    // Other kernels, other orders of additions.
+                    compare("gradient", some.view(), all.view(), TOLERANCE).unwrap();
+                }
+            }
+        }
+        // dx over dy, with dz beside it.
+        let saved = layer.saved().unwrap().clone();
+        let dz = Tensor::zeros(gpu(), dy.shape(), dy.layout()).unwrap();
+        let gradients =
+            Gradients { input: Some(dy.clone()), residual: Some(dz.clone()), ..Gradients::default() };
+        layer.backward_into(&saved, &dy, &gradients, false).unwrap();
+        compare("dx", exact(&dy).view(), all[0].as_ref().unwrap().view(), TOLERANCE).unwrap();
+        compare("dz", exact(&dz).view(), all[3].as_ref().unwrap().view(), TOLERANCE).unwrap();
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_the_layer_goes_on() {
+    let (_, inputs) = inputs(Activation::Relu, true);
+    let (mut layer, [x, z, dy]) = uploaded(&inputs, true);
+    let before = layer.state().unwrap();
+    let small = Tensor::zeros(gpu(), &[4, 6, 5, 6], Layout::ChannelsFirst).unwrap();
+    let error = layer.forward_add(&x, &small).unwrap_err().to_string();
+    assert!(
+        error.contains('z') && error.contains("[4, 6, 5, 6]") && error.contains("[4, 6, 5, 7]"),
+        "{error}"
+    );
+    let half = Tensor::zeros_of(gpu(), DType::F16, x.shape(), x.layout()).unwrap();
+    let error = layer.forward_add(&x, &half).unwrap_err().to_string();
+    assert!(error.contains("z must have elements of type f32, got f16"), "{error}");
+    let error = layer.forward_add_array(inputs.tensors[0].view(), ArrayD::zeros(IxDyn(&[4])).view());
+    assert!(matches!(error, Err(Error::ShapeMismatch { name: "z", .. })));
+    assert_eq!(layer.state().unwrap(), before);
+
+    // Without a sum there is no dz.
+    layer.forward(&x).unwrap();
+    let saved = layer.saved().unwrap().clone();
+    let gradients = Gradients { residual: Some(z.clone()), ..Gradients::default() };
+    let error = layer.backward_into(&saved, &dy, &gradients, false).unwrap_err();
+    assert!(matches!(error, Error::StateMismatch { name: "dz", expected: false }), "{error}");
+    assert!(layer.backward(&dy).unwrap().residual.is_none());
+
+    let config = BatchNormConfig::new(6).activation(Activation::LeakyRelu { slope: f64::NAN });
+    assert!(matches!(config.validate(), Err(Error::InvalidConfig { option: "activation", .. })));
+}
+
+/// wgpu's default limit is eight buffers a kernel: what needs more is several kernels there, or refused with the
+/// numbers.
+#[test]
+fn plans_keep_to_the_number_of_buffers() {
+    let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..wgpu::Limits::default() };
+    let info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
+    let profile = AdapterProfile::new(&info, wgpu::Features::empty(), limits);
+    let wide = AdapterProfile {
+        limits: wgpu::Limits { max_storage_buffers_per_shader_stage: 16, ..profile.limits.clone() },
+        ..profile.clone()
+    };
+    let config = BatchNormConfig::new(64).activation(Activation::Relu);
+    for (outer, inner) in [(32, 49), (8, 64), (512, 1)] {
+        let problem = Problem { outer, channels: 64, inner };
+        for dtype in DType::ALL {
+            let options = ForwardOptions { residual: true, dtype, in_place: false };
+            let forward = |profile| Plan::forward(&problem, &config, true, &options, profile).unwrap();
+            assert!(forward(&profile).steps().len() >= forward(&wide).steps().len());
+            for step in forward(&profile).steps() {
+                assert!(step.kernel.storage_buffers() <= 8, "{}", forward(&profile));
+            }
+            let backward = |in_place, profile| {
+                let options =
+                    BackwardOptions { residual: true, dtype, in_place, ..BackwardOptions::default() };
+                Plan::backward(&problem, &config, true, &options, profile)
+            };
+            for step in backward(true, &profile).unwrap().steps() {
+                assert!(step.kernel.storage_buffers() <= 8);
+            }
+            let error = backward(false, &profile).unwrap_err().to_string();
+            assert!(error.contains("max_storage_buffers_per_shader_stage") && error.contains('9'), "{error}");
+            assert!(backward(false, &wide).is_ok());
+        }
+    }
+}
+
+/// A fused pass moves less than the passes it stands for: a batch norm, and an activation that reads and writes.
+#[test]
+fn bytes_that_fusion_saves() {
+    let problem = Problem { outer: 8, channels: 64, inner: 112 * 112 };
+    let bytes = problem.elements() as u64 * 4;
+    let profile = gpu().profile();
+    for training in [true, false] {
+        let plan = |activation, residual| {
+            let config = BatchNormConfig::new(64).activation(activation);
+            let options = ForwardOptions { residual, ..ForwardOptions::default() };
+            Plan::forward(&problem, &config, training, &options, profile).unwrap()
+        };
+        let plain = plan(Activation::Identity, false).bytes_moved();
+        assert_eq!(plan(Activation::Silu, false).bytes_moved(), plain);
+        assert_eq!(plan(Activation::Silu, true).bytes_moved(), plain + bytes);
+        assert_eq!(plan(Activation::Silu, true).floor_bytes(), 3 * bytes);
+    }
+}
+
+/// The sums of a channel's dy are of what goes through the activation: checked where half of it does not.
+#[test]
+fn parameters_learn_from_what_goes_through() {
+    let (_, inputs) = inputs(Activation::Relu, true);
+    let (mut layer, [x, z, dy]) = uploaded(&inputs, true);
+    let y = layer.forward_add(&x, &z).unwrap().to_array().unwrap();
+    let gradients = layer.backward(&dy).unwrap();
+    let dy = &inputs.tensors[2];
+    let passed =
+        ndarray::Zip::from(dy).and(&y).map_collect(|&dy, &y| if y > 0.0 { f64::from(dy) } else { 0.0 });
+    let sums: Array1<f64> = passed.axis_iter(Axis(1)).map(|channel| channel.sum()).collect();
+    let dbias = exact(gradients.bias.as_ref().unwrap());
+    compare_scaled("dbias", dbias.view(), sums.view(), 100.0, TOLERANCE).unwrap();
+    let half = passed.iter().filter(|value| **value == 0.0).count() as f64 / passed.len() as f64;
+    assert!((0.3..0.7).contains(&half), "{half}");
+    assert_eq!(exact(gradients.residual.as_ref().unwrap()), passed);
+    // The reference agrees.
+    let (case, _) = self::inputs(Activation::Relu, true);
+    assert!(check(&case, &Reference).unwrap().passed());
+}

@@ -1,0 +1,245 @@
+//! Tests of the tests, for activations, sums and half precision: implementations with one deliberate fault each, all
+//! of which the table of cases and the comparator must reject, and a control that they must accept.
+//!
+//! A mutant normalises by the reference without an activation, applies one of its own, and hands back through the
+//! reference what its own makes of dy.
+
+use std::collections::BTreeSet;
+use wgpu_batchnorm::ndarray::{ArrayD, Zip};
+use wgpu_batchnorm::reference::{BatchNorm, Gradients};
+use wgpu_batchnorm::verify::{
+    Case, GradientScales, Implementation, Inputs, Outputs, Reference, Step, StepGradients, judge, table,
+};
+use wgpu_batchnorm::{Activation, DType, Result};
+
+/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
+/// and no others.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident => $blamed:expr,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Fault {
+            /// The control.
+            None,
+            $($(#[$doc])* $name,)*
+        }
+
+        const FAULTS: &[(Fault, &[&str])] = &[$((Fault::$name, $blamed),)*];
+    };
+}
+
+const Y: &[&str] = &["y"];
+const DZ: &[&str] = &["dz"];
+/// All that depends on dy as it arrives.
+const GATED: &[&str] = &["dbias", "dweight", "dx", "dz"];
+/// What depends on the function itself.
+const FUNCTION: &[&str] = &["dbias", "dweight", "dx", "dz", "y"];
+
+faults! {
+    // Forward.
+    /// y = bn(x) + z.
+    ActivationForgotten => Y,
+    /// y = activation(bn(x)).
+    SumForgotten => Y,
+    /// y = activation(bn(x)) + z.
+    SumAfterwards => Y,
+    /// y = activation(bn(x) − z).
+    Subtracted => Y,
+    /// LeakyReLU has PyTorch's default slope.
+    DefaultSlope => FUNCTION,
+    /// ReLU6 is ReLU.
+    Unbounded => FUNCTION,
+    /// Each GELU is taken for the other.
+    OtherGelu => FUNCTION,
+    /// SiLU has 1.702 in the exponent, as one approximation of GELU.
+    SiluScaled => FUNCTION,
+    /// A NaN becomes 0, as max(NaN, 0) is on some GPUs.
+    NanRectified => Y,
+    /// Exponentials are in half precision.
+    CoarseExponential => Y,
+
+    // Backward.
+    /// dy does not go through the activation.
+    Ungated => GATED,
+    /// It does twice.
+    GatedTwice => GATED,
+    /// The derivative is taken at bn(x), without z.
+    GatedWithoutSum => GATED,
+    /// The derivative is taken at y.
+    GatedAtOutput => GATED,
+    /// dz = dy.
+    DzUngated => DZ,
+    /// dz = dx.
+    DzIsDx => DZ,
+    /// dz is 0.
+    DzUnwritten => DZ,
+    /// There is no dz.
+    DzMissing => DZ,
+
+    // Half precision.
+    /// One bit less is kept.
+    OneBitLess => &["dx", "dz", "y"],
+    /// The larger one of the two types is taken for the other.
+    OtherType => &["dx", "dz", "y"],
+    /// The second of two elements in a word is lost.
+    NeighbourLost => &["dx", "dz", "y"],
+    /// The two elements in a word are exchanged.
+    NeighboursExchanged => &["dx", "dz", "y"],
+    /// The last element is never written where it has a word to itself.
+    OddOneUnwritten => &["dx", "dz", "y"],
+    /// Results are not rounded to the type: a file could not hold them, but they are no less right.
+    Accurate => &[],
+}
+
+struct Mutant(Fault);
+
+impl Mutant {
+    fn is(&self, fault: Fault) -> bool {
+        self.0 == fault
+    }
+
+    fn activation(&self, activation: Activation) -> Activation {
+        match (self.0, activation) {
+            (Fault::DefaultSlope, Activation::LeakyRelu { .. }) => Activation::LeakyRelu { slope: 0.01 },
+            (Fault::Unbounded, Activation::Relu6) => Activation::Relu,
+            (Fault::OtherGelu, Activation::Gelu) => Activation::GeluTanh,
+            (Fault::OtherGelu, Activation::GeluTanh) => Activation::Gelu,
+            _ => activation,
+        }
+    }
+
+    fn value(&self, activation: Activation, normalized: f64, z: f64) -> f64 {
+        let sum = match self.0 {
+            Fault::SumForgotten | Fault::SumAfterwards => normalized,
+            Fault::Subtracted => normalized - z,
+            _ => normalized + z,
+        };
+        let after = if self.is(Fault::SumAfterwards) { z } else { 0.0 };
+        match self.0 {
+            Fault::ActivationForgotten => sum,
+            Fault::SiluScaled if activation == Activation::Silu => sum / (1.0 + (-1.702 * sum).exp()),
+            Fault::NanRectified if activation == Activation::Relu && sum.is_nan() => 0.0,
+            Fault::CoarseExponential if activation == Activation::Sigmoid => {
+                1.0 / (1.0 + DType::F16.round((-sum).exp()))
+            }
+            _ => self.activation(activation).value(sum) + after,
+        }
+    }
+
+    /// dy as it arrives.
+    fn gated(&self, activation: Activation, dy: f64, normalized: f64, z: f64) -> f64 {
+        let sum = normalized + z;
+        let function = self.activation(activation);
+        match self.0 {
+            Fault::Ungated => dy,
+            Fault::GatedTwice => function.backward(function.backward(dy, sum), sum),
+            Fault::GatedWithoutSum => function.backward(dy, normalized),
+            Fault::GatedAtOutput => function.backward(dy, function.value(sum)),
+            Fault::SiluScaled if activation == Activation::Silu => {
+                let sigmoid = |u: f64| 1.0 / (1.0 + (-1.702 * u).exp());
+                dy * (sigmoid(sum) + 1.702 * sum * sigmoid(sum) * sigmoid(-sum))
+            }
+            _ => function.backward(dy, sum),
+        }
+    }
+
+    /// What is stored of a tensor.
+    fn stored(&self, dtype: DType, mut tensor: ArrayD<f64>) -> ArrayD<f64> {
+        let is_half = dtype != DType::F32;
+        tensor.mapv_inplace(|value| match self.0 {
+            Fault::Accurate => value,
+            Fault::OneBitLess if is_half && value.is_finite() && value != 0.0 => {
+                let unit = 4.0 * dtype.unit(value);
+                (value / unit).round() * unit
+            }
+            Fault::OtherType if dtype == DType::F16 => DType::BF16.round(value),
+            _ => dtype.round(value),
+        });
+        let Some(values) = tensor.as_slice_mut().filter(|_| is_half) else { return tensor };
+        match self.0 {
+            Fault::NeighbourLost => values.iter_mut().skip(1).step_by(2).for_each(|value| *value = 0.0),
+            Fault::NeighboursExchanged => values.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1)),
+            Fault::OddOneUnwritten => {
+                values.chunks_exact_mut(2).into_remainder().iter_mut().for_each(|value| *value = 0.0);
+            }
+            _ => {}
+        }
+        tensor
+    }
+}
+
+impl Implementation for Mutant {
+    fn name(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    fn run(&self, case: &Case, inputs: &Inputs) -> Result<Outputs> {
+        let (activation, dtype) = (case.config.activation, case.dtype);
+        let plain = case.config.clone().activation(Activation::Identity);
+        let mut layer = BatchNorm::with_state(plain, &inputs.state)?;
+        if !case.training {
+            layer.eval();
+        }
+        let mut steps = Vec::new();
+        let mut right = Reference.run(case, inputs)?.steps.into_iter();
+        for (k, (x, dy)) in inputs.xs.iter().zip(&inputs.dys).enumerate() {
+            let normalized = layer.forward(x.mapv(f64::from).view())?;
+            let z = inputs.zs.get(k).map_or_else(|| ArrayD::zeros(x.raw_dim()), |z| z.mapv(f64::from));
+            let y = Zip::from(&normalized).and(&z).map_collect(|&bn, &z| self.value(activation, bn, z));
+            let dy = dy.mapv(f64::from);
+            let gated = Zip::from(&dy)
+                .and(&normalized)
+                .and(&z)
+                .map_collect(|&dy, &bn, &z| self.gated(activation, dy, bn, z));
+            let Gradients { dx, dweight, dbias, .. } = layer.backward(gated.view())?;
+            let dz = match self.0 {
+                Fault::DzUngated => dy,
+                Fault::DzIsDx => dx.clone(),
+                Fault::DzUnwritten => ArrayD::zeros(dx.raw_dim()),
+                _ => gated,
+            };
+            let has_dz = case.residual && !self.is(Fault::DzMissing);
+            let gradients = StepGradients {
+                dx: self.stored(dtype, dx),
+                dz: has_dz.then(|| self.stored(dtype, dz)),
+                dweight,
+                dbias,
+                scales: GradientScales::default(),
+            };
+            let right = right.next().expect("a step for each batch");
+            steps.push(Step { y: self.stored(dtype, y), gradients: Some(gradients), ..right });
+        }
+        Ok(Outputs { steps })
+    }
+}
+
+/// Cases in which something is fused or stored in half precision, and no others.
+fn cases() -> Vec<Case> {
+    let mut cases = table();
+    cases.retain(|case| !case.is_plain());
+    cases.retain(|case| case.shape.iter().product::<usize>() <= 40_000);
+    assert!(cases.len() > 100, "{} cases", cases.len());
+    cases
+}
+
+#[test]
+fn every_mutant_is_rejected_for_its_fault_and_the_control_accepted() -> Result<()> {
+    let mut blamed = vec![BTreeSet::new(); FAULTS.len()];
+    for case in cases() {
+        let inputs = case.inputs();
+        let exact = Reference.run(&case, &inputs)?;
+        let control = judge(&case, &Mutant(Fault::None).run(&case, &inputs)?, &exact);
+        assert!(control.passed(), "{control}");
+        for (&(fault, _), blamed) in FAULTS.iter().zip(&mut blamed) {
+            let report = judge(&case, &Mutant(fault).run(&case, &inputs)?, &exact);
+            blamed.extend(report.mismatches.iter().map(|mismatch| mismatch.quantity().to_owned()));
+        }
+    }
+    let misjudged: Vec<_> = FAULTS
+        .iter()
+        .zip(&blamed)
+        .filter(|((_, expected), blamed)| !blamed.iter().eq(expected.iter()))
+        .map(|((fault, expected), blamed)| format!("{fault:?}: {blamed:?} instead of {expected:?}"))
+        .collect();
+    assert!(misjudged.is_empty(), "survive, or are blamed for something else:\n{}", misjudged.join("\n"));
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Tensors of f16 and bf16: the same results with and without f16 in shaders, and neighbours in a word that stay as
+//! they are.
+
+use crate::gradients::case;
+use crate::support::{self, gpu, gpu_without_f16};
+use ndarray::{Array2, Array4, ArrayD, IxDyn};
+use wgpu_batchnorm::half::{bf16, f16};
+use wgpu_batchnorm::verify::{Case, Implementation, check, table};
+use wgpu_batchnorm::{
+    BatchNorm, BatchNormConfig, DType, Element, Error, Gpu, Gradients, Layout, Tensor, wgpu,
+};
+
+fn cases(dtype: DType) -> Vec<Case> {
+    let mut cases = table();
+    cases.retain(|case| case.dtype == dtype && case.shape.iter().product::<usize>() <= 50_000);
+    assert!(cases.len() > 20, "{} cases", cases.len());
+    cases
+}
+
+#[test]
+fn words_hold_what_the_type_does() {
+    assert!(!gpu_without_f16().profile().features.contains(wgpu::Features::SHADER_F16));
+    for case in cases(DType::F16) {
+        let report = check(&case, gpu_without_f16()).unwrap();
+        assert!(report.passed(), "{report}");
+    }
+}
+
+/// To the last bit, where both are planned alike.
+#[test]
+fn f16_gives_the_same_with_and_without_the_feature() {
+    let mut same = 0;
+    for case in cases(DType::F16) {
+        let inputs = case.inputs();
+        let [native, words] = [gpu(), gpu_without_f16()].map(|gpu| gpu.run(&case, &inputs).unwrap());
+        for (native, words) in native.steps.iter().zip(&words.steps) {
+            let bits = |array: &ArrayD<f64>| array.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&native.y), bits(&words.y), "{}", case.name);
+            let [native, words] = [native, words].map(|step| step.gradients.as_ref().unwrap());
+            assert_eq!(bits(&native.dx), bits(&words.dx), "{}", case.name);
+            same += 1;
+        }
+    }
+    assert!(same > 20);
+}
+
+/// Bits of elements, two in a word.
+fn buffer(gpu: &Gpu, bits: &[u16]) -> wgpu::Buffer {
+    support::buffer(gpu, &bytemuck::pod_collect_to_vec::<u16, f32>(bits))
+}
+
+fn bits(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<u16> {
+    bytemuck::pod_collect_to_vec(&support::read(gpu, buffer))
+}
+
+/// Three tensors one after the other in a buffer, of odd numbers of elements: each begins where the one before ends,
+/// in the middle of a word. One layer after the other writes to them, and leaves the others alone.
+fn neighbours<T: Element>(gpu: &Gpu) {
+    let counts = [5 * 3, 7 * 3, 9 * 3];
+    let untouched = 0x3e3e;
+    let memory = buffer(gpu, &[untouched; 64]);
+    let mut begin = 1;
+    let mut tensors = Vec::new();
+    for count in counts {
+        let shape = [count / 3, 3];
+        let layout = Layout::ChannelsFirst;
+        tensors.push(Tensor::from_buffer_of(gpu, T::DTYPE, &memory, begin * 2, &shape, layout).unwrap());
+        begin += count as u64;
+    }
+    let mut expected = vec![untouched; 64];
+    let mut begin = 1;
+    for (k, (count, tensor)) in counts.into_iter().zip(&tensors).enumerate() {
+        let value = |row: usize, column: usize| ((row * 7 + column * 5 + k) % 11) as f32 - 5.0;
+        let x = Array2::from_shape_fn((count / 3, 3), |(row, column)| T::from_f32(value(row, column)));
+        let mut layer = BatchNorm::new(gpu, BatchNormConfig::new(3)).unwrap();
+        let y = layer.forward_array(x.view()).unwrap();
+        // To the tensor of the buffer: y; then x, and y over it; then from the host.
+        layer.train();
+        layer.forward_into(&Tensor::from_array(gpu, x.view()).unwrap(), tensor).unwrap();
+        let of = |array: &Array2<T>| -> Vec<u16> { bytemuck::cast_slice(array.as_slice().unwrap()).to_vec() };
+        expected[begin..begin + count].copy_from_slice(&of(&y));
+        assert_eq!(bits(gpu, &memory), expected);
+        tensor.write_array(x.view()).unwrap();
+        assert_eq!(tensor.to_array_of::<T>().unwrap(), x.clone().into_dyn());
+        expected[begin..begin + count].copy_from_slice(&of(&x));
+        assert_eq!(bits(gpu, &memory), expected);
+        layer.forward_in_place(tensor).unwrap();
+        expected[begin..begin + count].copy_from_slice(&of(&y));
+        assert_eq!(bits(gpu, &memory), expected);
+        begin += count;
+    }
+}
+
+#[test]
+fn neighbours_in_a_word_stay_as_they_are() {
+    neighbours::<f16>(gpu());
+    neighbours::<bf16>(gpu());
+    neighbours::<f16>(gpu_without_f16());
+}
+
+/// Many workgroups, each of which writes halves of words whose other halves another one writes: planes of odd
+/// length, at an odd offset. Done often, so that a race would show.
+#[test]
+fn many_workgroups_share_words() {
+    let (shape, count) = ([16, 33, 7, 9], 16 * 33 * 63);
+    for gpu in [gpu(), gpu_without_f16()] {
+        let mut exact = None;
+        let x = Array4::from_shape_fn(shape, |(n, c, i, j)| {
+            f16::from_f32(((n * 37 + c * 11 + i * 5 + j * 3) % 64) as f32 / 8.0 - 4.0)
+        });
+        let memory = buffer(gpu, &vec![0; count + 3]);
+        let layout = Layout::ChannelsFirst;
+        let at_odd = Tensor::from_buffer_of(gpu, DType::F16, &memory, 2, &shape, layout).unwrap();
+        let x = Tensor::from_array(gpu, x.view()).unwrap();
+        let mut layer = BatchNorm::new(gpu, BatchNormConfig::new(33)).unwrap();
+        for _ in 0..20 {
+            gpu.queue().write_buffer(&memory, 0, &vec![0xff; (count + 3) * 2 / 4 * 4]);
+            layer.forward_into(&x, &at_odd).unwrap();
+            let found = bits(gpu, &memory);
+            assert_eq!([found[0], found[count + 1]], [0xffff; 2]);
+            let expected = exact.get_or_insert_with(|| found.clone());
+            assert!(found == *expected, "not the same every time");
+        }
+        let aligned = layer.forward(&x).unwrap().to_array_of::<f16>().unwrap();
+        let found: Vec<f16> = exact.unwrap()[1..=count].iter().map(|bits| f16::from_bits(*bits)).collect();
+        // Another kernel, another order of additions.
+        let off = aligned.iter().zip(&found).filter(|(a, b)| a.to_bits().abs_diff(b.to_bits()) > 1).count();
+        assert_eq!(off, 0);
+    }
+}
+
+#[test]
+fn tensors_and_arrays_have_types() {
+    let layout = Layout::ChannelsFirst;
+    let array = ArrayD::from_elem(IxDyn(&[3, 5]), bf16::from_f32(1.5));
+    let tensor = Tensor::from_array(gpu(), array.view()).unwrap();
+    assert_eq!((tensor.dtype(), tensor.bytes()), (DType::BF16, 30));
+    assert_eq!(tensor.to_array_of::<bf16>().unwrap(), array);
+    assert_eq!(tensor.to_array().unwrap(), ArrayD::from_elem(IxDyn(&[3, 5]), 1.5));
+    let error = tensor.to_array_of::<f16>().unwrap_err();
+    assert!(matches!(error, Error::ElementType { expected: DType::BF16, found: DType::F16, .. }), "{error}");
+    assert!(tensor.write_array(ArrayD::<f32>::zeros(IxDyn(&[3, 5])).view()).is_err());
+
+    let mut layer = BatchNorm::new(gpu(), BatchNormConfig::new(5)).unwrap();
+    let other = Tensor::zeros(gpu(), &[3, 5], layout).unwrap();
+    let error = layer.forward_into(&tensor, &other).unwrap_err().to_string();
+    assert!(error.contains("y must have elements of type bf16, got f32"), "{error}");
+    let y = layer.forward(&tensor).unwrap();
+    assert_eq!((y.dtype(), y.shape()), (DType::BF16, &[3, 5][..]));
+    let error = layer.backward(&other).unwrap_err().to_string();
+    assert!(error.contains("dy must have elements of type bf16, got f32"), "{error}");
+    let saved = layer.saved().unwrap().clone();
+    let half_vector = Tensor::zeros_of(gpu(), DType::F16, &[5], layout).unwrap();
+    let gradients = Gradients { weight: Some(half_vector), ..Gradients::default() };
+    let error = layer.backward_into(&saved, &y, &gradients, false).unwrap_err();
+    assert!(matches!(error, Error::ElementType { name: "dweight", .. }), "{error}");
+    assert_eq!(layer.backward(&y).unwrap().input.unwrap().dtype(), DType::BF16);
+
+    // Elements begin at whole elements, and their last word must be there.
+    let memory = support::zeros(gpu(), 32);
+    let at =
+        |offset, shape: &[usize]| Tensor::from_buffer_of(gpu(), DType::F16, &memory, offset, shape, layout);
+    assert!(at(2, &[15]).is_ok());
+    assert!(matches!(at(1, &[15]), Err(Error::Misaligned { alignment: 2, .. })));
+    assert!(matches!(at(4, &[15]), Err(Error::BufferTooSmall { .. })));
+}
+
+/// From one element type to the next, a layer keeps its state and its plans apart.
+#[test]
+fn one_layer_takes_all_types_in_turn() {
+    let case = case(&[4, 6, 5, 7], Layout::ChannelsFirst, 3);
+    let inputs = case.inputs();
+    let mut layer = BatchNorm::with_state(gpu(), case.config.clone(), &inputs.state).unwrap();
+    layer.eval();
+    let x = inputs.xs[0].mapv(|value| DType::BF16.round(DType::F16.round(value.into())) as f32);
+    let y = layer.forward_array(x.view()).unwrap();
+    for _ in 0..2 {
+        let half = layer.forward_array(x.mapv(f16::from_f32).view()).unwrap();
+        assert_eq!(half, y.mapv(f16::from_f32));
+        let brain = layer.forward_array(x.mapv(bf16::from_f32).view()).unwrap();
+        assert_eq!(brain, y.mapv(bf16::from_f32));
+        assert_eq!(layer.forward_array(x.view()).unwrap(), y);
+    }
+}
