@@ -45,7 +45,7 @@ const PLANS_KEPT: usize = 16;
 ///
 /// let gpu = Gpu::new()?;
 /// let mut bn = BatchNorm::new(&gpu, BatchNormConfig::new(3))?;
-/// let x = Tensor::from_array(&gpu, Array4::zeros((8, 3, 28, 28)).view())?;
+/// let x = Tensor::from_array(&gpu, Array4::<f32>::zeros((8, 3, 28, 28)).view())?;
 /// let y = bn.forward(&x)?;
 /// bn.eval();
 /// let y = bn.forward(&x)?.to_array()?;

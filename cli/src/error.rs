@@ -63,9 +63,9 @@ pub(crate) enum Fault {
     TwoForms { numbered: String },
     #[error("{missing} is missing, although there is {last}: steps count from 0 without a gap")]
     Gap { missing: String, last: String },
-    #[error("{tensor} is there, but {missing} is not: each x needs a dy, or none of them has one")]
-    LoneGradient { tensor: String, missing: String },
-    #[error("{tensor} is {dtype}; this version computes f32 only: convert it first")]
+    #[error("{tensor} is there, but {missing} is not: each x needs a {stem}, or none of them has one")]
+    LoneTensor { tensor: String, missing: String, stem: &'static str },
+    #[error("{tensor} is {dtype}; allowed are F32, F16 and BF16: convert it first")]
     Batch { tensor: String, dtype: Dtype },
     #[error("{tensor} is {dtype}, it must be {wanted}")]
     ElementType { tensor: String, dtype: Dtype, wanted: Dtype },
@@ -83,8 +83,8 @@ pub(crate) enum Fault {
     Count { count: i64, limit: i64 },
     #[error("metadata {key} is {value:?}: {reason}")]
     Key { key: &'static str, value: String, reason: String },
-    #[error("metadata dtype is {value:?}, but {tensor} is F32")]
-    OtherType { value: String, tensor: String },
+    #[error("metadata dtype is {value:?}, but {tensor} is {dtype}")]
+    OtherType { value: String, tensor: String, dtype: Dtype },
     #[error("{tensor}")]
     Library { tensor: String, source: wgpu_batchnorm::Error },
 }

@@ -6,11 +6,45 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use wgpu_batchnorm::DType;
+use wgpu_batchnorm::half::{bf16, f16};
 
 /// A tensor to write.
 pub(crate) enum Values {
     F32(Vec<f32>),
+    F16(Vec<f16>),
+    BF16(Vec<bf16>),
     I64(i64),
+}
+
+impl Values {
+    /// Floats, rounded to this type.
+    pub(crate) fn new(dtype: DType, values: impl Iterator<Item = f64>) -> Self {
+        match dtype {
+            DType::F32 => Self::F32(values.map(|value| value as f32).collect()),
+            DType::F16 => Self::F16(values.map(f16::from_f64).collect()),
+            DType::BF16 => Self::BF16(values.map(bf16::from_f64).collect()),
+        }
+    }
+
+    /// The type by its name in a file, and the number of bytes.
+    fn header(&self) -> (&'static str, usize) {
+        match self {
+            Self::F32(values) => ("F32", values.len() * 4),
+            Self::F16(values) => ("F16", values.len() * 2),
+            Self::BF16(values) => ("BF16", values.len() * 2),
+            Self::I64(_) => ("I64", 8),
+        }
+    }
+
+    fn write_to(&self, file: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::F32(values) => values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes())),
+            Self::F16(values) => values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes())),
+            Self::BF16(values) => values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes())),
+            Self::I64(value) => file.write_all(&value.to_le_bytes()),
+        }
+    }
 }
 
 /// Tensors and metadata to write. The same ones make the same bytes, whatever order they came in.
@@ -36,22 +70,22 @@ impl Draft {
 
     /// Unlike `safetensors::serialize`, always in the same order, and without a copy of the data.
     fn write_to(&self, file: impl Write) -> io::Result<()> {
-        // 64-bit values first, so that all data is aligned.
-        let wide = |values: &Values| matches!(values, Values::I64(_));
-        let (first, second): (Vec<_>, Vec<_>) =
-            self.tensors.iter().partition(|(_, (_, values))| wide(values));
-        let ordered = || first.iter().chain(&second);
+        // The widest values first, so that all data is aligned.
+        let narrowness = |values: &Values| match values {
+            Values::I64(_) => 0,
+            Values::F32(_) => 1,
+            Values::F16(_) | Values::BF16(_) => 2,
+        };
+        let mut ordered: Vec<_> = self.tensors.iter().collect();
+        ordered.sort_by_key(|(_, (_, values))| narrowness(values));
 
         let mut header = Map::new();
         header.insert("__metadata__".to_owned(), json!(self.metadata));
         let mut end = 0;
-        for (name, (shape, values)) in ordered() {
-            let (dtype, bytes) = match values {
-                Values::F32(values) => ("F32", values.len() * 4),
-                Values::I64(_) => ("I64", 8),
-            };
+        for (name, (shape, values)) in &ordered {
+            let (dtype, bytes) = values.header();
             let tensor = json!({ "dtype": dtype, "shape": shape, "data_offsets": [end, end + bytes] });
-            header.insert((*name).clone(), tensor);
+            header.insert((*name).to_owned(), tensor);
             end += bytes;
         }
         let mut header = Value::Object(header).to_string();
@@ -62,15 +96,8 @@ impl Draft {
         let mut file = BufWriter::new(file);
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        for (_, (_, values)) in ordered() {
-            match values {
-                Values::F32(values) => {
-                    for value in values {
-                        file.write_all(&value.to_le_bytes())?;
-                    }
-                }
-                Values::I64(value) => file.write_all(&value.to_le_bytes())?,
-            }
+        for (_, (_, values)) in ordered {
+            values.write_to(&mut file)?;
         }
         file.flush()
     }
@@ -139,7 +166,7 @@ fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Draft, Values};
+    use super::{DType, Draft, Values};
     use safetensors::{Dtype, SafeTensors};
     use wgpu_batchnorm::Checkpoint;
 
@@ -148,6 +175,9 @@ mod tests {
         draft.tensor("y".to_owned(), &[1, 3], Values::F32(vec![1.0, -0.5, f32::NAN]));
         draft.tensor("empty".to_owned(), &[0, 3], Values::F32(Vec::new()));
         draft.tensor("z".to_owned(), &[], Values::I64(-7));
+        let halves = [1.0, 65519.0, -0.1].into_iter();
+        draft.tensor("f16".to_owned(), &[3], Values::new(DType::F16, halves.clone()));
+        draft.tensor("bf16".to_owned(), &[3], Values::new(DType::BF16, halves));
         draft.metadata("quote", "\"ü\"");
         draft
     }
@@ -157,7 +187,11 @@ mod tests {
         let mut bytes = Vec::new();
         draft().write_to(&mut bytes)?;
         let file = SafeTensors::deserialize(&bytes)?;
-        assert_eq!(file.len(), 3);
+        assert_eq!(file.len(), 5);
+        let f16 = file.tensor("f16")?;
+        assert_eq!((f16.dtype(), f16.data()), (Dtype::F16, &[0, 0x3c, 0xff, 0x7b, 0x66, 0xae][..]));
+        let bf16 = file.tensor("bf16")?;
+        assert_eq!((bf16.dtype(), bf16.data()), (Dtype::BF16, &[0x80, 0x3f, 0x80, 0x47, 0xcd, 0xbd][..]));
         let y = file.tensor("y")?;
         assert_eq!((y.dtype(), y.shape()), (Dtype::F32, [1, 3].as_slice()));
         assert_eq!(y.data()[..8], [0, 0, 128, 63, 0, 0, 0, 191]);
@@ -170,7 +204,7 @@ mod tests {
         draft().write(&path)?;
         let contents = Checkpoint::read(&path)?;
         assert_eq!(contents.metadata("quote"), Some("\"ü\""));
-        assert!(contents.names().eq(["empty", "y", "z"]));
+        assert!(contents.names().eq(["bf16", "empty", "f16", "y", "z"]));
         assert_eq!(std::fs::read(&path)?, bytes);
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
         Ok(())
@@ -187,7 +221,7 @@ mod tests {
         symlink(&file, &link)?;
         draft().write(&link)?;
         assert!(link.is_symlink());
-        assert_eq!(Checkpoint::read(&file)?.names().count(), 3);
+        assert_eq!(Checkpoint::read(&file)?.names().count(), 5);
         assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o640);
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::error::{Fault, Result};
 use crate::settings::{self, Overrides, Settings};
 use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
+use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{Case, Inputs};
 use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
@@ -29,14 +30,17 @@ impl Job {
         let suffixes = suffixes(&others)?;
         let settings = Settings::new(overrides, file)?;
 
-        let mut xs = Vec::new();
+        let (mut xs, mut dtype) = (Vec::new(), None);
         for suffix in &suffixes {
             let name = format!("x{suffix}");
-            xs.push(batch(file, &name)?);
+            let (x, found) = batch(file, &name)?;
+            check_type(&name, found, *dtype.get_or_insert(found))?;
+            xs.push(x);
             others.remove(&name);
         }
         let first = format!("x{}", suffixes[0]);
-        settings::check_dtype(file, &first)?;
+        let dtype = dtype.unwrap_or_default();
+        settings::check_dtype(file, &first, dtype)?;
         let library = |tensor: &str, source| Fault::Library { tensor: tensor.to_owned(), source };
         let shape = xs[0].shape().to_vec();
         let channels =
@@ -59,7 +63,8 @@ impl Job {
                 .map_err(|source| library(&name, source))?;
         }
 
-        let dys = gradients(file, &mut others, &suffixes, &xs)?;
+        let of_x = OfX { file, suffixes: &suffixes, xs: &xs, dtype };
+        let (dys, zs) = (of_x.tensors("dy", &mut others)?, of_x.tensors("z", &mut others)?);
         let state = state(file, &settings, &BatchNormState::new(&config), xs.len())?;
         for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
             others.remove(name);
@@ -69,8 +74,8 @@ impl Job {
             shape,
             config,
             training: settings.training(),
-            dtype: DType::F32,
-            residual: false,
+            dtype,
+            residual: !zs.is_empty(),
             steps: xs.len(),
             // The data is the file's, so that what describes made-up data is of no use.
             mean: f64::NAN,
@@ -79,37 +84,55 @@ impl Job {
             seed: 0,
         };
         let others = others.into_iter().collect();
-        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, dys, zs: Vec::new(), state }, others })
+        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, dys, zs, state }, others })
     }
 }
 
-/// The gradients with respect to the outputs: one for each batch, of its shape, or none at all.
-fn gradients(
-    file: &Checkpoint,
-    others: &mut BTreeSet<String>,
-    suffixes: &[String],
-    xs: &[ArrayD<f32>],
-) -> Result<Vec<ArrayD<f32>>, Fault> {
-    let given: Vec<&String> = others.iter().filter(|name| step_of(name, "dy").is_some()).collect();
-    let Some(&first) = given.first() else { return Ok(Vec::new()) };
-    let wanted: Vec<String> = suffixes.iter().map(|suffix| format!("dy{suffix}")).collect();
-    if let Some(&surplus) = given.iter().find(|name| !wanted.contains(name)) {
-        return Err(Fault::LoneGradient { tensor: surplus.clone(), missing: surplus.replacen("dy", "x", 1) });
-    }
-    if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
-        return Err(Fault::LoneGradient { tensor: first.clone(), missing: missing.clone() });
-    }
-    let mut dys = Vec::new();
-    for ((name, suffix), x) in wanted.iter().zip(suffixes).zip(xs) {
-        let dy = batch(file, name)?;
-        if dy.shape() != x.shape() {
-            let wanted = format!("{:?}: that of x{suffix}", x.shape());
-            return Err(Fault::Shape { tensor: name.clone(), shape: dy.shape().to_vec(), wanted });
+/// The batches, for what comes with each of them.
+struct OfX<'a> {
+    file: &'a Checkpoint,
+    suffixes: &'a [String],
+    xs: &'a [ArrayD<f32>],
+    dtype: DType,
+}
+
+impl OfX<'_> {
+    /// The gradients dy with respect to the outputs, or what is added, z: one for each batch, of its shape and type,
+    /// or none at all.
+    fn tensors(&self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<ArrayD<f32>>, Fault> {
+        let given: Vec<&String> = others.iter().filter(|name| step_of(name, stem).is_some()).collect();
+        let Some(&first) = given.first() else { return Ok(Vec::new()) };
+        let wanted: Vec<String> = self.suffixes.iter().map(|suffix| format!("{stem}{suffix}")).collect();
+        if let Some(&surplus) = given.iter().find(|name| !wanted.contains(name)) {
+            let (tensor, missing) = (surplus.clone(), surplus.replacen(stem, "x", 1));
+            return Err(Fault::LoneTensor { tensor, missing, stem });
         }
-        others.remove(name);
-        dys.push(dy);
+        if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
+            let (tensor, missing) = (first.clone(), missing.clone());
+            return Err(Fault::LoneTensor { tensor, missing, stem });
+        }
+        let mut tensors = Vec::new();
+        for ((name, suffix), x) in wanted.iter().zip(self.suffixes).zip(self.xs) {
+            let (tensor, dtype) = batch(self.file, name)?;
+            check_type(name, dtype, self.dtype)?;
+            if tensor.shape() != x.shape() {
+                let wanted = format!("{:?}: that of x{suffix}", x.shape());
+                return Err(Fault::Shape { tensor: name.clone(), shape: tensor.shape().to_vec(), wanted });
+            }
+            others.remove(name);
+            tensors.push(tensor);
+        }
+        Ok(tensors)
     }
-    Ok(dys)
+}
+
+/// Fails unless a tensor has the type of the first x.
+fn check_type(name: &str, dtype: DType, wanted: DType) -> Result<(), Fault> {
+    if dtype == wanted {
+        return Ok(());
+    }
+    let (dtype, wanted) = (settings::stored_type(dtype), settings::stored_type(wanted));
+    Err(Fault::ElementType { tensor: name.to_owned(), dtype, wanted })
 }
 
 /// The step that a tensor belongs to, if its name is `stem` (None) or `stem.k` (Some(k)).
@@ -146,32 +169,41 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
     }
 }
 
-fn batch(file: &Checkpoint, name: &str) -> Result<ArrayD<f32>, Fault> {
-    let values = f32_values(file, name).map_err(|fault| match fault {
+/// Values and type of a batch, or of what comes with it.
+fn batch(file: &Checkpoint, name: &str) -> Result<(ArrayD<f32>, DType), Fault> {
+    let values = floats(file, name).map_err(|fault| match fault {
         Fault::ElementType { tensor, dtype, .. } => Fault::Batch { tensor, dtype },
         fault => fault,
     });
-    let Some((shape, values)) = values? else {
+    let Some((shape, values, dtype)) = values? else {
         return Err(Fault::NoInput { found: file.names().map(str::to_owned).collect() });
     };
-    ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|error| Fault::Shape {
+    let array = ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|error| Fault::Shape {
         tensor: name.to_owned(),
         shape: shape.to_vec(),
         wanted: format!("one that fits into memory ({error})"),
-    })
+    })?;
+    Ok((array, dtype))
 }
 
-/// Shape and values of a tensor.
-type Floats<'a> = (&'a [usize], Vec<f32>);
+/// Shape, values and type of a tensor.
+type Floats<'a> = (&'a [usize], Vec<f32>, DType);
 
-fn f32_values<'a>(file: &'a Checkpoint, name: &str) -> Result<Option<Floats<'a>>, Fault> {
+fn floats<'a>(file: &'a Checkpoint, name: &str) -> Result<Option<Floats<'a>>, Fault> {
     let Some(tensor) = file.tensor(name) else { return Ok(None) };
-    if tensor.dtype != Dtype::F32 {
-        let (tensor, dtype) = (name.to_owned(), tensor.dtype);
-        return Err(Fault::ElementType { tensor, dtype, wanted: Dtype::F32 });
-    }
-    let (words, _) = tensor.data.as_chunks();
-    Ok(Some((&tensor.shape, words.iter().copied().map(f32::from_le_bytes).collect())))
+    let halves = || tensor.data.as_chunks().0.iter().copied().map(u16::from_le_bytes);
+    let (values, dtype) = match tensor.dtype {
+        Dtype::F32 => {
+            let words = tensor.data.as_chunks().0.iter().copied();
+            (words.map(f32::from_le_bytes).collect(), DType::F32)
+        }
+        Dtype::F16 => (halves().map(|bits| f16::from_bits(bits).into()).collect(), DType::F16),
+        Dtype::BF16 => (halves().map(|bits| bf16::from_bits(bits).into()).collect(), DType::BF16),
+        dtype => {
+            return Err(Fault::ElementType { tensor: name.to_owned(), dtype, wanted: Dtype::F32 });
+        }
+    };
+    Ok(Some((&tensor.shape, values, dtype)))
 }
 
 /// Parameters and running statistics: those of the file, or those of a new layer.
@@ -224,7 +256,8 @@ fn vector(
     new: &Option<Array1<f32>>,
     key: &'static str,
 ) -> Result<Option<Array1<f32>>, Fault> {
-    let Some((shape, values)) = f32_values(file, tensor)? else { return Ok(None) };
+    let Some((shape, values, dtype)) = floats(file, tensor)? else { return Ok(None) };
+    check_type(tensor, dtype, DType::F32)?;
     let Some(new) = new else { return Err(Fault::Unwanted { tensor, key }) };
     if shape != new.shape() {
         let wanted = format!("{:?}: one value per channel of x", new.shape());

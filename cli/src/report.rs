@@ -5,6 +5,7 @@ use crate::statistics::Spread;
 use serde_json::{Map, Value, json};
 use std::fmt::{Display, Write};
 use std::path::Path;
+use wgpu_batchnorm::DType;
 use wgpu_batchnorm::ndarray::{Array1, Axis};
 use wgpu_batchnorm::verify::{CheckReport, Outputs, TOLERANCE};
 
@@ -122,7 +123,7 @@ impl Report<'_> {
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let options = self.job.settings.pairs().map(|(key, value)| format!("{key} {value}")).join(", ");
-        let _ = writeln!(text, "{}\n{options}", self.adapter);
+        let _ = writeln!(text, "{}\n{options}, dtype {}", self.adapter, self.job.case.dtype);
         for StepSpreads { name, shape, channels, all } in self.steps() {
             let _ = writeln!(text, "\n{name} {shape:?}");
             row(&mut text, "channel", ["x mean", "x std", "y mean", "y std"]);
@@ -135,7 +136,7 @@ impl Report<'_> {
         if let Some(running) = self.running() {
             running.write(&mut text);
         }
-        let _ = writeln!(text, "\n{}", verdict(&self.check));
+        let _ = writeln!(text, "\n{}", verdict(&self.check, self.job.case.dtype));
         let Timing { read_ms, compute_ms, check_ms, write_ms } = self.timing;
         let _ = writeln!(
             text,
@@ -179,6 +180,8 @@ impl Report<'_> {
             "affine": settings.affine,
             "track_running_stats": settings.track_running_stats,
             "layout": settings.layout.to_string(),
+            "activation": settings.activation.to_string(),
+            "dtype": self.job.case.dtype.to_string(),
             "left_alone": self.job.others,
             "steps": steps,
             "running": running,
@@ -194,10 +197,14 @@ impl Report<'_> {
 }
 
 /// The worst error of each quantity with the verdict, then a line for each mismatch.
-fn verdict(check: &CheckReport) -> String {
+fn verdict(check: &CheckReport, dtype: DType) -> String {
     let passed = if check.passed() { "PASS" } else { "FAIL" };
+    let unit = match dtype {
+        DType::F32 => String::new(),
+        dtype => format!(" beyond a unit in the last place of {dtype}"),
+    };
     let mut text = format!(
-        "error against the CPU reference: {}: {passed} (tolerance {TOLERANCE:e})",
+        "error against the CPU reference: {}: {passed} (tolerance {TOLERANCE:e}{unit})",
         errors(&check.errors)
     );
     for mismatch in &check.mismatches {

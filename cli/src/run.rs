@@ -11,9 +11,9 @@ use crate::terminal::{self, Progress};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
-use wgpu_batchnorm::Checkpoint;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, Step, StepGradients, judge};
+use wgpu_batchnorm::{Checkpoint, DType};
 
 /// Normalise the batches of a safetensors file, and check the result against the CPU reference
 #[derive(Debug, clap::Args)]
@@ -32,17 +32,18 @@ pub(crate) struct Args {
 
 pub(crate) const FILES: &str = "\
 Input:
-  x, or x.0, x.1 …             the batch, or those of successive steps: f32, rank 2 to 5
+  x, or x.0, x.1 …             the batch, or those of successive steps: f32, f16 or bf16, rank 2 to 5
   dy, or dy.0, dy.1 …          gradients with respect to the outputs; then backward is computed, too
+  z, or z.0, z.1 …             added to the normalised batches, before the activation
   weight, bias                 [C], f32; a new layer's (1 and 0) where absent
   running_mean, running_var    [C], f32; a new layer's (0 and 1) where absent
   num_batches_tracked          i64; 0 where absent
-  metadata (strings)           mode, eps, momentum, affine, track_running_stats, layout
+  metadata (strings)           mode, eps, momentum, affine, track_running_stats, layout, activation
   Other tensors are left alone.
 
 Output, with the ends .0, .1 … that x has:
-  y, batch_mean, batch_var     the result, and the batch statistics it was normalised with
-  dx, dweight, dbias           the gradients, where there is a dy
+  y, batch_mean, batch_var     the result, in the type of x, and the batch statistics it was normalised with
+  dx, dz, dweight, dbias       the gradients, where there is a dy; dz where there is a z
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
@@ -85,7 +86,7 @@ fn execute(
         adapter: adapter.clone(),
         source: Box::new(source),
     })?;
-    let outputs = in_f32(outputs);
+    let outputs = as_stored(outputs, job.case.dtype);
     let compute_ms = milliseconds(started);
 
     progress.show("checking against the CPU reference");
@@ -110,21 +111,22 @@ fn milliseconds(started: Instant) -> f64 {
 }
 
 /// The outputs as they go into the file: so rounded, they are checked and reported.
-fn in_f32(outputs: Outputs) -> Outputs {
+fn as_stored(outputs: Outputs, dtype: DType) -> Outputs {
     let round = |value: f64| f64::from(value as f32);
+    let tensor = |tensor: ArrayD<f64>| tensor.mapv_into(|value| dtype.round(value));
     let vector = |vector: Option<Array1<f64>>| vector.map(|vector| vector.mapv_into(round));
     let steps = outputs.steps.into_iter().map(|step| Step {
-        y: step.y.mapv_into(round),
+        y: tensor(step.y),
         batch_mean: vector(step.batch_mean),
         batch_var: vector(step.batch_var),
         running_mean: vector(step.running_mean),
         running_var: vector(step.running_var),
         num_batches_tracked: step.num_batches_tracked,
         gradients: step.gradients.map(|gradients| StepGradients {
-            dx: gradients.dx.mapv_into(round),
+            dx: tensor(gradients.dx),
             dweight: vector(gradients.dweight),
             dbias: vector(gradients.dbias),
-            dz: gradients.dz.map(|dz| dz.mapv_into(round)),
+            dz: gradients.dz.map(tensor),
             scales: gradients.scales,
         }),
     });
@@ -134,20 +136,24 @@ fn in_f32(outputs: Outputs) -> Outputs {
 /// The file to write.
 fn draft(job: &Job, outputs: &Outputs, adapter: &str) -> Draft {
     let mut draft = Draft::default();
-    job.settings.describe(&mut draft);
+    let dtype = job.case.dtype;
+    job.settings.describe(dtype, &mut draft);
     draft.metadata("adapter", adapter);
     for (step, suffix) in outputs.steps.iter().zip(&job.suffixes) {
-        add(&mut draft, format!("y{suffix}"), &step.y);
+        add(&mut draft, format!("y{suffix}"), dtype, &step.y);
         for (name, vector) in [("batch_mean", &step.batch_mean), ("batch_var", &step.batch_var)] {
             if let Some(vector) = vector {
-                add(&mut draft, format!("{name}{suffix}"), &vector.clone().into_dyn());
+                add(&mut draft, format!("{name}{suffix}"), DType::F32, &vector.clone().into_dyn());
             }
         }
         if let Some(gradients) = &step.gradients {
-            add(&mut draft, format!("dx{suffix}"), &gradients.dx);
+            add(&mut draft, format!("dx{suffix}"), dtype, &gradients.dx);
+            if let Some(dz) = &gradients.dz {
+                add(&mut draft, format!("dz{suffix}"), dtype, dz);
+            }
             for (name, vector) in [("dweight", &gradients.dweight), ("dbias", &gradients.dbias)] {
                 if let Some(vector) = vector {
-                    add(&mut draft, format!("{name}{suffix}"), &vector.clone().into_dyn());
+                    add(&mut draft, format!("{name}{suffix}"), DType::F32, &vector.clone().into_dyn());
                 }
             }
         }
@@ -162,7 +168,7 @@ fn draft(job: &Job, outputs: &Outputs, adapter: &str) -> Draft {
 fn add_running(draft: &mut Draft, step: &Step, suffix: &str) {
     for (name, vector) in [("running_mean", &step.running_mean), ("running_var", &step.running_var)] {
         if let Some(vector) = vector {
-            add(draft, format!("{name}{suffix}"), &vector.clone().into_dyn());
+            add(draft, format!("{name}{suffix}"), DType::F32, &vector.clone().into_dyn());
         }
     }
     if let Some(count) = step.num_batches_tracked {
@@ -172,8 +178,8 @@ fn add_running(draft: &mut Draft, step: &Step, suffix: &str) {
     }
 }
 
-fn add(draft: &mut Draft, name: String, values: &ArrayD<f64>) {
-    draft.tensor(name, values.shape(), Values::F32(values.iter().map(|&value| value as f32).collect()));
+fn add(draft: &mut Draft, name: String, dtype: DType, values: &ArrayD<f64>) {
+    draft.tensor(name, values.shape(), Values::new(dtype, values.iter().copied()));
 }
 
 #[cfg(test)]

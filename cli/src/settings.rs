@@ -3,8 +3,9 @@
 use crate::error::{Fault, Result};
 use crate::file::Draft;
 use clap::ValueEnum;
+use safetensors::Dtype;
 use std::str::FromStr;
-use wgpu_batchnorm::{BatchNormConfig, Checkpoint, Layout};
+use wgpu_batchnorm::{Activation, BatchNormConfig, Checkpoint, DType, Layout};
 
 /// What `--mode` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,6 +36,10 @@ pub(crate) struct Overrides {
     /// channels-first [N, C, …] or channels-last [N, …, C] [default: the file's, else channels-first]
     #[arg(long, value_parser = layout)]
     layout: Option<Layout>,
+    /// Applied to the normalised batch, after z was added: identity, relu, leaky-relu=SLOPE, relu6, silu, sigmoid,
+    /// tanh, gelu or gelu-tanh [default: the file's, else identity]
+    #[arg(long, value_name = "NAME", value_parser = activation)]
+    activation: Option<Activation>,
 }
 
 /// The options of a layer, and its mode.
@@ -46,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) affine: bool,
     pub(crate) track_running_stats: bool,
     pub(crate) layout: Layout,
+    pub(crate) activation: Activation,
 }
 
 impl Settings {
@@ -67,6 +73,7 @@ impl Settings {
                 default.track_running_stats,
             )?,
             layout: setting(overrides.layout, file, "layout", layout, default.layout)?,
+            activation: setting(overrides.activation, file, "activation", activation, default.activation)?,
         })
     }
 
@@ -81,10 +88,11 @@ impl Settings {
             .affine(self.affine)
             .track_running_stats(self.track_running_stats)
             .layout(self.layout)
+            .activation(self.activation)
     }
 
     /// The options by their names, as in the metadata of a file.
-    pub(crate) fn pairs(&self) -> [(&'static str, String); 6] {
+    pub(crate) fn pairs(&self) -> [(&'static str, String); 7] {
         let mode = if self.training() { "train" } else { "eval" };
         let momentum = self.momentum.map_or_else(|| "none".to_owned(), |momentum| format!("{momentum:?}"));
         [
@@ -94,14 +102,15 @@ impl Settings {
             ("affine", self.affine.to_string()),
             ("track_running_stats", self.track_running_stats.to_string()),
             ("layout", self.layout.to_string().replace('-', "_")),
+            ("activation", self.activation.to_string()),
         ]
     }
 
-    pub(crate) fn describe(&self, draft: &mut Draft) {
+    pub(crate) fn describe(&self, dtype: DType, draft: &mut Draft) {
         for (key, value) in self.pairs() {
             draft.metadata(key, value);
         }
-        draft.metadata("dtype", "f32");
+        draft.metadata("dtype", dtype.to_string());
     }
 }
 
@@ -122,14 +131,37 @@ fn setting<T>(
     }
 }
 
-/// Fails unless metadata `dtype`, where it is there, says what the tensor (f32) is.
-pub(crate) fn check_dtype(file: &Checkpoint, tensor: &str) -> Result<(), Fault> {
+/// Fails unless metadata `dtype`, where it is there, says what the tensor is.
+pub(crate) fn check_dtype(file: &Checkpoint, tensor: &str, dtype: DType) -> Result<(), Fault> {
+    let names = match dtype {
+        DType::F32 => ["f32", "float32", "torch.float32"],
+        DType::F16 => ["f16", "float16", "torch.float16"],
+        DType::BF16 => ["bf16", "bfloat16", "torch.bfloat16"],
+    };
     match file.metadata("dtype") {
-        Some(value) if !["f32", "float32", "torch.float32"].contains(&&*value.to_lowercase()) => {
-            Err(Fault::OtherType { value: value.to_owned(), tensor: tensor.to_owned() })
+        Some(value) if !names.contains(&&*value.to_lowercase()) => {
+            let (value, tensor) = (value.to_owned(), tensor.to_owned());
+            Err(Fault::OtherType { value, tensor, dtype: stored_type(dtype) })
         }
         _ => Ok(()),
     }
+}
+
+/// The type by its name in a file.
+pub(crate) fn stored_type(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+    }
+}
+
+pub(crate) fn activation(text: &str) -> Result<Activation, String> {
+    text.parse()
+}
+
+pub(crate) fn dtype(text: &str) -> Result<DType, String> {
+    text.parse()
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -4,11 +4,13 @@ use crate::Outcome;
 use crate::adapter::{Common, Device};
 use crate::error::Result;
 use crate::report::{Format, check_json, errors};
+use crate::settings;
 use crate::terminal::{self, Progress};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Instant;
 use wgpu_batchnorm::verify::{Case, CheckReport, Implementation, TOLERANCE, check, table};
+use wgpu_batchnorm::{Activation, DType};
 
 /// Check the adapter against the CPU reference, over a table of shapes, options and data
 #[derive(Debug, clap::Args)]
@@ -16,8 +18,35 @@ pub(crate) struct Args {
     /// Do without subgroup operations, even where the adapter has them
     #[arg(long)]
     no_subgroups: bool,
+    /// All cases with elements of this type: f32, f16 or bf16 [default: as the table has them]
+    #[arg(long, value_name = "TYPE", value_parser = settings::dtype)]
+    dtype: Option<DType>,
+    /// All cases with this activation, of those with up to 100,000 elements: identity, relu, leaky-relu=SLOPE, relu6,
+    /// silu, sigmoid, tanh, gelu or gelu-tanh [default: as the table has them]
+    #[arg(long, value_name = "NAME", value_parser = settings::activation)]
+    activation: Option<Activation>,
     #[command(flatten)]
     format: Format,
+}
+
+/// Among more elements, some are so near to a corner of an activation that rounding moves them across it, where the
+/// derivative is another.
+const MOST_ACTIVATED: usize = 100_000;
+
+impl Args {
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = table();
+        if let Some(dtype) = self.dtype {
+            // Those of the other types are the same ones again.
+            cases.retain(|case| case.dtype == DType::F32 || case.dtype == dtype);
+            cases.iter_mut().for_each(|case| case.dtype = dtype);
+        }
+        if let Some(activation) = self.activation {
+            cases.retain(|case| case.shape.iter().product::<usize>() <= MOST_ACTIVATED);
+            cases.iter_mut().for_each(|case| case.config.activation = activation);
+        }
+        cases
+    }
 }
 
 pub(crate) fn verify(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
@@ -25,7 +54,7 @@ pub(crate) fn verify(args: &Args, common: &Common, out: &mut impl Write) -> Resu
     if matches!(device, Device::Reference) {
         terminal::note("note: the CPU reference is checked against itself: this tells nothing about a GPU");
     }
-    check_all(&table(), &device, &description(&device), args.format.json, out)
+    check_all(&args.cases(), &device, &description(&device), args.format.json, out)
 }
 
 /// The device's name, and whether it goes without subgroup operations, by choice or by nature.
@@ -40,8 +69,8 @@ fn description(device: &Device) -> String {
 type Checked = std::result::Result<CheckReport, wgpu_batchnorm::Error>;
 
 /// In the order in which they are listed.
-const QUANTITIES: [&str; 8] =
-    ["y", "dx", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
+const QUANTITIES: [&str; 9] =
+    ["y", "dx", "dz", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
 
 fn check_all(
     cases: &[Case],

@@ -214,6 +214,17 @@ impl Kernel {
         self.source().pieces.iter().any(|piece| piece.starts_with("storage_f16"))
     }
 
+    /// Whether it reads and writes f32, without an activation and a sum.
+    pub fn is_plain(&self) -> bool {
+        let plain = ["storage_f32", "activation_identity", "residual_off"];
+        let other = |piece: &&str| {
+            ["storage_", "activation_", "residual_", "dz_w", "dz_h"]
+                .iter()
+                .any(|prefix| piece.starts_with(prefix))
+        };
+        self.source().pieces.iter().filter(|piece| !plain.contains(piece)).all(|piece| !other(piece))
+    }
+
     /// The complete shader.
     pub fn wgsl(&self) -> String {
         let source = self.source();

@@ -226,6 +226,11 @@ impl Plan {
         &self.problem
     }
 
+    /// Whether this is a forward pass.
+    pub fn is_forward(&self) -> bool {
+        self.pass == Pass::Forward
+    }
+
     /// Whether the forward pass is in training mode.
     pub fn is_training(&self) -> bool {
         self.training

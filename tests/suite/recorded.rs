@@ -187,16 +187,20 @@ impl Implementation for Recorded<'_> {
     }
 }
 
-fn check_small_cases(implementation: &Recorded<'_>, largest: usize) {
-    check_some(implementation, largest, 1);
+/// All plain cases that are not larger, and one in so many of those with activations, sums and half precision: each
+/// of them needs kernels of its own, and the ways to go over memory are the same.
+fn check_small_cases(implementation: &Recorded<'_>, largest: usize, fused_one_in: usize) {
+    check_some(implementation, largest, 1, fused_one_in);
 }
 
-/// One in so many of the cases that are not larger.
-fn check_some(implementation: &Recorded<'_>, largest: usize, one_in: usize) {
+/// One in so many of the cases that are not larger, and so many of the fused ones.
+fn check_some(implementation: &Recorded<'_>, largest: usize, one_in: usize, fused_one_in: usize) {
     let mut cases = table();
     cases.retain(|case| case.shape.iter().product::<usize>() <= largest);
     assert!(cases.len() > 100, "{} cases", cases.len());
-    check_all(implementation, cases.iter().step_by(one_in));
+    let (plain, fused): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(Case::is_plain);
+    let fused = fused.iter().skip(fused_one_in / 2).step_by(fused_one_in);
+    check_all(implementation, plain.iter().step_by(one_in).chain(fused));
 }
 
 fn check_all<'a>(implementation: &Recorded<'_>, cases: impl Iterator<Item = &'a Case>) {
@@ -210,29 +214,29 @@ fn check_all<'a>(implementation: &Recorded<'_>, cases: impl Iterator<Item = &'a 
 
 #[test]
 fn separate_buffers() {
-    check_small_cases(&Recorded::new(support::gpu()), 50_000);
+    check_small_cases(&Recorded::new(support::gpu()), 50_000, 5);
 }
 
 #[test]
 fn in_place() {
-    check_small_cases(&Recorded::new(support::gpu()).in_place(), 50_000);
+    check_small_cases(&Recorded::new(support::gpu()).in_place(), 50_000, 2);
 }
 
 #[test]
 fn odd_offsets() {
-    check_small_cases(&Recorded::new(support::gpu()).offset(1), 20_000);
-    check_small_cases(&Recorded::new(support::gpu()).offset(67).in_place(), 20_000);
+    check_small_cases(&Recorded::new(support::gpu()).offset(1), 20_000, 2);
+    check_small_cases(&Recorded::new(support::gpu()).offset(67).in_place(), 20_000, 3);
 }
 
 #[test]
 fn geometry_of_a_discrete_gpu() {
-    check_small_cases(&Recorded::new(support::gpu()).gpu_like(), 50_000);
-    check_small_cases(&Recorded::new(support::gpu()).gpu_like().in_place().offset(3), 10_000);
+    check_small_cases(&Recorded::new(support::gpu()).gpu_like(), 50_000, 4);
+    check_small_cases(&Recorded::new(support::gpu()).gpu_like().in_place().offset(3), 10_000, 7);
 }
 
 #[test]
 fn geometry_of_a_discrete_gpu_without_subgroups() {
-    check_small_cases(&Recorded::new(support::gpu_without_subgroups()).gpu_like(), 50_000);
+    check_small_cases(&Recorded::new(support::gpu_without_subgroups()).gpu_like(), 50_000, 9);
 }
 
 /// Software drivers do not hold channels of small tensors on their own; here, of all sizes that fit.
@@ -240,14 +244,14 @@ fn geometry_of_a_discrete_gpu_without_subgroups() {
 fn channels_held() {
     let held = || Recorded::new(support::gpu()).tuned(|tuning| Tuning { held: 64, ..tuning });
     // A kernel takes long to compile, and most cases need one of their own.
-    check_some(&held(), 10_000, 2);
-    check_some(&held().in_place().offset(5), 5_000, 5);
+    check_some(&held(), 10_000, 2, 7);
+    check_some(&held().in_place().offset(5), 5_000, 5, 11);
 }
 
 #[test]
 fn channels_read_again_by_the_geometry_of_a_discrete_gpu() {
     let not_held = |tuning| Tuning { held: 0, ..tuning };
-    check_some(&Recorded::new(support::gpu()).gpu_like().tuned(not_held), 50_000, 3);
+    check_some(&Recorded::new(support::gpu()).gpu_like().tuned(not_held), 50_000, 3, 8);
 }
 
 #[test]
@@ -257,6 +261,7 @@ fn columns_abreast() {
         let problem = config.problem(shape, config.layout, *training).unwrap();
         problem.inner == 1 && (8..=50_000).contains(&problem.elements())
     });
+    cases.sort_by_key(|case| !case.is_plain());
     assert!(cases.len() > 40, "{} cases", cases.len());
     // The more are abreast, the longer a kernel takes to compile, and most cases need one of their own.
     let many = |tuning| Tuning { held: 0, abreast: 8, ..tuning };
@@ -268,6 +273,6 @@ fn columns_abreast() {
 #[test]
 fn groups_of_channels() {
     let grouped = |tuning| Tuning { held: 0, one_dispatch: false, groups: 3, ..tuning };
-    check_some(&Recorded::new(support::gpu()).tuned(grouped), 20_000, 2);
-    check_some(&Recorded::new(support::gpu()).gpu_like().tuned(grouped).in_place(), 20_000, 5);
+    check_some(&Recorded::new(support::gpu()).tuned(grouped), 20_000, 2, 9);
+    check_some(&Recorded::new(support::gpu()).gpu_like().tuned(grouped).in_place(), 20_000, 5, 20);
 }

@@ -4,8 +4,8 @@ use super::memory::{BoundPass, Tensors, case};
 use super::pass::Pass;
 use super::sets::Shape;
 use super::timing::Clock;
-use wgpu_batchnorm::verify::{CheckReport, Implementation, Inputs, Outputs, Reference, judge};
-use wgpu_batchnorm::{BoundPlan, Result, wgpu};
+use wgpu_batchnorm::verify::{Case, CheckReport, Implementation, Inputs, Outputs, Reference, judge};
+use wgpu_batchnorm::{BoundPlan, DType, Result, wgpu};
 
 /// The exact results of a shape's passes, computed when they are asked for.
 pub(super) struct Exact<'a> {
@@ -37,6 +37,7 @@ impl<'a> Exact<'a> {
         })?;
         reset?;
         let case = case(self.shape, pass);
+        let judge = if self.shape.variant.apart { judge_apart } else { judge };
         let actual = tensors.outputs(pass)?;
         let exact = if pass.is_training() { &mut self.training } else { &mut self.eval };
         let exact = match exact {
@@ -60,6 +61,17 @@ impl<'a> Exact<'a> {
     }
 }
 
+/// As [`judge`], of an activation apart: what is between the two passes is rounded to the type, too. Of tensors with
+/// 16 bits, an error of four units in the last place of the largest value is one of that.
+fn judge_apart(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
+    let mut report = judge(case, actual, exact);
+    let tolerance = 4.0 * case.dtype.epsilon();
+    if case.dtype != DType::F32 {
+        report.mismatches.retain(|mismatch| mismatch.error() > tolerance || mismatch.error().is_nan());
+    }
+    report
+}
+
 fn record(plans: &[BoundPlan], encoder: &mut wgpu::CommandEncoder) {
     plans.iter().for_each(|plan| plan.record(encoder));
 }
@@ -68,23 +80,34 @@ fn record(plans: &[BoundPlan], encoder: &mut wgpu::CommandEncoder) {
 mod tests {
     use super::super::memory::{BoundPass, Memory, case};
     use super::super::pass::{Pass, PlannedPass};
-    use super::super::sets::Shape;
+    use super::super::sets::{Shape, Variant};
     use super::super::timing::Clock;
     use super::Exact;
-    use wgpu_batchnorm::{Gpu, Layout, Result};
+    use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Result};
 
     #[test]
     fn every_pass_is_checked_and_leftovers_do_not_count() -> Result<()> {
         let gpu = Gpu::new()?;
-        let clock = Clock::new(&gpu);
-        let shape = Shape { sizes: vec![3, 5, 7, 4], layout: Layout::ChannelsLast };
+        checked(&gpu, Variant::default())?;
+        let activation = Activation::Silu;
+        for (dtype, add) in [(DType::F32, true), (DType::F16, true), (DType::BF16, false)] {
+            for apart in [false, true] {
+                checked(&gpu, Variant { dtype, activation, add, apart })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checked(gpu: &Gpu, variant: Variant) -> Result<()> {
+        let clock = Clock::new(gpu);
+        let shape = Shape { variant, ..Shape::new(vec![3, 5, 7, 4], Layout::ChannelsLast) };
         let inputs = case(&shape, Pass::ForwardTrain).inputs();
         let plan = |pass| PlannedPass::new(&shape, pass, gpu.profile(), &gpu.tunings());
         let passes = Pass::ALL.map(plan).into_iter().collect::<Result<Vec<_>>>()?;
-        let memory = Memory::new(&gpu, &shape, &passes, &inputs)?;
+        let memory = Memory::new(gpu, &shape, &passes, &inputs)?;
         let mut exact = Exact::new(&shape, &inputs);
         for planned in &passes {
-            let bound = memory.bind(&gpu, planned)?.remove(0);
+            let bound = memory.bind(gpu, planned)?.remove(0);
             for _ in 0..2 {
                 let report = exact.check(&clock, planned.pass, memory.first(), &bound)?;
                 assert!(report.passed(), "{report}");

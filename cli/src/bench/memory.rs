@@ -1,12 +1,13 @@
 //! The buffers that the timed passes work on.
 
-use super::pass::{Pass, PlannedPass};
+use super::pass::{Part, Pass, PlannedPass, Slot};
 use super::sets::Shape;
 use std::collections::BTreeMap;
+use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Case, GradientScales, Inputs, Outputs, Step, StepGradients};
-use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, DType, Gpu, Layout, Plan, Result, Tensor, wgpu};
+use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, DType, Gpu, Layout, Result, Tensor, wgpu};
 
 /// More than last-level caches hold: before a buffer is used again, so many bytes of others were.
 pub(super) const ROTATED_BYTES: u64 = 1 << 28;
@@ -32,8 +33,8 @@ pub(super) fn case(shape: &Shape, pass: Pass) -> Case {
         mean: 0.0,
         std: 1.0,
         poison: None,
-        dtype: DType::F32,
-        residual: false,
+        dtype: shape.variant.dtype,
+        residual: shape.variant.add,
         seed: 1,
     }
 }
@@ -74,48 +75,65 @@ pub(super) struct BoundPass {
 }
 
 /// The tensors of all passes on one shape.
-pub(super) struct Tensors(BTreeMap<Binding, Tensor>);
+pub(super) struct Tensors(BTreeMap<Slot, Tensor>);
 
 impl Tensors {
     fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for (binding, values) in state(inputs) {
-            tensors.insert(binding, Tensor::from_array(gpu, values.view())?);
+            tensors.insert(Slot::new(binding, false), Tensor::from_array(gpu, values.view())?);
         }
-        let plans = passes.iter().flat_map(|planned| planned.before.iter().chain(&planned.timed));
-        for (binding, bytes) in plans.flat_map(Plan::buffers) {
-            let there: u64 = tensors.get(&binding).map_or(0, Tensor::bytes);
-            if there < bytes {
-                let tensor = match binding {
-                    Binding::X => Tensor::from_array(gpu, inputs.xs[0].view())?,
-                    Binding::Dy => Tensor::from_array(gpu, inputs.dys[0].view())?,
-                    Binding::Y | Binding::Dx => Tensor::zeros(gpu, &shape.sizes, shape.layout)?,
+        let parts = passes.iter().flat_map(|planned| planned.before.iter().chain(&planned.timed));
+        let dtype = shape.variant.dtype;
+        for part in parts {
+            for (binding, bytes) in part.plan.buffers() {
+                let slot = part.slot(binding);
+                let there: u64 = tensors.get(&slot).map_or(0, Tensor::bytes);
+                if there.next_multiple_of(4) >= bytes {
+                    continue;
+                }
+                let tensor = match (slot.binding, slot.between) {
+                    (Binding::X, false) => upload(gpu, dtype, &inputs.xs[0])?,
+                    (Binding::Dy, false) => upload(gpu, dtype, &inputs.dys[0])?,
+                    (Binding::Z, false) => upload(gpu, dtype, &inputs.zs[0])?,
+                    (Binding::Y | Binding::Dx | Binding::Dz | Binding::Dy, _) => {
+                        Tensor::zeros_of(gpu, dtype, &shape.sizes, shape.layout)?
+                    }
+                    (Binding::RunningVar, true) => {
+                        Tensor::from_array(gpu, Array1::<f32>::ones(bytes as usize / 4).view())?
+                    }
                     _ => Tensor::zeros(gpu, &[bytes as usize / 4], Layout::ChannelsFirst)?,
                 };
-                tensors.insert(binding, tensor);
+                tensors.insert(slot, tensor);
             }
         }
         Ok(Self(tensors))
     }
 
     fn bind(&self, gpu: &Gpu, planned: &PlannedPass) -> Result<BoundPass> {
-        let buffers = Buffers::from_fn(|binding| {
-            self.0.get(&binding).map(|tensor| BufferRegion::from((tensor.buffer(), tensor.offset())))
-        });
-        let bind = |plans: &[Plan]| -> Result<Vec<BoundPlan>> {
-            plans.iter().map(|plan| gpu.prepare(plan)?.bind(&buffers)).collect()
+        let bind = |part: &Part| -> Result<BoundPlan> {
+            gpu.prepare(&part.plan)?.bind(&Buffers::from_fn(|binding| {
+                let tensor = self.0.get(&part.slot(binding))?;
+                Some(BufferRegion::from((tensor.buffer(), tensor.offset())))
+            }))
         };
+        let bind = |parts: &[Part]| parts.iter().map(bind).collect::<Result<Vec<_>>>();
         Ok(BoundPass { before: bind(&planned.before)?, timed: bind(&planned.timed)? })
     }
 
     /// Brings the state back to where it was, and leaves nothing of the results of earlier passes.
     pub(super) fn reset(&self, inputs: &Inputs, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         for (binding, values) in state(inputs) {
-            self.0.get(&binding).map(|tensor| tensor.write_array(values.view())).transpose()?;
+            let tensor = self.0.get(&Slot::new(binding, false));
+            tensor.map(|tensor| tensor.write_array(values.view())).transpose()?;
         }
-        let given = state(inputs).into_iter().map(|(binding, _)| binding).chain([Binding::X, Binding::Dy]);
-        let given: Vec<Binding> = given.collect();
-        for (_, tensor) in self.0.iter().filter(|(binding, _)| !given.contains(binding)) {
+        let given = state(inputs).into_iter().map(|(binding, _)| binding);
+        let mut given: Vec<Slot> = given
+            .chain([Binding::X, Binding::Dy, Binding::Z])
+            .map(|binding| Slot::new(binding, false))
+            .collect();
+        given.push(Slot::new(Binding::RunningVar, true));
+        for (_, tensor) in self.0.iter().filter(|(slot, _)| !given.contains(slot)) {
             encoder.clear_buffer(tensor.buffer(), 0, None);
         }
         Ok(())
@@ -133,7 +151,8 @@ impl Tensors {
                 dx: self.values(Binding::Dx)?.unwrap_or_default(),
                 dweight: self.vector(Binding::DWeight)?,
                 dbias: self.vector(Binding::DBias)?,
-                dz: self.values(Binding::Dz)?,
+                // Apart, it is what the activation hands on.
+                dz: self.values(Binding::Dz)?.or(self.between(Binding::Dy)?),
                 scales: GradientScales::default(),
             })
         } else {
@@ -152,7 +171,16 @@ impl Tensors {
     }
 
     fn values(&self, binding: Binding) -> Result<Option<ArrayD<f64>>> {
-        let values = self.0.get(&binding).map(Tensor::to_array).transpose()?;
+        let values = self.0.get(&Slot::new(binding, false)).map(Tensor::to_array).transpose()?;
+        Ok(values.map(|values| values.mapv(f64::from)))
+    }
+
+    /// What is between a batch norm and an activation apart, where something is added: for a sum there is a gradient.
+    fn between(&self, binding: Binding) -> Result<Option<ArrayD<f64>>> {
+        if !self.0.contains_key(&Slot::new(Binding::Z, false)) {
+            return Ok(None);
+        }
+        let values = self.0.get(&Slot::new(binding, true)).map(Tensor::to_array).transpose()?;
         Ok(values.map(|values| values.mapv(f64::from)))
     }
 
@@ -161,10 +189,20 @@ impl Tensors {
     }
 
     fn count(&self) -> Result<Option<u64>> {
-        let words = self.0.get(&Binding::NumBatchesTracked).map(Tensor::to_array).transpose()?;
+        let words =
+            self.0.get(&Slot::new(Binding::NumBatchesTracked, false)).map(Tensor::to_array).transpose()?;
         // Low half first.
         let shifted = |(k, word): (usize, &f32)| u64::from(word.to_bits()) << (32 * k);
         Ok(words.map(|words| words.iter().enumerate().map(shifted).sum()))
+    }
+}
+
+/// Uploads values that are of this type already.
+fn upload(gpu: &Gpu, dtype: DType, values: &ArrayD<f32>) -> Result<Tensor> {
+    match dtype {
+        DType::F32 => Tensor::from_array(gpu, values.view()),
+        DType::F16 => Tensor::from_array(gpu, values.mapv(f16::from_f32).view()),
+        DType::BF16 => Tensor::from_array(gpu, values.mapv(bf16::from_f32).view()),
     }
 }
 

@@ -21,11 +21,11 @@ use check::Exact;
 use memory::{BoundPass, Memory, case};
 use pass::{Pass, PlannedPass};
 use report::{Measurement, Report};
-use sets::{Set, Shape, Sizes};
+use sets::{Set, Shape, Sizes, Variant};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use timing::{Clock, Runs};
-use wgpu_batchnorm::{Gpu, Layout, Problem};
+use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem};
 
 /// Time shapes on the adapter, each checked against the CPU reference before
 #[derive(Debug, clap::Args)]
@@ -40,6 +40,16 @@ pub(crate) struct Args {
     /// [default: channels-first]
     #[arg(long, requires = "shapes", value_parser = settings::layout)]
     layout: Option<Layout>,
+    /// Element types to time, side by side: f32, f16, bf16 [default: f32]
+    #[arg(long = "dtype", value_name = "TYPE", value_parser = settings::dtype)]
+    dtypes: Vec<DType>,
+    /// An activation behind the batch norm, fused and apart side by side: relu, leaky-relu=SLOPE, relu6, silu,
+    /// sigmoid, tanh, gelu or gelu-tanh
+    #[arg(long, value_name = "NAME", value_parser = settings::activation)]
+    activation: Option<Activation>,
+    /// Add a tensor before the activation, as at the end of a residual block
+    #[arg(long, requires = "activation")]
+    add: bool,
     /// Only list the shapes, each as the options that choose it
     #[arg(long)]
     list: bool,
@@ -79,11 +89,24 @@ impl Args {
             if self.sets.is_empty() && self.shapes.is_empty() { &[Set::Peers][..] } else { &self.sets };
         let mut shapes: Vec<Shape> = sets.iter().flat_map(|set| set.shapes(self.batch)).collect();
         for sizes in &self.shapes {
-            let shape = Shape { sizes: sizes.clone(), layout: self.layout.unwrap_or(Layout::ChannelsFirst) };
+            let shape = Shape::new(sizes.clone(), self.layout.unwrap_or(Layout::ChannelsFirst));
             Problem::new(&shape.sizes, shape.layout)?;
             shapes.push(shape);
         }
         Ok(sets::distinct(shapes))
+    }
+
+    /// What to compute on each shape.
+    fn variants(&self) -> Vec<Variant> {
+        let mut dtypes = self.dtypes.clone();
+        if dtypes.is_empty() {
+            dtypes.push(DType::F32);
+        }
+        let activation = self.activation.unwrap_or_default();
+        let apart: &[bool] = if activation == Activation::Identity { &[false] } else { &[false, true] };
+        let of_type =
+            |dtype| apart.iter().map(move |&apart| Variant { dtype, activation, add: self.add, apart });
+        dtypes.into_iter().flat_map(of_type).collect()
     }
 
     fn passes(&self) -> &[Pass] {
@@ -107,7 +130,11 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
         tune::tune(&gpu, &shapes, args.passes(), common.tunings.as_deref(), out)?;
     }
     let tunings = gpu.tunings();
-    let jobs = shapes.into_iter().map(|shape| {
+    let variants = args.variants();
+    let with_variants = |shape: Shape| {
+        variants.iter().map(move |&variant| Shape { variant, ..shape.clone() }).collect::<Vec<_>>()
+    };
+    let jobs = shapes.into_iter().flat_map(with_variants).map(|shape| {
         let plan = |&pass| PlannedPass::new(&shape, pass, gpu.profile(), &tunings);
         let passes = args.passes().iter().map(plan).collect::<wgpu_batchnorm::Result<Vec<_>>>()?;
         Ok((shape, passes))

@@ -1,9 +1,11 @@
 //! The passes that are timed, and their plans.
 
-use super::sets::Shape;
+use super::sets::{Shape, Variant};
 use clap::ValueEnum;
+use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Direction, ForwardOptions, Plan, Result, Tunings,
+    Activation, AdapterProfile, BackwardOptions, BatchNormConfig, Direction, ForwardOptions, Plan, Result,
+    Tunings, Wanted,
 };
 
 /// What is timed.
@@ -55,13 +57,65 @@ impl Pass {
     }
 }
 
+/// A buffer of a benchmark: that of a binding, or another one in its place, which is between the passes of a batch
+/// norm and of an activation apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot {
+    pub(crate) binding: Binding,
+    pub(crate) between: bool,
+}
+
+impl Slot {
+    pub(crate) fn new(binding: Binding, between: bool) -> Self {
+        Self { binding, between }
+    }
+}
+
+/// A plan, and which buffers it works on.
+pub(crate) struct Part {
+    pub(crate) plan: Plan,
+    kind: Kind,
+}
+
+/// What a plan is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// All of it, fused.
+    Whole,
+    /// The batch norm, with an activation apart.
+    BatchNorm,
+    /// The activation, apart: a batch norm in eval that passes on what it gets.
+    Activation,
+}
+
+impl Part {
+    /// The buffer for a binding.
+    pub(crate) fn slot(&self, binding: Binding) -> Slot {
+        let between = match self.kind {
+            Kind::Whole => false,
+            Kind::BatchNorm => matches!(binding, Binding::Y | Binding::Dy),
+            Kind::Activation => {
+                let statistics = matches!(binding, Binding::RunningMean | Binding::RunningVar);
+                statistics || matches!(binding, Binding::X | Binding::Dx)
+            }
+        };
+        // What the batch norm leaves is what the activation gets; and the other way round for the gradients.
+        let binding = match (self.kind, binding) {
+            (Kind::Activation, Binding::X) => Binding::Y,
+            (Kind::Activation, Binding::Dx) => Binding::Dy,
+            (_, binding) => binding,
+        };
+        Slot::new(binding, between)
+    }
+}
+
 /// A pass on a shape, planned.
 pub(crate) struct PlannedPass {
     pub(crate) pass: Pass,
     /// What must have run before, once, and is not timed.
-    pub(crate) before: Vec<Plan>,
+    pub(crate) before: Vec<Part>,
     /// What is timed.
-    pub(crate) timed: Vec<Plan>,
+    pub(crate) timed: Vec<Part>,
 }
 
 impl PlannedPass {
@@ -72,52 +126,90 @@ impl PlannedPass {
         profile: &AdapterProfile,
         tunings: &Tunings,
     ) -> Result<Self> {
-        let (config, training) = (shape.config(), pass.is_training());
-        let problem = config.problem(&shape.sizes, shape.layout, training)?;
-        let forward = || tunings.forward(&problem, &config, training, &ForwardOptions::default(), profile);
-        let options = BackwardOptions::default();
-        let backward = || tunings.backward(&problem, &config, training, &options, profile);
-        let (before, timed) = match pass {
-            Pass::ForwardTrain | Pass::ForwardEval => (vec![], vec![forward()?]),
-            Pass::Backward => (vec![forward()?], vec![backward()?]),
-            Pass::ForwardBackward => (vec![], vec![forward()?, backward()?]),
+        let training = pass.is_training();
+        let Variant { dtype, activation, add, apart } = shape.variant;
+        let plan = |kind: Kind, direction: Direction| -> Result<Part> {
+            let (config, training) = match kind {
+                Kind::Whole => (shape.config(), training),
+                Kind::BatchNorm => (shape.config().activation(Activation::Identity), training),
+                // Running mean 0, variance 1.
+                Kind::Activation => (shape.config().eps(0.0).affine(false), false),
+            };
+            let problem = config.problem(&shape.sizes, shape.layout, training)?;
+            let residual = add && kind != Kind::BatchNorm;
+            // What comes back through the activation apart is dz already.
+            let wanted = match kind {
+                Kind::Activation => Wanted { residual: false, ..Wanted::INPUT },
+                _ => Wanted::ALL,
+            };
+            let plan = match direction {
+                Direction::Forward => {
+                    let options = ForwardOptions { residual, dtype, in_place: false };
+                    tunings.forward(&problem, &config, training, &options, profile)?
+                }
+                Direction::Backward => {
+                    let options = BackwardOptions { wanted, residual, dtype, ..BackwardOptions::default() };
+                    tunings.backward(&problem, &config, training, &options, profile)?
+                }
+            };
+            Ok(Part { plan, kind })
         };
+        let parts = |direction: Direction| -> Result<Vec<Part>> {
+            let mut kinds = if apart { vec![Kind::BatchNorm, Kind::Activation] } else { vec![Kind::Whole] };
+            if direction == Direction::Backward {
+                kinds.reverse();
+            }
+            kinds.into_iter().map(|kind| plan(kind, direction)).collect()
+        };
+        debug_assert!(!apart || activation != Activation::Identity);
+        let mut timed = Vec::new();
+        for &direction in pass.directions() {
+            timed.extend(parts(direction)?);
+        }
+        let before = if pass == Pass::Backward { parts(Direction::Forward)? } else { vec![] };
         Ok(Self { pass, before, timed })
+    }
+
+    /// Bytes that it reads from and writes to memory.
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.timed.iter().map(|part| part.plan.bytes_moved()).sum()
     }
 
     /// Bytes that any such pass must move.
     pub(crate) fn floor_bytes(&self) -> u64 {
-        self.timed.iter().map(Plan::floor_bytes).sum()
+        self.timed.iter().map(|part| part.plan.floor_bytes()).sum()
     }
 
     /// The timed plans in full.
     pub(crate) fn text(&self) -> String {
-        self.timed.iter().map(ToString::to_string).collect::<String>().trim_end().to_owned()
+        self.timed.iter().map(|part| part.plan.to_string()).collect::<String>().trim_end().to_owned()
     }
 
     /// The timed plans in a line each: the kernels, with their workgroups and the invocations in one.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let names = match self.pass {
-            Pass::ForwardTrain => ["forward_train", ""],
-            Pass::ForwardEval => ["forward_eval", ""],
-            Pass::Backward => ["backward", ""],
-            Pass::ForwardBackward => ["forward_train", "backward"],
-        };
-        let line = |(plan, name): (&Plan, &str)| {
+        let line = |part: &Part| {
+            let plan = &part.plan;
+            let name = match (part.kind, plan.is_forward(), plan.is_training()) {
+                (Kind::Activation, true, _) => "activation",
+                (Kind::Activation, false, _) => "activation, backward",
+                (_, true, true) => "forward_train",
+                (_, true, false) => "forward_eval",
+                (_, false, _) => "backward",
+            };
             let kernels = plan.steps().iter().map(|step| {
                 let workgroups: u64 = step.grid.iter().map(|&size| u64::from(size)).product();
                 format!("{} {workgroups}×{}", step.kernel.stem(), step.kernel.workgroup_size())
             });
             format!("{name}: {}", kernels.collect::<Vec<_>>().join(", "))
         };
-        self.timed.iter().zip(names).map(line).collect()
+        self.timed.iter().map(line).collect()
     }
 }
 
 impl Shape {
-    /// The layer: PyTorch's defaults.
+    /// The layer: PyTorch's defaults, and the activation.
     pub(crate) fn config(&self) -> BatchNormConfig {
         let channels = self.sizes[self.layout.channel_axis(self.sizes.len())];
-        BatchNormConfig::new(channels).layout(self.layout)
+        BatchNormConfig::new(channels).layout(self.layout).activation(self.variant.activation)
     }
 }

@@ -2,11 +2,11 @@
 
 use super::ceiling::Ceilings;
 use super::pass::{Pass, PlannedPass};
-use super::sets::Shape;
+use super::sets::{Shape, Variant};
 use super::timing::{Times, median};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use wgpu_batchnorm::{AdapterProfile, Layout};
+use wgpu_batchnorm::{AdapterProfile, DType, Layout};
 
 /// A pass that was timed.
 pub(super) struct Measurement {
@@ -14,6 +14,8 @@ pub(super) struct Measurement {
     pub(super) pass: Pass,
     /// Bytes that any such pass must move.
     pub(super) floor_bytes: u64,
+    /// Bytes that this one reads and writes.
+    moved_bytes: u64,
     pub(super) median_ms: f64,
     min_ms: f64,
     wall_ms: f64,
@@ -29,6 +31,7 @@ impl Measurement {
             shape: shape.clone(),
             pass: planned.pass,
             floor_bytes: planned.floor_bytes(),
+            moved_bytes: planned.moved_bytes(),
             median_ms: median(&times.device),
             min_ms: times.device.first().copied().unwrap_or(f64::NAN),
             wall_ms: median(&times.wall),
@@ -46,8 +49,12 @@ impl Measurement {
         json!({
             "shape": self.shape.sizes,
             "layout": self.shape.layout.to_string(),
-            "dtype": "f32",
+            "dtype": self.shape.variant.dtype.to_string(),
+            "activation": self.shape.variant.activation.to_string(),
+            "add": self.shape.variant.add,
+            "fused": !self.shape.variant.apart,
             "pass": self.pass.name(),
+            "moved_bytes": self.moved_bytes,
             "median_ms": self.median_ms,
             "min_ms": self.min_ms,
             "wall_ms": self.wall_ms,
@@ -87,6 +94,9 @@ impl Report<'_> {
         );
         for cases in cases.chunk_by(|one, next| one.shape == next.shape) {
             let mut plans: Vec<&String> = Vec::new();
+            if let Some(case) = cases.first().filter(|case| case.shape.variant != Variant::default()) {
+                let _ = writeln!(text, "{}:", case.shape.variant);
+            }
             for case in cases {
                 let rate = case.rate();
                 let _ = writeln!(
@@ -113,6 +123,11 @@ impl Report<'_> {
                 }
             }
         }
+        let lines = side_by_side(cases);
+        if !lines.is_empty() {
+            let _ = writeln!(text, "\nside by side: median ms, and their ratio");
+            lines.iter().for_each(|line| _ = writeln!(text, "{line}"));
+        }
         for failure in failures {
             let _ = writeln!(text, "FAIL {failure}");
         }
@@ -128,6 +143,39 @@ impl Report<'_> {
             "cases": self.cases.iter().map(|case| case.json(&self.ceilings)).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Fused against apart, and types of 16 bits against f32, a line for each shape and pass that was timed both ways.
+fn side_by_side(cases: &[Measurement]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for case in cases {
+        let of = |variant: Variant| {
+            let shape = Shape { variant, ..case.shape.clone() };
+            cases.iter().find(|other| other.shape == shape && other.pass == case.pass)
+        };
+        let Variant { dtype, activation, apart, .. } = case.shape.variant;
+        let megabytes = |bytes: u64| digits(bytes as f64 / 1e6);
+        let line = |name: String, other: &Measurement, other_name: &str| {
+            let (ms, other_ms) = (case.median_ms, other.median_ms);
+            let (shape, pass) = (&case.shape, case.pass.name());
+            format!("{shape} {pass}: {name} {ms:.3}, {other_name} {other_ms:.3}: {:.2}", ms / other_ms)
+        };
+        if let Some(other) = of(Variant { apart: true, ..case.shape.variant }).filter(|_| !apart) {
+            let moved = format!(
+                "; moves {} MB, saves {} of {}",
+                megabytes(case.moved_bytes),
+                megabytes(other.moved_bytes - case.moved_bytes),
+                megabytes(other.moved_bytes)
+            );
+            lines.push(line(format!("{dtype} {activation} fused"), other, "apart") + &moved);
+        }
+        if let Some(other) =
+            of(Variant { dtype: DType::F32, ..case.shape.variant }).filter(|_| dtype != DType::F32 && !apart)
+        {
+            lines.push(line(dtype.to_string(), other, "f32"));
+        }
+    }
+    lines
 }
 
 impl Shape {
@@ -169,7 +217,7 @@ pub(super) mod tests {
 
     /// All passes on images in this layout, as if each took 2 ms.
     pub(in super::super) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
-        let shape = Shape { sizes: vec![128, 112, 112, 256], layout };
+        let shape = Shape::new(vec![128, 112, 112, 256], layout);
         let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
         let tunings = Tunings::new(profile);
         let planned = |pass| PlannedPass::new(&shape, pass, profile, &tunings);

@@ -1,7 +1,7 @@
 //! The shapes that are timed.
 
 use clap::ValueEnum;
-use wgpu_batchnorm::Layout;
+use wgpu_batchnorm::{Activation, DType, Layout};
 
 /// A named set of shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,17 +34,41 @@ pub(crate) fn sizes(text: &str) -> Result<Sizes, String> {
         .ok_or_else(|| "allowed is 8,64,112,112 or the like".to_owned())
 }
 
-/// A shape in its layout.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A shape in its layout, and what is computed on it.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shape {
     pub(crate) sizes: Sizes,
     pub(crate) layout: Layout,
+    pub(crate) variant: Variant,
+}
+
+/// The element type, and what comes behind the batch norm.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Variant {
+    pub(crate) dtype: DType,
+    pub(crate) activation: Activation,
+    /// Whether a tensor is added before the activation.
+    pub(crate) add: bool,
+    /// Whether activation and sum are a pass of their own, rather than fused.
+    pub(crate) apart: bool,
+}
+
+impl std::fmt::Display for Variant {
+    /// `f16, relu of a sum, fused`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.dtype)?;
+        if self.activation == Activation::Identity {
+            return Ok(());
+        }
+        let sum = if self.add { " of a sum" } else { "" };
+        write!(f, ", {}{sum}, {}", self.activation, if self.apart { "apart" } else { "fused" })
+    }
 }
 
 impl Set {
     pub(crate) fn shapes(self, batch: usize) -> Vec<Shape> {
         let first = |sizes: &[&[usize]]| -> Vec<Shape> {
-            sizes.iter().map(|s| Shape { sizes: s.to_vec(), layout: Layout::ChannelsFirst }).collect()
+            sizes.iter().map(|s| Shape::new(s.to_vec(), Layout::ChannelsFirst)).collect()
         };
         match self {
             Self::Peers => first(&[
@@ -101,6 +125,11 @@ impl Set {
 }
 
 impl Shape {
+    /// The batch norm of f32 alone.
+    pub(crate) fn new(sizes: Sizes, layout: Layout) -> Self {
+        Self { sizes, layout, variant: Variant::default() }
+    }
+
     /// The options of `bench` that choose it.
     pub(crate) fn options(&self) -> String {
         let sizes: Vec<String> = self.sizes.iter().map(ToString::to_string).collect();
@@ -113,7 +142,7 @@ impl Shape {
             return None;
         }
         self.sizes[1..].rotate_left(1);
-        Some(Self { sizes: self.sizes, layout: Layout::ChannelsLast })
+        Some(Self { layout: Layout::ChannelsLast, ..self })
     }
 }
 

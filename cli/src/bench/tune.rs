@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_line_has_both_times_and_the_winner() {
-        let shape = Shape { sizes: vec![8, 64, 7], layout: Layout::ChannelsLast };
+        let shape = Shape::new(vec![8, 64, 7], Layout::ChannelsLast);
         let heuristic = Tuning {
             workgroup_size: 256,
             lanes_per_plane: 128,

@@ -39,11 +39,15 @@ fn bench_checks_times_and_writes() {
     assert_eq!(cases.len(), 16);
     for case in cases {
         let names = [
+            "activation",
+            "add",
             "dtype",
             "floor_gb_per_s",
+            "fused",
             "layout",
             "median_ms",
             "min_ms",
+            "moved_bytes",
             "pass",
             "plan",
             "shader_copy_fraction",
@@ -243,4 +247,48 @@ fn tunings_that_do_not_hold_here_are_not_used() {
     }
     let run = program(&["verify", "--backend", "reference", "--tunings", &file]);
     assert!(run.code == Some(2) && run.stderr.contains("--tunings concerns the GPU"), "{run:?}");
+}
+
+/// Types, and an activation fused and apart, each timed in the same run and compared.
+#[test]
+fn bench_compares_types_and_fusion() {
+    let folder = Folder::new();
+    let file = folder.path("bench.json");
+    let run = program(&[
+        "bench",
+        "--shape",
+        "4,6,8,8",
+        "--dtype",
+        "f32",
+        "--dtype",
+        "bf16",
+        "--activation",
+        "relu",
+        "--add",
+        "--runs",
+        "1",
+        "--json",
+        &file,
+    ]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let cases = report["cases"].as_array().unwrap();
+    // Two types, fused or not, four passes.
+    assert_eq!(cases.len(), 16);
+    let tensors = |pass: &str, fused: bool| {
+        let find = |case: &&Value| {
+            (&case["pass"], &case["fused"], &case["dtype"]) == (&pass.into(), &fused.into(), &"f32".into())
+        };
+        cases.iter().find(find).unwrap()["moved_bytes"].as_u64().unwrap() / (4 * 6 * 64 * 4)
+    };
+    // x, z and y; apart, y of the batch norm is written and read in between.
+    assert_eq!((tensors("forward_eval", true), tensors("forward_eval", false)), (3, 5));
+    for words in
+        ["f32 relu fused", "bf16 relu fused", "4×6×8×8 backward: bf16", "saves", "f32, relu of a sum, apart:"]
+    {
+        assert!(run.stdout.contains(words), "{words}: {run:?}");
+    }
+    assert!(run.stdout.lines().all(|line| line.chars().count() <= 120), "{run:?}");
+    let alone = program(&["bench", "--add"]);
+    assert!(alone.code == Some(2) && alone.stderr.contains("--activation"), "{alone:?}");
 }

@@ -4,8 +4,10 @@ use crate::support::{File, Folder, TOLERANCE, photos, program, small};
 use safetensors::Dtype;
 use serde_json::Value;
 use std::fs;
-use wgpu_batchnorm::ndarray::ArrayD;
-use wgpu_batchnorm::verify::compare;
+use wgpu_batchnorm::half::{bf16, f16};
+use wgpu_batchnorm::ndarray::{ArrayD, IxDyn};
+use wgpu_batchnorm::verify::{compare, compare_stored};
+use wgpu_batchnorm::{Activation, BatchNormConfig, DType, reference};
 
 #[test]
 fn steps_are_the_same_as_runs_one_after_another() {
@@ -108,27 +110,96 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
     let describe = |file: &File, options: &[&str]| -> Vec<String> {
         let options = [options, &["--backend", "reference"]].concat();
         let metadata = folder.result(file, &options).1.metadata;
-        ["mode", "eps", "momentum", "affine", "track_running_stats", "layout", "dtype", "adapter"]
-            .map(|key| metadata[key].clone())
-            .to_vec()
+        [
+            "mode",
+            "eps",
+            "momentum",
+            "affine",
+            "track_running_stats",
+            "layout",
+            "activation",
+            "dtype",
+            "adapter",
+        ]
+        .map(|key| metadata[key].clone())
+        .to_vec()
     };
     let file = small();
     let adapter = "CPU reference";
-    let default = ["train", "1e-5", "0.1", "true", "true", "channels_first", "f32", adapter];
+    let default = ["train", "1e-5", "0.1", "true", "true", "channels_first", "identity", "f32", adapter];
     assert_eq!(describe(&file, &[]), default);
 
     let file = file.key("mode", "eval").key("eps", "0.5").key("momentum", "none").key("dtype", "f32");
     let file = file.key("affine", "false").key("track_running_stats", "false").key("layout", "channels_last");
-    let expected = ["eval", "0.5", "none", "false", "false", "channels_last", "f32", adapter];
+    let file = file.key("activation", "leaky-relu=0.1");
+    let expected =
+        ["eval", "0.5", "none", "false", "false", "channels_last", "leaky-relu=0.1", "f32", adapter];
     assert_eq!(describe(&file, &[]), expected);
 
-    let given = ["--mode", "train", "--eps", "1e-3", "--momentum", "-1.2", "--layout", "channels-first"];
-    let expected = ["train", "0.001", "-1.2", "false", "false", "channels_first", "f32", adapter];
+    let given = [
+        "--activation",
+        "gelu",
+        "--mode",
+        "train",
+        "--eps",
+        "1e-3",
+        "--momentum",
+        "-1.2",
+        "--layout",
+        "channels-first",
+    ];
+    let expected = ["train", "0.001", "-1.2", "false", "false", "channels_first", "gelu", "f32", adapter];
     assert_eq!(describe(&file, &given), expected);
     // What the command line says hides what the file says, even nonsense.
-    let file = file.key("eps", "abc").key("mode", "?").key("momentum", "?").key("layout", "?");
+    let file = file
+        .key("eps", "abc")
+        .key("mode", "?")
+        .key("momentum", "?")
+        .key("layout", "?")
+        .key("activation", "?");
     assert_eq!(describe(&file, &given), expected);
-    assert_eq!(describe(&file, &[&given[..5], &["none", "--layout", "channels_first"]].concat())[2], "none");
+    assert_eq!(describe(&file, &[&given[..7], &["none", "--layout", "channels_first"]].concat())[2], "none");
+}
+
+/// Of each type, and with what is added and an activation: y, dx and dz are of the type of x, and right.
+#[test]
+fn every_type_with_a_sum_and_an_activation() {
+    let folder = Folder::new();
+    let shape = [3, 5, 3, 3];
+    let values = |seed: usize| -> Vec<f64> {
+        (0..135).map(|k| ((k * 37 + seed * 11) % 64) as f64 / 16.0 - 2.0).collect()
+    };
+    for (dtype, stored) in [(DType::F32, Dtype::F32), (DType::F16, Dtype::F16), (DType::BF16, Dtype::BF16)] {
+        let bytes = |seed: usize| -> Vec<u8> {
+            let of = |value: f64| match dtype {
+                DType::F32 => (value as f32).to_le_bytes().to_vec(),
+                DType::F16 => f16::from_f64(value).to_le_bytes().to_vec(),
+                DType::BF16 => bf16::from_f64(value).to_le_bytes().to_vec(),
+            };
+            values(seed).into_iter().flat_map(of).collect()
+        };
+        let mut file = File::default().key("activation", "relu6");
+        for (seed, name) in ["x", "z", "dy"].into_iter().enumerate() {
+            file = file.raw(name, stored, &shape, &bytes(seed));
+        }
+        let output = folder.result(&file, &["--activation", "silu"]).1;
+        assert_eq!(output.metadata["activation"], "silu");
+        assert_eq!(output.metadata["dtype"], dtype.to_string());
+        let mut layer =
+            reference::BatchNorm::new(BatchNormConfig::new(5).activation(Activation::Silu)).unwrap();
+        let tensor = |seed: usize| {
+            let exact = values(seed).into_iter().map(|value| dtype.round(value)).collect();
+            ArrayD::from_shape_vec(IxDyn(&shape), exact).unwrap()
+        };
+        let y = layer.forward_add(tensor(0).view(), tensor(1).view()).unwrap();
+        let gradients = layer.backward(tensor(2).view()).unwrap();
+        for (name, exact) in [("y", y), ("dx", gradients.dx), ("dz", gradients.dz.unwrap())] {
+            assert_eq!(output.tensors[name].0, stored, "{name}");
+            let found = output.values(name).unwrap();
+            compare_stored(name, found.view(), exact.view(), dtype, 4.0, TOLERANCE).unwrap();
+        }
+        assert_eq!(output.tensors["dweight"].0, Dtype::F32);
+    }
 }
 
 #[test]

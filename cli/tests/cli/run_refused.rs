@@ -105,9 +105,7 @@ fn tensors_that_do_not_fit() {
         (numbered(&["x.1"]), &["x.0 is missing"]),
         (numbered(&["x.0"]).f32s("x.1", &[2, 3], &[0.0; 6]), &["x.1 has 3 channels", "x.0 has 2"]),
         (numbered(&["x.0"]).f32s("x.1", &[1, 2], &[0.0; 2]), &["x.1: ", "more than 1 value", "[1, 2]"]),
-        (of(words(Dtype::F16)), &["x is F16", "f32"]),
-        (of(words(Dtype::BF16)), &["x is BF16"]),
-        (of(words(Dtype::F64)), &["x is F64"]),
+        (of(words(Dtype::F64)), &["x is F64", "F32, F16 and BF16"]),
         (of(words(Dtype::I32)), &["x is I32"]),
         (of(words(Dtype::BOOL)), &["x is BOOL"]),
         (File::default().f32s("x", &[], &[1.0]), &["x: ", "2 to 5 dimensions", "0"]),
@@ -149,7 +147,11 @@ fn tensors_that_do_not_fit() {
         (small().f32s("dy", &[2, 3, 4], &[1.0; 24]), &["dy", "[2, 3, 4]", "[2, 3, 2, 2]"]),
         (small().f32s("dy.0", &[2, 3, 2, 2], &[1.0; 24]), &["dy.0 is there, but x.0 is not"]),
         (numbered(&["x.0", "x.1", "dy.1"]), &["dy.1 is there, but dy.0 is not"]),
-        (small().raw("dy", Dtype::F16, &[2, 3, 2, 2], &[0; 48]), &["dy", "F16"]),
+        (small().raw("dy", Dtype::F16, &[2, 3, 2, 2], &[0; 48]), &["dy is F16", "F32"]),
+        (of(words(Dtype::BF16)).f32s("z", &[2, 3], &[1.0; 6]), &["z is F32", "BF16"]),
+        (of(words(Dtype::F16)).key("dtype", "bf16"), &["metadata dtype is \"bf16\", but x is F16"]),
+        (small().f32s("z", &[2, 3, 4, 1], &[1.0; 24]), &["z", "[2, 3, 4, 1]", "[2, 3, 2, 2]"]),
+        (numbered(&["x.0", "x.1", "z.0"]), &["z.0 is there, but z.1 is not", "needs a z"]),
     ];
     for (file, words) in cases {
         refused(&folder, &folder.write("in", &file.bytes()), &["--backend", "reference"], words);
@@ -176,6 +178,8 @@ fn metadata_that_makes_no_sense() {
         ("track_running_stats", "yes"),
         ("layout", "nhcw"),
         ("dtype", "f16"),
+        ("activation", "elu"),
+        ("activation", "leaky-relu"),
     ];
     for (key, value) in nonsense {
         let file = folder.write("in", &small().key(key, value).bytes());

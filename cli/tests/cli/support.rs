@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::ndarray::{ArrayD, IxDyn};
 
 pub(crate) const TOLERANCE: f64 = 1e-6;
@@ -123,6 +124,8 @@ impl File {
             }
             Dtype::F64 => data.as_chunks().0.iter().map(|word| f64::from_le_bytes(*word)).collect(),
             Dtype::I64 => data.as_chunks().0.iter().map(|word| i64::from_le_bytes(*word) as f64).collect(),
+            Dtype::F16 => data.as_chunks().0.iter().map(|half| f16::from_le_bytes(*half).into()).collect(),
+            Dtype::BF16 => data.as_chunks().0.iter().map(|half| bf16::from_le_bytes(*half).into()).collect(),
             dtype => panic!("{name} is {dtype}"),
         };
         Some(ArrayD::from_shape_vec(IxDyn(shape), values).unwrap())

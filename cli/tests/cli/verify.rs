@@ -29,6 +29,24 @@ fn verify_as_json_without_subgroups() {
     assert!(worst > 0.0 && worst < TOLERANCE);
 }
 
+/// One type and one activation for all: the cases of other types are left out, and with an activation the large ones.
+#[test]
+fn all_cases_of_a_type_and_with_an_activation() {
+    for backend in ["gpu", "reference"] {
+        let options = ["verify", "--dtype", "bf16", "--activation", "leaky-relu=0.1", "--backend", backend];
+        let run = program(&options);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let cases = run.stdout.lines().count() - 1;
+        assert!(cases > 200 && cases < wgpu_batchnorm::verify::table().len(), "{cases}");
+        assert!(!run.stdout.lines().any(|line| line.starts_with("f16")), "{run:?}");
+    }
+    for (options, word) in [(["--dtype", "f64"], "f64"), (["--activation", "elu"], "leaky-relu=SLOPE")] {
+        let run = program(&[&["verify"], &options[..]].concat());
+        assert_eq!(run.code, Some(2), "{run:?}");
+        assert!(run.stderr.contains(word), "{run:?}");
+    }
+}
+
 #[test]
 fn the_reference_verifies_itself_and_says_so() {
     let run = program(&["verify", "--backend", "reference"]);
