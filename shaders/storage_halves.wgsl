@@ -14,7 +14,7 @@ fn loaded(found: Stored, element: u32) -> Value {
 
 // The bits of a value in its half of the word; and the other half.
 fn half_of_word(value: Value, element: u32) -> u32 {
-    let bits = packed(vec2<f32>(rounded_to_type(value), 0.0)) & 0xffffu;
+    let bits = bits_of_type(value);
     return select(bits, bits << 16u, element % 2u == 1u);
 }
 

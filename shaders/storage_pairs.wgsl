@@ -11,6 +11,6 @@ fn loaded(found: Stored, element: u32) -> Value {
 }
 
 fn stored(value: Value) -> Stored {
-    let nearest = rounded_to_type(value);
-    return Stored(packed(nearest.xy), packed(nearest.zw));
+    let bits = bits_of_type(value);
+    return bits.xz | (bits.yw << vec2<u32>(16u));
 }

@@ -1,7 +1,7 @@
 //! How the elements of tensors lie in memory.
 
 use super::Width;
-use crate::DType;
+use crate::{AdapterProfile, DType};
 
 /// How the elements of tensors lie in memory. They are computed with as f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,11 +19,15 @@ pub enum Storage {
 impl Storage {
     pub(super) const ALL: [Self; 4] = [Self::F32, Self::F16, Self::F16Words, Self::Bf16Words];
 
-    /// How elements of a type are stored on a device.
-    pub fn new(dtype: DType, features: wgpu::Features) -> Self {
+    /// How elements of a type, so many of which are loaded at once, are best stored on a device.
+    ///
+    /// Software drivers load vectors element by element: there, two words take half as long as four f16.
+    pub fn new(dtype: DType, width: Width, profile: &AdapterProfile) -> Self {
+        let has_f16 = profile.features.contains(wgpu::Features::SHADER_F16);
+        let by_words = profile.is_cpu() && width == Width::Four;
         match dtype {
             DType::F32 => Self::F32,
-            DType::F16 if features.contains(wgpu::Features::SHADER_F16) => Self::F16,
+            DType::F16 if has_f16 && !by_words => Self::F16,
             DType::F16 => Self::F16Words,
             DType::BF16 => Self::Bf16Words,
         }
@@ -44,8 +48,8 @@ impl Storage {
             Self::F32 => vec!["storage_f32"],
             Self::F16 if width == Width::One => vec!["storage_f16_one", "round_f16"],
             Self::F16 => vec!["storage_f16_four", "round_f16"],
-            Self::F16Words => vec![words, "pack_f16", "round_f16"],
-            Self::Bf16Words => vec![words, "pack_bf16", "round_bf16"],
+            Self::F16Words => vec![words, "bits_f16"],
+            Self::Bf16Words => vec![words, "bits_bf16"],
         }
     }
 

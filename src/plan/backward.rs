@@ -70,7 +70,7 @@ impl Plan {
         let mut plan = Self::new(Pass::Backward, width, problem, config, training, (in_place, dtype))?;
         plan.params.accumulate = accumulate.into();
         let (statistics, affine) = (statistics(config, training), config.affine);
-        let storage = Storage::new(dtype, profile.features);
+        let storage = Storage::new(dtype, width, profile);
         let activation = config.activation.kind();
         let mut upstream = Upstream { storage, affine, activation, residual };
         // Without an activation, z makes no difference.

@@ -65,7 +65,7 @@ impl Plan {
         let mut plan = Self::new(Pass::Forward, width, problem, config, training, (in_place, dtype))?;
         plan.more_tensors = residual.into();
         let statistics = statistics(config, training);
-        let storage = Storage::new(dtype, profile.features);
+        let storage = Storage::new(dtype, width, profile);
         let activation = config.activation.kind();
         let output = Output { storage, in_place, affine: config.affine, activation, residual };
         let tracking = match (training && config.track_running_stats, config.momentum) {

@@ -422,13 +422,13 @@ fn is_held(problem: &Problem, width: Width, profile: &AdapterProfile, tuning: Tu
     Geometry::new(problem, width, profile, tuning).held(tensors).is_some()
 }
 
-/// The tuning without holding channels where each value would be half a word that is written by itself, though loads
-/// of two words are possible, too.
+/// The tuning without holding channels where each value would be loaded and written by itself, though loads of two
+/// words are possible, too.
 fn held_by_words(tuning: Tuning, problem: &Problem, dtype: DType, profile: &AdapterProfile) -> Tuning {
-    let halves = Storage::new(dtype, profile.features).is_words()
+    let one_by_one = Storage::new(dtype, Width::Four, profile).is_words()
         && geometry::held_width(problem) == Width::One
         && width(problem) == Width::Four;
-    Tuning { held: if halves { 0 } else { tuning.held }, ..tuning }
+    Tuning { held: if one_by_one { 0 } else { tuning.held }, ..tuning }
 }
 
 fn statistics(config: &BatchNormConfig, training: bool) -> Statistics {

@@ -2,7 +2,7 @@
 //! differences.
 
 use super::{BatchNorm, Gradients};
-use crate::{BatchNormConfig, BatchNormState, Error, Layout, Result};
+use crate::{Activation, BatchNormConfig, BatchNormState, Error, Layout, Result};
 use ndarray::{Array, Array1, Array2, ArrayD, Axis, Dimension, IxDyn, arr1, array};
 
 /// Values that look random: the fractional parts of multiples of an irrational number, in [−1, 1).
@@ -123,6 +123,60 @@ fn gradients_are_the_finite_differences() -> Result<()> {
                 assert!((dbias[c] - by_bias).abs() < 1e-8, "{} is not {by_bias}", dbias[c]);
             }
         }
+    }
+    Ok(())
+}
+
+/// With respect to x, to z, and to the parameters, through an activation.
+#[test]
+fn gradients_through_activations_and_sums_are_the_finite_differences() -> Result<()> {
+    const H: f64 = 1e-5;
+    let activations = [
+        Activation::Silu,
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::LeakyRelu { slope: 0.1 },
+        Activation::Relu6,
+    ];
+    for (activation, training) in activations.into_iter().flat_map(|a| [(a, true), (a, false)]) {
+        let config = BatchNormConfig::new(3).eps(0.01).activation(activation);
+        let state = state(&config);
+        let shape = [4, 3, 5];
+        let (x, z, dy) = (scattered(&shape, 0.1), scattered(&shape, 0.4), scattered(&shape, 0.7));
+        let loss = |x: &ArrayD<f64>, z: &ArrayD<f64>, weight: f64| -> Result<f64> {
+            let mut layer = BatchNorm::with_state(config.clone(), &state)?;
+            layer.training = training;
+            if let Some(affine) = &mut layer.affine {
+                affine.weight[1] += weight;
+            }
+            Ok((layer.forward_add(x.view(), z.view())? * &dy).sum())
+        };
+        let mut layer = BatchNorm::with_state(config.clone(), &state)?;
+        layer.training = training;
+        layer.forward_add(x.view(), z.view())?;
+        // No element is so near to a corner that the difference is across it.
+        let u = layer.before_activation().expect("there was a forward pass");
+        assert!(u.iter().all(|u| u.abs() > 10.0 * H && (u - 6.0).abs() > 10.0 * H));
+        let gradients = layer.backward(dy.view())?;
+        let dz = gradients.dz.expect("something was added");
+        for index in x.indexed_iter().map(|(index, _)| index) {
+            let nudged = |tensor: &ArrayD<f64>, by: f64| {
+                let mut tensor = tensor.clone();
+                tensor[&index] += by;
+                tensor
+            };
+            let by_x = (loss(&nudged(&x, H), &z, 0.0)? - loss(&nudged(&x, -H), &z, 0.0)?) / (2.0 * H);
+            let by_z = (loss(&x, &nudged(&z, H), 0.0)? - loss(&x, &nudged(&z, -H), 0.0)?) / (2.0 * H);
+            for (found, difference) in [(gradients.dx[&index], by_x), (dz[&index], by_z)] {
+                let error = (found - difference).abs();
+                assert!(error < 1e-8, "{activation}, training {training}: {found} is not {difference}");
+            }
+        }
+        let by_weight = (loss(&x, &z, H)? - loss(&x, &z, -H)?) / (2.0 * H);
+        let dweight = gradients.dweight.expect("the layer is affine")[1];
+        assert!((dweight - by_weight).abs() < 1e-8, "{activation}: {dweight} is not {by_weight}");
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! max(4 × PyTorch's own f32 error, 1e-6) of the largest exact value; for tensors of f16 and bf16, a unit in the last
 //! place of the exact value, which is rounded to the type, and 1e-6.
 
+use crate::recorded::Recorded;
 use crate::support;
 use ndarray::{Array1, ArrayD, IxDyn};
 use safetensors::{Dtype, SafeTensors};
@@ -210,6 +211,17 @@ fn gpu() {
 #[test]
 fn gpu_without_subgroups() {
     check_all(support::gpu_without_subgroups());
+}
+
+/// With the plans of a GPU, which have f16 of the shader's own where the adapter does.
+#[test]
+fn gpu_like() {
+    check_all(&Recorded::new(support::gpu()).gpu_like());
+}
+
+#[test]
+fn gpu_without_f16() {
+    check_all(support::gpu_without_f16());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use wgpu_batchnorm::{
 };
 
 /// How plans are made, and where in their buffers the tensors lie.
-struct Recorded<'a> {
+pub(crate) struct Recorded<'a> {
     gpu: &'a Gpu,
     profile: AdapterProfile,
     in_place: bool,
@@ -24,12 +24,12 @@ struct Recorded<'a> {
 }
 
 impl Recorded<'_> {
-    fn new(gpu: &Gpu) -> Recorded<'_> {
+    pub(crate) fn new(gpu: &Gpu) -> Recorded<'_> {
         Recorded { gpu, profile: gpu.profile().clone(), in_place: false, offset: 0, tune: |tuning| tuning }
     }
 
     /// The geometry of a discrete GPU.
-    fn gpu_like(mut self) -> Self {
+    pub(crate) fn gpu_like(mut self) -> Self {
         self.profile.device_type = wgpu::DeviceType::DiscreteGpu;
         self
     }

@@ -4,6 +4,7 @@ use super::memory::{BoundPass, Tensors, case};
 use super::pass::Pass;
 use super::sets::Shape;
 use super::timing::Clock;
+use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Case, CheckReport, Implementation, Inputs, Outputs, Reference, judge};
 use wgpu_batchnorm::{BoundPlan, DType, Result, wgpu};
 
@@ -61,13 +62,34 @@ impl<'a> Exact<'a> {
     }
 }
 
-/// As [`judge`], of an activation apart: what is between the two passes is rounded to the type, too. Of tensors with
-/// 16 bits, an error of four units in the last place of the largest value is one of that.
+/// As [`judge`], of an activation apart. With elements of 16 bits, what is between the two passes is rounded, too, and
+/// where an activation has a corner, rounding moves some elements across it. So there only the mean error of a tensor
+/// counts: four units in the last place of its largest value, and a twentieth of sums of few elements.
 fn judge_apart(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
     let mut report = judge(case, actual, exact);
-    let tolerance = 4.0 * case.dtype.epsilon();
-    if case.dtype != DType::F32 {
-        report.mismatches.retain(|mismatch| mismatch.error() > tolerance || mismatch.error().is_nan());
+    if case.dtype == DType::F32 {
+        return report;
+    }
+    let mut tensors: Vec<(&str, f64, Vec<f64>, Vec<f64>)> = Vec::new();
+    let (unit, of_sums) = (4.0 * case.dtype.epsilon(), 0.05);
+    let values = |array: &ArrayD<f64>| array.iter().copied().collect::<Vec<f64>>();
+    for (actual, exact) in actual.steps.iter().zip(&exact.steps) {
+        tensors.push(("y", unit, values(&actual.y), values(&exact.y)));
+        let (Some(actual), Some(exact)) = (&actual.gradients, &exact.gradients) else { continue };
+        tensors.push(("dx", unit, values(&actual.dx), values(&exact.dx)));
+        let of = |array: &Option<ArrayD<f64>>| array.as_ref().map(values).unwrap_or_default();
+        tensors.push(("dz", unit, of(&actual.dz), of(&exact.dz)));
+        let of = |vector: &Option<Array1<f64>>| vector.iter().flatten().copied().collect();
+        tensors.push(("dweight", of_sums, of(&actual.dweight), of(&exact.dweight)));
+        tensors.push(("dbias", of_sums, of(&actual.dbias), of(&exact.dbias)));
+    }
+    for (name, allowed, actual, exact) in tensors {
+        let largest = exact.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        let total: f64 = actual.iter().zip(&exact).map(|(actual, exact)| (actual - exact).abs()).sum();
+        // False for NaN.
+        if actual.len() == exact.len() && total / exact.len() as f64 <= allowed * largest {
+            report.mismatches.retain(|mismatch| mismatch.quantity() != name);
+        }
     }
     report
 }
