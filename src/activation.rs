@@ -76,15 +76,8 @@ impl Activation {
                     u
                 }
             }
-            Self::Relu6 => {
-                if u <= 0.0 {
-                    0.0
-                } else if u >= 6.0 {
-                    6.0
-                } else {
-                    u
-                }
-            }
+            // NaN stays NaN here, too.
+            Self::Relu6 => u.clamp(0.0, 6.0),
             Self::Silu => u / (1.0 + (-u).exp()),
             Self::Sigmoid => sigmoid(u),
             Self::Tanh => u.tanh(),
@@ -139,6 +132,16 @@ impl Activation {
         match self {
             Self::Relu | Self::Relu6 if self.derivative(u) == 0.0 => 0.0,
             _ => dy * self.derivative(u),
+        }
+    }
+
+    /// Where the derivative jumps, and by how much.
+    pub(crate) fn corners(self) -> (&'static [f64], f64) {
+        match self {
+            Self::Relu => (&[0.0], 1.0),
+            Self::LeakyRelu { slope } => (&[0.0], (1.0 - slope).abs()),
+            Self::Relu6 => (&[0.0, 6.0], 1.0),
+            _ => (&[], 0.0),
         }
     }
 
@@ -297,7 +300,7 @@ mod tests {
             assert_eq!(activation.to_string().parse(), Ok(activation));
         }
         for text in ["", "elu", "leaky-relu", "leaky-relu=", "leaky-relu=inf", "relu=1"] {
-            assert!(text.parse::<Activation>().unwrap_err().contains(text), "{text}");
+            assert!(text.parse::<Activation>().is_err_and(|reason| reason.contains(text)), "{text}");
         }
     }
 }

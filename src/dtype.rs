@@ -148,6 +148,6 @@ mod tests {
         for dtype in DType::ALL {
             assert_eq!(dtype.to_string().parse(), Ok(dtype));
         }
-        assert!("f64".parse::<DType>().unwrap_err().contains("f64"));
+        assert!("f64".parse::<DType>().is_err_and(|reason| reason.contains("f64")));
     }
 }

@@ -152,11 +152,14 @@ mod tests {
         })
     }
 
-    /// The storages that this device has, with the conversions they are to make.
-    fn storages(gpu: &Gpu) -> Vec<(Storage, fn(u16) -> f32, fn(f32) -> u16)> {
+    /// A storage, and the conversions that it is to make.
+    type Conversions = (Storage, fn(u16) -> f32, fn(f32) -> u16);
+
+    /// Those that this device has.
+    fn storages(gpu: &Gpu) -> Vec<Conversions> {
         let to_f16 = |value: f32| f16::from_f32(value).to_bits();
         let from_f16 = |bits: u16| f16::from_bits(bits).to_f32();
-        let mut storages: Vec<(Storage, fn(u16) -> f32, fn(f32) -> u16)> = vec![
+        let mut storages: Vec<Conversions> = vec![
             (Storage::F16Words, from_f16, to_f16),
             (
                 Storage::Bf16Words,

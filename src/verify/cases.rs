@@ -323,8 +323,8 @@ fn data() -> Vec<Case> {
     ]
 }
 
-/// Activations, and sums before them. Small ones: where a function has a corner, an element that rounding moves
-/// across it has another derivative, and among a million elements some would be as near.
+/// Activations, and sums before them. Small ones: where a function has a corner, elements that are within rounding of
+/// it are not compared, and among a million elements there would be some.
 fn fused() -> Vec<Case> {
     let activations = [
         Activation::Relu,

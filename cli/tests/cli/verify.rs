@@ -29,7 +29,7 @@ fn verify_as_json_without_subgroups() {
     assert!(worst > 0.0 && worst < TOLERANCE);
 }
 
-/// One type and one activation for all: the cases of other types are left out, and with an activation the large ones.
+/// One type and one activation for all: the cases of the other types are left out.
 #[test]
 fn all_cases_of_a_type_and_with_an_activation() {
     for backend in ["gpu", "reference"] {
