@@ -210,6 +210,16 @@ impl Tensor {
         self.array_of(values)
     }
 
+    /// [`to_array_of`](Self::to_array_of) without blocking.
+    ///
+    /// # Errors
+    /// As [`to_array_of`](Self::to_array_of).
+    pub async fn to_array_of_async<T: Element>(&self) -> Result<ArrayD<T>> {
+        self.check_type::<T>("array")?;
+        let (values, _) = self.read()?.wait_async(|parts| transfer::values::<T>(parts[0])).await?;
+        self.array_of(values)
+    }
+
     /// The values of what was read back first, as f32.
     fn values(&self, parts: &[&[u8]]) -> Vec<f32> {
         fn widened<T: Element>(bytes: &[u8]) -> Vec<f32> {

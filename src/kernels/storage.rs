@@ -34,7 +34,7 @@ impl Storage {
     }
 
     /// Whether two elements share a word.
-    pub(crate) fn is_words(self) -> bool {
+    fn is_words(self) -> bool {
         matches!(self, Self::F16Words | Self::Bf16Words)
     }
 

@@ -1,7 +1,7 @@
 //! Backward plans.
 
 use super::geometry::{Geometry, Reduction, held_width};
-use super::{BackwardOptions, Pass, Plan, Work, held_by_words, is_held, statistics, width, with_fallback};
+use super::{BackwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
 use crate::kernels::{
     BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, ChannelGradients,
     InputGradient, Kernel, Statistics, Storage, Upstream, Width,
@@ -44,7 +44,7 @@ impl Plan {
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
-        let tuning = held_by_words(tuning, problem, options.dtype, profile);
+        let tuning = held_in_fours(tuning, problem, options.dtype);
         let mut width = backward_width(problem, config, training);
         if config.uses_batch_statistics(training) && options.wanted.input {
             let held = if one_by_one(problem, config, training) { Width::One } else { held_width(problem) };

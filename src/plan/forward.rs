@@ -1,7 +1,7 @@
 //! Forward plans.
 
 use super::geometry::{Geometry, Reduction, held_width};
-use super::{ForwardOptions, Pass, Plan, Work, held_by_words, is_held, statistics, width, with_fallback};
+use super::{ForwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
 use crate::kernels::{
     CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult, Normalize, Output,
     Statistics, Storage, Tracking, Width,
@@ -41,7 +41,7 @@ impl Plan {
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
-        let tuning = held_by_words(tuning, problem, options.dtype, profile);
+        let tuning = held_in_fours(tuning, problem, options.dtype);
         let mut width = width(problem);
         if config.uses_batch_statistics(training) && is_held(problem, held_width(problem), profile, tuning, 1)
         {

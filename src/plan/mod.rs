@@ -13,8 +13,7 @@ pub(crate) use backward::backward_width;
 pub use tuning::Tuning;
 
 use crate::kernels::{
-    Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Storage,
-    Width,
+    Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Width,
 };
 use crate::{AdapterProfile, BatchNormConfig, DType, Error, Layout, Problem, Result};
 use geometry::{Division, Geometry, u32_of};
@@ -422,12 +421,12 @@ fn is_held(problem: &Problem, width: Width, profile: &AdapterProfile, tuning: Tu
     Geometry::new(problem, width, profile, tuning).held(tensors).is_some()
 }
 
-/// The tuning without holding channels where each value would be loaded and written by itself, though loads of two
-/// words are possible, too.
-fn held_by_words(tuning: Tuning, problem: &Problem, dtype: DType, profile: &AdapterProfile) -> Tuning {
-    let one_by_one = Storage::new(dtype, Width::Four, profile).is_words()
-        && geometry::held_width(problem) == Width::One
-        && width(problem) == Width::Four;
+/// The tuning without holding channels where each value of 16 bits would be loaded and written by itself, though loads of
+/// four are possible, too: half words are written by atomic operations. Where f16 needs no words it is planned alike,
+/// so that results are the same on every device.
+fn held_in_fours(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
+    let one_by_one =
+        dtype != DType::F32 && geometry::held_width(problem) == Width::One && width(problem) == Width::Four;
     Tuning { held: if one_by_one { 0 } else { tuning.held }, ..tuning }
 }
 

@@ -4,6 +4,7 @@
 //! A mutant normalises by the reference without an activation, applies one of its own, and hands back through the
 //! reference what its own makes of dy.
 
+use crate::mutants::{assert_blamed, faults};
 use std::collections::BTreeSet;
 use wgpu_batchnorm::ndarray::{ArrayD, Zip};
 use wgpu_batchnorm::reference::{BatchNorm, Gradients};
@@ -11,21 +12,6 @@ use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Reference, Step, StepGradients, judge, table,
 };
 use wgpu_batchnorm::{Activation, DType, Result};
-
-/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
-/// and no others.
-macro_rules! faults {
-    ($($(#[$doc:meta])* $name:ident => $blamed:expr,)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        enum Fault {
-            /// The control.
-            None,
-            $($(#[$doc])* $name,)*
-        }
-
-        const FAULTS: &[(Fault, &[&str])] = &[$((Fault::$name, $blamed),)*];
-    };
-}
 
 const Y: &[&str] = &["y"];
 const DZ: &[&str] = &["dz"];
@@ -234,12 +220,6 @@ fn every_mutant_is_rejected_for_its_fault_and_the_control_accepted() -> Result<(
             blamed.extend(report.mismatches.iter().map(|mismatch| mismatch.quantity().to_owned()));
         }
     }
-    let misjudged: Vec<_> = FAULTS
-        .iter()
-        .zip(&blamed)
-        .filter(|((_, expected), blamed)| !blamed.iter().eq(expected.iter()))
-        .map(|((fault, expected), blamed)| format!("{fault:?}: {blamed:?} instead of {expected:?}"))
-        .collect();
-    assert!(misjudged.is_empty(), "survive, or are blamed for something else:\n{}", misjudged.join("\n"));
+    assert_blamed(FAULTS, &blamed);
     Ok(())
 }

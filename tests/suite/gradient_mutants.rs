@@ -4,28 +4,13 @@
 //! As in `mutants`, a mutant computes in f64 by flat indices, unlike the reference, and rounds its results to
 //! f32, as a GPU does. Its forward results are right, so that only the gradients can be blamed.
 
-use crate::mutants::{channel_of, plain_cases};
+use crate::mutants::{assert_blamed, channel_of, faults, plain_cases};
 use std::collections::BTreeSet;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Reference, StepGradients, check, judge,
 };
 use wgpu_batchnorm::{Problem, Result};
-
-/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
-/// and no others.
-macro_rules! faults {
-    ($($(#[$doc:meta])* $name:ident => $blamed:expr,)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        enum Fault {
-            /// The control.
-            None,
-            $($(#[$doc])* $name,)*
-        }
-
-        const FAULTS: &[(Fault, &[&str])] = &[$((Fault::$name, $blamed),)*];
-    };
-}
 
 const DX: &[&str] = &["dx"];
 const DWEIGHT: &[&str] = &["dweight"];
@@ -527,13 +512,7 @@ fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
             blamed.extend(report.mismatches.iter().map(|mismatch| mismatch.quantity().to_owned()));
         }
     }
-    let misjudged: Vec<_> = FAULTS
-        .iter()
-        .zip(&blamed)
-        .filter(|((_, expected), blamed)| !blamed.iter().eq(expected.iter()))
-        .map(|((fault, expected), blamed)| format!("{fault:?}: {blamed:?} instead of {expected:?}"))
-        .collect();
-    assert!(misjudged.is_empty(), "survive, or are blamed for something else:\n{}", misjudged.join("\n"));
+    assert_blamed(FAULTS, &blamed);
     Ok(())
 }
 

@@ -138,6 +138,7 @@ fn tensors_and_arrays_have_types() {
     let tensor = Tensor::from_array(gpu(), array.view()).unwrap();
     assert_eq!((tensor.dtype(), tensor.bytes()), (DType::BF16, 30));
     assert_eq!(tensor.to_array_of::<bf16>().unwrap(), array);
+    assert_eq!(pollster::block_on(tensor.to_array_of_async::<bf16>()).unwrap(), array);
     assert_eq!(tensor.to_array().unwrap(), ArrayD::from_elem(IxDyn(&[3, 5]), 1.5));
     let error = tensor.to_array_of::<f16>().unwrap_err();
     assert!(matches!(error, Error::ElementType { expected: DType::BF16, found: DType::F16, .. }), "{error}");
