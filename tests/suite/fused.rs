@@ -48,12 +48,16 @@ fn grid() -> Vec<f32> {
 fn allowed(activation: Activation, u: f64, exact: f64) -> f64 {
     let unit = f64::from(f32::EPSILON);
     match activation {
-        Activation::Identity | Activation::Relu | Activation::LeakyRelu { .. } | Activation::Relu6 => 0.0,
+        Activation::Identity | Activation::Relu | Activation::Relu6 => 0.0,
+        // A device may take what is below 2^-126 for 0.
+        Activation::LeakyRelu { .. } => f64::from(f32::MIN_POSITIVE),
         // The exponential is 0 from −87 on, where the exact one is below 2e-38.
         Activation::Silu | Activation::Sigmoid | Activation::Tanh => {
             3.0 * unit * exact.abs() + 2e-38 * u.abs().max(1.0)
         }
-        Activation::Gelu | Activation::GeluTanh => 3.0 * unit * u.abs().min(8.0) + 3.0 * unit * exact.abs(),
+        Activation::Gelu | Activation::GeluTanh => {
+            3.0 * unit * u.abs().min(8.0) + 3.0 * unit * exact.abs() + f64::from(f32::MIN_POSITIVE)
+        }
         other => panic!("{other}"),
     }
 }
