@@ -368,6 +368,8 @@ fn fused() -> Vec<Case> {
         Case::new("relu of a sum, long rows", &[1, 3, 8196]).with(relu).add(),
         Case::new("relu of a sum, long odd rows", &[1, 3, 8195]).with(relu).add(),
         Case::new("silu, volumes", &[2, 3, 4, 5, 6]).with(|c| c.activation(Activation::Silu)),
+        Case::last("relu of a sum, many channels", &[2, 3, 5, 300]).with(relu).add(),
+        Case::last("relu of a sum, many channels, eval", &[2, 3, 5, 300]).with(relu).add().eval(),
     ]);
     cases
 }
