@@ -57,6 +57,19 @@ pub enum Activation {
 const CUBIC: f64 = 0.044_715;
 
 impl Activation {
+    /// Each of them once, the leaky one with the slope of YOLO's blocks.
+    pub const ALL: [Self; 9] = [
+        Self::Identity,
+        Self::Relu,
+        Self::LeakyRelu { slope: 0.1 },
+        Self::Relu6,
+        Self::Silu,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Gelu,
+        Self::GeluTanh,
+    ];
+
     /// The function.
     pub fn value(self, u: f64) -> f64 {
         match self {
@@ -199,23 +212,13 @@ impl FromStr for Activation {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let plain = [
-            Self::Identity,
-            Self::Relu,
-            Self::Relu6,
-            Self::Silu,
-            Self::Sigmoid,
-            Self::Tanh,
-            Self::Gelu,
-            Self::GeluTanh,
-        ];
         if let Some(slope) = text.strip_prefix("leaky-relu=")
             && let Ok(slope) = slope.parse::<f64>()
             && slope.is_finite()
         {
             return Ok(Self::LeakyRelu { slope });
         }
-        let found = plain.into_iter().find(|activation| activation.to_string() == text);
+        let found = Self::ALL.into_iter().find(|activation| activation.to_string() == text);
         found.ok_or_else(|| {
             format!(
                 "no activation {text:?}; there are identity, relu, leaky-relu=SLOPE (such as leaky-relu=0.1), \
@@ -228,18 +231,6 @@ impl FromStr for Activation {
 #[cfg(test)]
 mod tests {
     use super::Activation;
-
-    pub(crate) const ALL: [Activation; 9] = [
-        Activation::Identity,
-        Activation::Relu,
-        Activation::LeakyRelu { slope: 0.1 },
-        Activation::Relu6,
-        Activation::Silu,
-        Activation::Sigmoid,
-        Activation::Tanh,
-        Activation::Gelu,
-        Activation::GeluTanh,
-    ];
 
     /// To six digits from tables; GELU's as PyTorch's documentation defines them.
     #[test]
@@ -263,7 +254,7 @@ mod tests {
 
     #[test]
     fn derivatives_are_limits_of_differences() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             for k in -800..=800 {
                 // None of these is at a corner.
                 let (u, step) = (f64::from(k) * 0.01 + 0.003, 1e-5);
@@ -283,7 +274,7 @@ mod tests {
         assert_eq!(Activation::Relu.derivative(0.0), 0.0);
         assert_eq!(Activation::LeakyRelu { slope: 0.1 }.derivative(0.0), 0.1);
         assert_eq!(Activation::Relu.backward(f64::INFINITY, -1.0), 0.0);
-        for activation in ALL {
+        for activation in Activation::ALL {
             assert!(activation.value(f64::NAN).is_nan(), "{activation}");
         }
         assert_eq!(Activation::Tanh.value(f64::INFINITY), 1.0);
@@ -296,7 +287,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             assert_eq!(activation.to_string().parse(), Ok(activation));
         }
         for text in ["", "elu", "leaky-relu", "leaky-relu=", "leaky-relu=inf", "relu=1"] {

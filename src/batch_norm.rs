@@ -1,4 +1,4 @@
-//! The layer: parameters and running statistics on the GPU, and its forward pass.
+//! The layer: parameters and running statistics on the GPU, and what its passes share.
 
 use crate::array::ArrayBuffers;
 use crate::kernels::Binding;
@@ -6,8 +6,8 @@ use crate::memory::Reused;
 use crate::recent::Recent;
 use crate::transfer::{self, Readback, Region};
 use crate::{
-    BackwardOptions, BatchNormConfig, BatchNormState, Buffers, DType, ForwardOptions, Gpu, Layout, Plan,
-    PreparedPlan, Problem, Result, Saved, Tensor,
+    BackwardOptions, BatchNormConfig, BatchNormState, Buffers, ForwardOptions, Gpu, Plan, PreparedPlan,
+    Problem, Result, Saved, Tensor,
 };
 use ndarray::Array1;
 use std::sync::Arc;
@@ -54,15 +54,15 @@ const PLANS_KEPT: usize = 16;
 #[derive(Debug)]
 pub struct BatchNorm {
     pub(crate) gpu: Gpu,
-    config: BatchNormConfig,
-    training: bool,
+    pub(crate) config: BatchNormConfig,
+    pub(crate) training: bool,
     weight: Option<Tensor>,
     bias: Option<Tensor>,
     running_mean: Option<Tensor>,
     running_var: Option<Tensor>,
     num_batches_tracked: Option<wgpu::Buffer>,
     /// Statistics of the last forward pass, if it used the batch's own: [C, 4].
-    statistics: Option<Tensor>,
+    pub(crate) statistics: Option<Tensor>,
     /// What the last forward pass left for backward, unless it overwrote its input.
     pub(crate) saved: Option<Saved>,
     /// Plans of the last passes, so that a pass like one of them is not planned again.
@@ -71,7 +71,7 @@ pub struct BatchNorm {
     partials: Option<wgpu::Buffer>,
     projections: Option<wgpu::Buffer>,
     /// Where the next statistics go, unless the last ones are still wanted.
-    statistics_memory: Reused,
+    pub(crate) statistics_memory: Reused,
     pub(crate) arrays: ArrayBuffers,
 }
 
@@ -229,116 +229,6 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// The plan of a forward pass over `x` alone as the layer stands: what runs, with what geometry.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward), as far as the shape is concerned.
-    pub fn plan(&self, x: &Tensor, in_place: bool) -> Result<Plan> {
-        let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
-        let options = ForwardOptions { in_place, residual: false, dtype: x.dtype() };
-        Plan::forward(&problem, &self.config, self.training, &options, self.gpu.profile())
-    }
-
-    /// Normalises `x` into a new tensor of the same shape, layout and element type, through the activation.
-    ///
-    /// wgpu clears a new tensor before anything is written to it. Where that counts, as in a loop over equal
-    /// shapes, [`forward_into`](Self::forward_into) a tensor that was used before is one pass over memory less.
-    ///
-    /// # Errors
-    /// The input does not fit: [`Error::Rank`](crate::Error::Rank), [`Error::Channels`](crate::Error::Channels), [`Error::OneValuePerChannel`](crate::Error::OneValuePerChannel),
-    /// [`Error::TooManyElements`](crate::Error::TooManyElements), [`Error::BindingTooLarge`](crate::Error::BindingTooLarge), [`Error::ForeignDevice`](crate::Error::ForeignDevice); the GPU fails:
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
-    pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
-        self.forward_to_new(x, None)
-    }
-
-    /// [`forward`](Self::forward) with a tensor added to what is normalised, before the activation:
-    /// y = activation(bn(x) + z), the end of a residual block.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch) or [`Error::ElementType`](crate::Error::ElementType)
-    /// unless z is like x; as [`forward`](Self::forward).
-    pub fn forward_add(&mut self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
-        self.forward_to_new(x, Some(z))
-    }
-
-    fn forward_to_new(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<Tensor> {
-        // Before y is made for an x that does not fit.
-        x.check_device(&self.gpu, "x")?;
-        let options = ForwardOptions { in_place: false, residual: z.is_some(), dtype: x.dtype() };
-        self.prepare_forward(x.shape(), x.layout(), options)?;
-        let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
-        self.submit(|layer, encoder| layer.record(encoder, Some(x), z, &y))?;
-        Ok(y)
-    }
-
-    /// Normalises `x` into `y`, which has the same shape, layout and element type and lies in another buffer.
-    ///
-    /// # Errors
-    /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::SharedBuffer`](crate::Error::SharedBuffer); as [`forward`](Self::forward).
-    pub fn forward_into(&mut self, x: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, Some(x), None, y))
-    }
-
-    /// [`forward_add`](Self::forward_add) into `y`, which lies in another buffer or is `x` itself: then y overwrites
-    /// x, and no backward pass can follow.
-    ///
-    /// # Errors
-    /// As [`forward_into`](Self::forward_into) and [`forward_add`](Self::forward_add).
-    pub fn forward_add_into(&mut self, x: &Tensor, z: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, apart(x, y), Some(z), y))
-    }
-
-    /// Normalises `x` in place.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn forward_in_place(&mut self, x: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, None, None, x))
-    }
-
-    /// Records [`forward_into`](Self::forward_into) in a command encoder of the caller's, who submits it.
-    /// Several layers can so share one submission.
-    ///
-    /// # Errors
-    /// As [`forward_into`](Self::forward_into). Nothing is recorded then.
-    pub fn record_forward(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        x: &Tensor,
-        y: &Tensor,
-    ) -> Result<()> {
-        self.record(encoder, Some(x), None, y)?;
-        self.lend(&[Some(x), Some(y), self.statistics.as_ref()]);
-        Ok(())
-    }
-
-    /// Records [`forward_add_into`](Self::forward_add_into) in a command encoder of the caller's.
-    ///
-    /// # Errors
-    /// As [`forward_add_into`](Self::forward_add_into). Nothing is recorded then.
-    pub fn record_forward_add(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        x: &Tensor,
-        z: &Tensor,
-        y: &Tensor,
-    ) -> Result<()> {
-        self.record(encoder, apart(x, y), Some(z), y)?;
-        self.lend(&[Some(x), Some(z), Some(y), self.statistics.as_ref()]);
-        Ok(())
-    }
-
-    /// Records [`forward_in_place`](Self::forward_in_place) in a command encoder of the caller's.
-    ///
-    /// # Errors
-    /// As [`forward_in_place`](Self::forward_in_place). Nothing is recorded then.
-    pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
-        self.record(encoder, None, None, x)?;
-        self.lend(&[Some(x), self.statistics.as_ref()]);
-        Ok(())
-    }
-
     /// The statistics of the last forward pass; `None` when it used the running statistics or its batch
     /// was empty, and before the first.
     ///
@@ -381,17 +271,6 @@ impl BatchNorm {
         self.arrays = ArrayBuffers::default();
     }
 
-    /// Checks the shape of an input, and prepares its plan, unless that was done before.
-    pub(crate) fn prepare_forward(
-        &mut self,
-        shape: &[usize],
-        layout: Layout,
-        options: ForwardOptions,
-    ) -> Result<Arc<PreparedPlan>> {
-        let problem = self.config.problem(shape, layout, self.training)?;
-        self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward(options) })
-    }
-
     /// The plan, prepared now or before.
     pub(crate) fn prepare(&mut self, key: PlanKey) -> Result<Arc<PreparedPlan>> {
         let Self { gpu, config, plans, .. } = self;
@@ -421,51 +300,6 @@ impl BatchNorm {
             gpu.queue().submit([encoder.finish()]);
             Ok(())
         })
-    }
-
-    /// Binds and records; without `x`, `y` is normalised in place.
-    pub(crate) fn record(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        x: Option<&Tensor>,
-        z: Option<&Tensor>,
-        y: &Tensor,
-    ) -> Result<()> {
-        let input = x.unwrap_or(y);
-        input.check_device(&self.gpu, "x")?;
-        let options = ForwardOptions { in_place: x.is_none(), residual: z.is_some(), dtype: input.dtype() };
-        let prepared = self.prepare_forward(input.shape(), input.layout(), options)?;
-        if let Some(z) = z {
-            z.check_device(&self.gpu, "z")?;
-            z.check_like(input, "z")?;
-        }
-        y.check_device(&self.gpu, "y")?;
-        y.check_like(input, "y")?;
-        let plan = prepared.plan();
-        self.reserve_scratch(plan)?;
-        let uses_batch = plan.buffers().iter().any(|(binding, _)| *binding == Binding::Statistics);
-        let statistics = uses_batch
-            .then(|| {
-                let of_saved = self.saved.as_ref().and_then(Saved::statistics);
-                let replaced = [self.statistics.as_ref(), of_saved];
-                let shape = [self.config.num_features, 4];
-                let of_statistics = (DType::F32, &shape[..], Layout::ChannelsFirst);
-                self.statistics_memory.tensor(&self.gpu, of_statistics, &replaced)
-            })
-            .transpose()?;
-        let bound = prepared.bind(&Buffers {
-            x: x.map(Tensor::binding),
-            z: z.map(Tensor::binding),
-            y: Some(y.binding()),
-            statistics: statistics.as_ref().map(Tensor::binding),
-            ..self.buffers()
-        })?;
-        bound.record(encoder);
-        let training = self.training;
-        self.saved =
-            x.map(|x| Saved { x: x.clone(), z: z.cloned(), training, statistics: statistics.clone() });
-        self.statistics = statistics;
-        Ok(())
     }
 
     /// Notes what commands use that the caller submits, at a time of his own.
@@ -501,11 +335,6 @@ impl BatchNorm {
         }
         Ok(())
     }
-}
-
-/// x, unless y is to overwrite it.
-fn apart<'a>(x: &'a Tensor, y: &Tensor) -> Option<&'a Tensor> {
-    (!x.is_same_memory(y)).then_some(x)
 }
 
 #[cfg(test)]

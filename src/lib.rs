@@ -10,6 +10,7 @@ mod dtype;
 mod error;
 mod files;
 mod fold;
+mod forward;
 mod gpu;
 pub mod kernels;
 mod memory;
