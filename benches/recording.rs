@@ -9,7 +9,7 @@ use shared::{Memory, Pass};
 use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use wgpu_batchnorm::kernels::{Access, Binding};
+use wgpu_batchnorm::kernels::{Access, Binding, Kernel};
 use wgpu_batchnorm::{Gpu, Layout, Plan, Result, wgpu};
 
 /// The GPU has nothing to do here, so any shape will do.
@@ -165,7 +165,7 @@ fn by_hand(gpu: &Gpu, plan: &Plan, memory: &Memory) -> Vec<Dispatch> {
             label: None,
             layout: Some(&layout),
             module: &module,
-            entry_point: Some(step.kernel.stem()),
+            entry_point: Some(Kernel::ENTRY_POINT),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: None,
         });

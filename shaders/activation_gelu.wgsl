@@ -36,7 +36,7 @@ fn error_function(value: Value) -> Value {
     exponent = exponent * far - 1.13056874;
     exponent = exponent * far + 3.92270537e-4;
     let above = 1.0 - exponential(exponent - far * far);
-    let signed = select(above, -above, value < Value());
+    let signed = select(above, -above, value < Value(0.0));
     let result = select(signed, below * value + value, size < Value(1.0));
     return select(result, value, is_nan(value));
 }

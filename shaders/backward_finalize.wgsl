@@ -4,11 +4,8 @@
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn backward_finalize(invocation: Invocation) {
-    params = uniform_params;
-    let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    let in_group = workgroup * CHANNELS_PER_WORKGROUP + invocation.lane % CHANNELS_PER_WORKGROUP;
+fn kernel(invocation: Invocation) {
+    let in_group = invocation.workgroup * CHANNELS_PER_WORKGROUP + invocation.lane % CHANNELS_PER_WORKGROUP;
     let channel = params.first_channel + in_group;
     var own = Sums();
     if in_group < params.group_channels {

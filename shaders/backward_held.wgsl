@@ -13,14 +13,12 @@ var<private> sum: Value;
 var<private> sum_of_products: Value;
 var<private> gradient: Gradient;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn backward_held(invocation: Invocation) {
-    params = uniform_params;
-    let begin = place_begin(linear_workgroup(invocation.workgroup, invocation.grid), invocation.lane);
+fn kernel(invocation: Invocation) {
+    let begin = place_begin(invocation.workgroup, invocation.lane);
     of_channel = channel_statistics(begin.channel);
     gate = gate_of(begin.channel, of_channel);
     visit_all(LOAD, begin);
-    let own = Sums(Pair(total(sum), Number()), Pair(total(sum_of_products), Number()));
+    let own = Sums(Pair(total(sum), Number(0.0)), Pair(total(sum_of_products), Number(0.0)));
     let merged = share_lanes(merge_lanes(own, invocation), invocation);
     if has_result(invocation) && begin.channel < params.channels {
         conclude(begin.channel, merged, of_channel);

@@ -1,14 +1,8 @@
 // dx = weight * inv_std * (dy - what the mean and the variance of the batch take away), for every element, where dy
 // is the gradient as it arrives from upstream: that is dz.
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn backward_input(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    params = uniform_params;
-    var walk = walk_begin(linear_workgroup(workgroup, grid), lane, params.map);
+fn kernel(invocation: Invocation) {
+    var walk = walk_begin(invocation.workgroup, invocation.lane, params.map);
     var own: array<Gradient, ABREAST>;
     var gate: array<Gate, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {

@@ -2,11 +2,8 @@
 // reduces one split of a channel, and leaves its partial result, or where the whole channel is one split,
 // what follows from it.
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn backward_sums(invocation: Invocation) {
-    params = uniform_params;
-    let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    let walk = walk_begin(workgroup, invocation.lane, params.reduce);
+fn kernel(invocation: Invocation) {
+    let walk = walk_begin(invocation.workgroup, invocation.lane, params.reduce);
     var statistics: array<Statistics, ABREAST>;
     var gates: array<Gate, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {

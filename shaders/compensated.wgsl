@@ -14,7 +14,7 @@ fn rounded(value: Number) -> Number {
 
 // The second part of a pair, or 0 where the first is infinite or NaN: nothing was lost then.
 fn lost(hi: Number, lo: Number) -> Number {
-    return select(Number(), lo, finite(hi));
+    return select(Number(0.0), lo, finite(hi));
 }
 
 // a + b as the rounded sum and what rounding lost: Knuth's two-sum, exact.

@@ -3,6 +3,6 @@
 @group(0) @binding(8) var<storage, read_write> num_batches_tracked: array<u32, 2>;
 
 @compute @workgroup_size(1)
-fn count_batch() {
+fn main() {
     count_one_batch();
 }

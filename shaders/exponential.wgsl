@@ -15,7 +15,7 @@ fn exponential(value: Value) -> Value {
     series = series * rest * rest + rest + 1.0;
     // 1.5 * 2^23 + n has n in its last bits; there it is shifted to the exponent.
     let power = (bitcast<Words>(n + 12582912.0) << Words(23u)) + Words(0x3f800000u);
-    let result = select(series * bitcast<Value>(power), Value(), value < Value(-87.0));
+    let result = select(series * bitcast<Value>(power), Value(0.0), value < Value(-87.0));
     return select(result, value, is_nan(value));
 }
 

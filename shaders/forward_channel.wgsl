@@ -1,11 +1,8 @@
 // The whole forward pass in training, for channels that one workgroup (planes) or invocation (columns)
 // reduces alone: what it has just read is still in the cache when it is read again to be normalised.
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn forward_channel(invocation: Invocation) {
-    params = uniform_params;
-    let workgroup = linear_workgroup(invocation.workgroup, invocation.grid);
-    var walk = walk_begin(workgroup, invocation.lane, params.reduce);
+fn kernel(invocation: Invocation) {
+    var walk = walk_begin(invocation.workgroup, invocation.lane, params.reduce);
     var own = moments_of(walk);
     var normal: array<Normal, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {

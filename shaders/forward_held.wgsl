@@ -13,10 +13,8 @@ var<private> mean: Pair;
 var<private> sum_of_squares: Value;
 var<private> normal: Normal;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn forward_held(invocation: Invocation) {
-    params = uniform_params;
-    let begin = place_begin(linear_workgroup(invocation.workgroup, invocation.grid), invocation.lane);
+fn kernel(invocation: Invocation) {
+    let begin = place_begin(invocation.workgroup, invocation.lane);
     let merged = share_lanes(merge_lanes(load_and_reduce(begin), invocation), invocation);
     if has_result(invocation) && begin.channel < params.channels {
         conclude(begin.channel, merged);

@@ -15,7 +15,7 @@ fn hyperbolic(value: Value) -> Hyperbolic {
     // From 10 on, tanh is 1 in f32.
     let small = exponential(-2.0 * size);
     let far = 1.0 - 2.0 * small / (1.0 + small);
-    let signed = select(far, -far, value < Value());
+    let signed = select(far, -far, value < Value(0.0));
     let result = select(signed, near_zero, size < Value(0.625));
     return Hyperbolic(select(result, value, is_nan(value)), 4.0 * small / ((1.0 + small) * (1.0 + small)));
 }

@@ -2,16 +2,6 @@
 // then over the subgroups through workgroup memory. Lane 0 ends up with the result. The workgroup is a
 // whole number of subgroups of any size from MIN_SUBGROUP_SIZE to MAX_SUBGROUP_SIZE, and the order of
 // merging is fixed for a given size.
-struct Invocation {
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-    @builtin(subgroup_size) subgroup_size: u32,
-    @builtin(num_subgroups) num_subgroups: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(subgroup_invocation_id) subgroup_lane: u32,
-}
-
 const MAX_SUBGROUPS: u32 = WORKGROUP_SIZE / MIN_SUBGROUP_SIZE;
 
 var<workgroup> sh_partials: array<Partial, MAX_SUBGROUPS>;

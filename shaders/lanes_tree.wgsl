@@ -1,12 +1,6 @@
 // Merges partial results across a workgroup through workgroup memory: the lanes whose numbers are equal modulo
 // CHANNELS_PER_WORKGROUP (a power of two, like WORKGROUP_SIZE) share a channel. The first lanes, one for
 // each channel, end up with the results. The order of merging is fixed.
-struct Invocation {
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-}
-
 var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;
 
 fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {

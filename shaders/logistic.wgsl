@@ -8,5 +8,5 @@ struct Logistic {
 fn logistic(value: Value) -> Logistic {
     let small = exponential(-abs(value));
     let large = 1.0 / (1.0 + small);
-    return Logistic(select(large, small * large, value < Value()), small * large * large);
+    return Logistic(select(large, small * large, value < Value(0.0)), small * large * large);
 }

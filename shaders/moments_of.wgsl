@@ -38,8 +38,8 @@ fn moments_of(first_walk: Walk) -> array<Moments, ABREAST> {
                     let added = moments_around(pivot[k], count, total(sum[k]), total(sum_of_squares[k]));
                     own[k] = merge(own[k], added);
                     pivot[k] = finite_or_zero(own[k].mean.hi);
-                    sum[k] = Value();
-                    sum_of_squares[k] = Value();
+                    sum[k] = Value(0.0);
+                    sum_of_squares[k] = Value(0.0);
                 }
                 block = BLOCK;
                 count = 0u;

@@ -27,7 +27,7 @@ fn moments_around(pivot: Number, count: u32, sum: Number, sum_of_squares: Number
     let shift = sum / f32(count);
     // At least 0, written so that NaN stays NaN.
     let m2 = sum_of_squares - sum * shift;
-    return Moments(count, two_sum(pivot, shift), select(m2, Number(), m2 < Number()));
+    return Moments(count, two_sum(pivot, shift), select(m2, Number(0.0), m2 < Number(0.0)));
 }
 
 // Moments of the union of two sets: Chan, Golub and LeVeque's formula.
@@ -48,12 +48,12 @@ fn merge(a: Moments, b: Moments) -> Moments {
     let both = finite(a.mean.hi) & finite(b.mean.hi);
     return Moments(
         count,
-        Pair(select(a.mean.hi + b.mean.hi, mean.hi, both), select(Number(), mean.lo, both)),
-        a.m2 + b.m2 + select(Number(), between, both),
+        Pair(select(a.mean.hi + b.mean.hi, mean.hi, both), select(Number(0.0), mean.lo, both)),
+        a.m2 + b.m2 + select(Number(0.0), between, both),
     );
 }
 
 // With infinity for a pivot, every deviation would be NaN.
 fn finite_or_zero(value: Number) -> Number {
-    return select(Number(), value, finite(value));
+    return select(Number(0.0), value, finite(value));
 }

@@ -1,13 +1,7 @@
 // Normalises every element, then scales and shifts it.
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn normalize(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    params = uniform_params;
-    var walk = walk_begin(linear_workgroup(workgroup, grid), lane, params.map);
+fn kernel(invocation: Invocation) {
+    var walk = walk_begin(invocation.workgroup, invocation.lane, params.map);
     var own: array<Normal, ABREAST>;
     for (var k = 0u; k < ABREAST; k++) {
         let channel = walk_channel(walk, k);

@@ -12,5 +12,5 @@ fn inverse_deviation(variance: Number) -> Number {
     let root = inverseSqrt(value);
     let refined = root + 0.5 * root * fma(-value * root, root, Number(1.0));
     // 1 / sqrt(0) is infinity and 1 / sqrt(infinity) is 0, where a Newton step would make NaN.
-    return select(root, refined, (value > Number()) & finite(value));
+    return select(root, refined, (value > Number(0.0)) & finite(value));
 }

@@ -32,8 +32,8 @@ fn sums_of(first_walk: Walk, channels: array<Statistics, ABREAST>, gates: array<
             if loads >= BLOCK {
                 for (var k = 0u; k < ABREAST; k++) {
                     own[k] = add_block(own[k], sum[k], sum_of_products[k]);
-                    sum[k] = Value();
-                    sum_of_products[k] = Value();
+                    sum[k] = Value(0.0);
+                    sum_of_products[k] = Value(0.0);
                 }
                 loads = 0u;
             }

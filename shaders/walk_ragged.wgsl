@@ -81,7 +81,7 @@ fn values_inside(run: Run, element: u32) -> u32 {
 }
 
 fn inside_or_zero(value: Value, run: Run, element: u32) -> Value {
-    return inside_or(Value(), value, run, element);
+    return inside_or(Value(0.0), value, run, element);
 }
 
 // The elements of a load that are inside, and others in the place of the rest.

@@ -402,8 +402,13 @@ fn compile(device: &wgpu::Device, cache: Option<&wgpu::PipelineCache>, kernel: &
         label,
         layout: Some(&layout),
         module: &module,
-        entry_point: label,
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        entry_point: Some(Kernel::ENTRY_POINT),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            // Every kernel writes what it reads of its workgroup's memory. On DX12 and Metal, one invocation would
+            // clear all of it while the others wait, and FXC would take minutes to compile that.
+            zero_initialize_workgroup_memory: false,
+            ..wgpu::PipelineCompilationOptions::default()
+        },
         cache,
     });
     CompiledKernel { pipeline, bind_group_layout }

@@ -38,7 +38,7 @@ impl BackwardChannel {
             "sums_of",
         ];
         pieces.extend(self.walk.pieces());
-        pieces.push(self.lanes.piece());
+        pieces.extend(self.lanes.pieces());
         pieces.extend(self.gradients().pieces());
         pieces.extend(self.gradient.pieces(self.walk.width(), true));
         let constants = self.lanes.constants_with(self.walk, self.workgroup_size);

@@ -25,10 +25,10 @@ impl BackwardFinalize {
             "number_f32",
             "compensated",
             "sums_type",
-            lanes.piece(),
             "statistics_type",
             self.statistics.piece(),
         ];
+        pieces.extend(lanes.pieces());
         pieces.extend(self.gradients.pieces());
         let constants = lanes.constants(self.workgroup_size);
         Source { stem: "backward_finalize", constants, pieces, bindings }

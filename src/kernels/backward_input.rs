@@ -22,6 +22,7 @@ impl BackwardInput {
         bindings.extend(self.statistics.bindings());
         let mut pieces =
             vec!["params", "compensated", "statistics_type", self.statistics.piece(), "projection_type"];
+        pieces.push("entry_plain");
         pieces.extend(self.walk.pieces());
         pieces.extend(self.gradient.pieces(self.walk.width(), batch));
         // Without dx, nothing is projected.

@@ -32,7 +32,8 @@ impl BackwardSums {
             vec!["params", "compensated", "sums_type", "sums_of", "statistics_type", self.statistics.piece()];
         pieces.extend(self.walk.pieces());
         pieces.extend(self.upstream.pieces(self.walk.width(), false));
-        pieces.extend([self.lanes.piece(), "dy_read"]);
+        pieces.extend(self.lanes.pieces());
+        pieces.push("dy_read");
         pieces.extend(if needs_x { vec!["x_read", "deviation_on"] } else { vec!["deviation_off"] });
         match self.result {
             None => {

@@ -26,10 +26,10 @@ impl Finalize {
             "number_f32",
             "compensated",
             "moments_type",
-            lanes.piece(),
             "statistics_type",
             "conclude_forward",
         ];
+        pieces.extend(lanes.pieces());
         pieces.extend(self.tracking.pieces());
         Source { stem: "finalize", constants: lanes.constants(self.workgroup_size), pieces, bindings }
     }

@@ -24,7 +24,8 @@ impl ForwardChannel {
         bindings.extend(self.tracking.bindings());
         let mut pieces = vec!["params", "compensated", "statistics_type", "moments_type", "moments_of"];
         pieces.extend(self.walk.pieces());
-        pieces.extend([self.lanes.piece(), "conclude_forward"]);
+        pieces.extend(self.lanes.pieces());
+        pieces.push("conclude_forward");
         pieces.extend(self.tracking.pieces());
         pieces.extend(self.output.pieces(self.walk.width()));
         let constants = self.lanes.constants_with(self.walk, self.workgroup_size);

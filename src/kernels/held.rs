@@ -70,7 +70,7 @@ impl Held {
             5..=16 => "visit_16",
             _ => "visit_64",
         };
-        self.places.pieces().into_iter().chain([visit, self.lanes.piece()])
+        self.places.pieces().into_iter().chain([visit]).chain(self.lanes.pieces())
     }
 
     /// The constants of the pieces.

@@ -23,12 +23,12 @@ pub enum Lanes {
 }
 
 impl Lanes {
-    /// The WGSL piece.
-    pub(super) fn piece(self) -> &'static str {
+    /// The WGSL pieces, with the entry point.
+    pub(super) fn pieces(self) -> [&'static str; 2] {
         match self {
-            Self::Alone => "lanes_alone",
-            Self::Tree { .. } => "lanes_tree",
-            Self::Subgroup { .. } => "lanes_subgroup",
+            Self::Alone => ["entry_plain", "lanes_alone"],
+            Self::Tree { .. } => ["entry_plain", "lanes_tree"],
+            Self::Subgroup { .. } => ["entry_subgroups", "lanes_subgroup"],
         }
     }
 

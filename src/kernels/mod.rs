@@ -1,7 +1,8 @@
 //! The kernels: which WGSL files make one up, which constants it is compiled with, what it binds.
 //!
-//! A kernel's source is plain concatenation: constants, then the shared pieces it names, then its own file,
-//! whose stem is the name of the entry point. Each kernel's Rust side is the file of the same stem here.
+//! A kernel's source is plain concatenation: constants, then the shared pieces it names, then its own file.
+//! Each kernel's Rust side is the file of the same stem here. The entry point is `main` of `entry_plain.wgsl` or
+//! `entry_subgroups.wgsl`, which calls the kernel.
 //!
 //! | kernel | does |
 //! |---|---|
@@ -107,7 +108,7 @@ pub enum Kernel {
 
 /// What a kernel is made of.
 struct Source {
-    /// File name and entry point.
+    /// File name.
     stem: &'static str,
     /// Constants the shader is compiled with.
     constants: Vec<(&'static str, u32)>,
@@ -134,7 +135,10 @@ impl Kernel {
         }
     }
 
-    /// The name of the kernel: its file's stem and its entry point.
+    /// The name of the entry point of every kernel.
+    pub const ENTRY_POINT: &str = "main";
+
+    /// The name of the kernel: its file's stem.
     pub fn stem(&self) -> &'static str {
         self.source().stem
     }
@@ -322,6 +326,8 @@ pub const FILES: &[(&str, &str)] = &[
     ("dz_halves", include_str!("../../shaders/dz_halves.wgsl")),
     ("dz_off", include_str!("../../shaders/dz_off.wgsl")),
     ("dz_whole", include_str!("../../shaders/dz_whole.wgsl")),
+    ("entry_plain", include_str!("../../shaders/entry_plain.wgsl")),
+    ("entry_subgroups", include_str!("../../shaders/entry_subgroups.wgsl")),
     ("exponential", include_str!("../../shaders/exponential.wgsl")),
     ("finalize", include_str!("../../shaders/finalize.wgsl")),
     ("forward_channel", include_str!("../../shaders/forward_channel.wgsl")),

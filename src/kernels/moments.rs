@@ -31,7 +31,7 @@ impl Moments {
         let mut bindings = vec![(Binding::Params, Access::Uniform), (Binding::X, Access::Read)];
         pieces.extend(self.walk.pieces());
         pieces.extend(self.storage.pieces(self.walk.width()));
-        pieces.push(self.lanes.piece());
+        pieces.extend(self.lanes.pieces());
         match self.result {
             MomentsResult::Partials => {
                 pieces.push("result_partial");

@@ -20,6 +20,7 @@ impl Normalize {
         bindings.extend(self.output.bindings());
         bindings.extend(self.statistics.bindings());
         let mut pieces = vec!["params", "compensated", "statistics_type", self.statistics.piece()];
+        pieces.push("entry_plain");
         pieces.extend(self.walk.pieces());
         pieces.extend(self.output.pieces(self.walk.width()));
         let constants = Lanes::Alone.constants_with(self.walk, self.workgroup_size);

@@ -99,11 +99,11 @@ fn shaders_are_valid() {
 }
 
 #[test]
-fn entry_points_are_named_after_their_files() {
+fn every_kernel_has_one_entry_point() {
     for_every_shader(|kernel, module, _| {
         expect("number of entry points", &module.entry_points.len(), &1)?;
         let entry = &module.entry_points[0];
-        expect("name", &entry.name.as_str(), &kernel.stem())?;
+        expect("name", &entry.name.as_str(), &Kernel::ENTRY_POINT)?;
         expect("stage", &entry.stage, &ShaderStage::Compute)?;
         expect("workgroup size", &entry.workgroup_size, &[kernel.workgroup_size(), 1, 1])
     });
