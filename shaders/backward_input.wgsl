@@ -28,15 +28,15 @@ fn kernel(invocation: Invocation) {
                     let x = load_x(beside(element, k));
                     let loaded_dy = load_dy(beside(element, k));
                     var dy = upstream(loaded_dy, x, beside(element, k), gate[k]);
-                    var dx = input_gradient(dy, deviation(x, own[k].statistics), own[k]);
+                    var of_x = input_gradient(dy, deviation(x, own[k].statistics), own[k]);
                     if RAGGED {
                         let away = deviation(x, next.statistics);
                         let next_dy = upstream(loaded_dy, x, element, next_gate);
-                        dx = inside_or(input_gradient(next_dy, away, next), dx, run, element);
+                        of_x = inside_or(input_gradient(next_dy, away, next), of_x, run, element);
                         dy = inside_or(next_dy, dy, run, element);
                     }
                     store_dz(beside(element, k), dy);
-                    store_dx(beside(element, k), dx);
+                    store_dx(beside(element, k), of_x);
                 }
             }
         }

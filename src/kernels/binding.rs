@@ -44,7 +44,16 @@ impl Binding {
     /// The tensors: all have the shape and the element type of x.
     pub(crate) const TENSORS: [Self; 6] = [Self::X, Self::Y, Self::Z, Self::Dy, Self::Dx, Self::Dz];
 
-    /// The name of the variable in WGSL, which is also the name in messages.
+    /// The name of the variable in WGSL: [`name`](Self::name), but where that means something else to a compiler.
+    pub fn variable(self) -> &'static str {
+        match self {
+            // DXC has a namespace of this name, and naga does not know.
+            Self::Dx => "dx_tensor",
+            _ => self.name(),
+        }
+    }
+
+    /// The name in messages, and of labels.
     pub fn name(self) -> &'static str {
         match self {
             Self::Params => "uniform_params",

@@ -250,6 +250,18 @@ impl Plan {
         &self.steps
     }
 
+    /// Every kernel that the plan may need, once: those of its steps, and those for tensors that do not begin where
+    /// its loads need them to.
+    pub fn kernels(&self) -> Vec<Kernel> {
+        let mut kernels: Vec<Kernel> = Vec::new();
+        for step in self.steps.iter().chain(self.unaligned().into_iter().flat_map(|plan| &plan.steps)) {
+            if !kernels.contains(&step.kernel) {
+                kernels.push(step.kernel);
+            }
+        }
+        kernels
+    }
+
     /// The groups of channels that steps are for: the first channel of each, and how many there are.
     pub(crate) fn groups(&self) -> Vec<(u32, u32)> {
         let mut groups: Vec<_> = self.steps.iter().map(|step| step.channels).collect();
@@ -284,9 +296,10 @@ impl Plan {
     /// The buffers to give to [`PreparedPlan::bind`](crate::PreparedPlan::bind), with the bytes each must
     /// hold. All need [`wgpu::BufferUsages::STORAGE`].
     pub fn buffers(&self) -> Vec<(Binding, u64)> {
-        let steps = self.steps.iter().chain(self.unaligned().into_iter().flat_map(|plan| &plan.steps));
-        let mut bindings: Vec<Binding> = steps
-            .flat_map(|step| step.kernel.bindings())
+        let kernels = self.kernels();
+        let mut bindings: Vec<Binding> = kernels
+            .iter()
+            .flat_map(Kernel::bindings)
             .filter(|(_, access)| *access != Access::Uniform)
             .map(|(binding, _)| self.stands_for(binding))
             .collect();

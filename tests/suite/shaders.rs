@@ -131,7 +131,7 @@ fn bindings_are_what_the_host_binds() {
         let expected: BTreeMap<_, _> = kernel
             .bindings()
             .into_iter()
-            .map(|(binding, access)| ((binding as u32, binding.name().to_owned()), access))
+            .map(|(binding, access)| ((binding as u32, binding.variable().to_owned()), access))
             .collect();
         let same = actual.iter().map(|(key, access)| (key, format!("{access:?}"))).collect::<Vec<_>>();
         let wanted = expected.iter().map(|(key, access)| (key, format!("{access:?}"))).collect::<Vec<_>>();

@@ -1,0 +1,85 @@
+//! What the options ask for: which passes on which shapes.
+
+use crate::Result;
+use serde_json::json;
+use wgpu_batchnorm::{AdapterProfile, BackwardOptions, BatchNormConfig, DType, ForwardOptions, Layout, Plan};
+
+/// Shapes, element types and passes, as `wgpu-batchnorm bench` takes and lists them.
+pub(crate) struct Options {
+    pub(crate) shapes: Vec<(Vec<usize>, Layout)>,
+    pub(crate) dtypes: Vec<DType>,
+    pub(crate) passes: Vec<String>,
+    pub(crate) runs: usize,
+}
+
+impl Options {
+    pub(crate) fn parse(args: &[String]) -> Result<Self> {
+        let mut options = Self { shapes: Vec::new(), dtypes: Vec::new(), passes: Vec::new(), runs: 20 };
+        for pair in args.chunks(2) {
+            let [name, value] = pair else { return Err(format!("{pair:?} has no value").into()) };
+            match name.as_str() {
+                "--shape" => {
+                    let sizes: Vec<usize> =
+                        value.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?;
+                    options.shapes.push((sizes, Layout::ChannelsFirst));
+                }
+                "--layout" => {
+                    options.shapes.last_mut().ok_or("--layout before --shape")?.1 = value.parse()?;
+                }
+                "--dtype" => options.dtypes.push(value.parse()?),
+                "--pass" => options.passes.push(value.clone()),
+                "--runs" => options.runs = value.parse()?,
+                _ => return Err(format!("unknown option {name}").into()),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Each pass on each shape in each type.
+    pub(crate) fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for &dtype in &self.dtypes {
+            for (sizes, layout) in &self.shapes {
+                let job =
+                    |pass: &String| Job { sizes: sizes.clone(), layout: *layout, dtype, pass: pass.clone() };
+                jobs.extend(self.passes.iter().map(job));
+            }
+        }
+        jobs
+    }
+}
+
+/// One pass on one shape.
+pub(crate) struct Job {
+    sizes: Vec<usize>,
+    layout: Layout,
+    dtype: DType,
+    pass: String,
+}
+
+impl Job {
+    pub(crate) fn plan(&self, profile: &AdapterProfile) -> Result<Plan> {
+        let Self { sizes, layout, dtype, pass } = self;
+        let (training, dtype) = (pass != "forward_eval", *dtype);
+        let config = BatchNormConfig::new(sizes[layout.channel_axis(sizes.len())]).layout(*layout);
+        let problem = config.problem(sizes, *layout, training)?;
+        Ok(match pass.as_str() {
+            "backward" => {
+                let options = BackwardOptions { dtype, ..Default::default() };
+                Plan::backward(&problem, &config, true, &options, profile)?
+            }
+            _ => {
+                let options = ForwardOptions { dtype, ..Default::default() };
+                Plan::forward(&problem, &config, training, &options, profile)?
+            }
+        })
+    }
+
+    /// The line of a result, but for the figures.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        json!({
+            "peer": "ours", "shape": self.sizes, "layout": self.layout.to_string(), "dtype": self.dtype.to_string(),
+            "pass": self.pass,
+        })
+    }
+}
