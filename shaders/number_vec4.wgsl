@@ -5,15 +5,14 @@ alias Bits = vec4<u32>;
 
 const CHANNELS_AT_ONCE: u32 = 4u;
 
-// The number of the k-th channel at once, and all numbers with that one replaced.
+// The number of the k-th channel at once, and all numbers with that one replaced. Chosen by selection, not by index:
+// FXC takes the k-th component as a sum of products with 0 and 1, in which NaN and infinity spread to all four.
 fn part(number: Number, k: u32) -> f32 {
-    return number[k];
+    return select(select(number.x, number.y, k == 1u), select(number.z, number.w, k == 3u), k >= 2u);
 }
 
 fn with_part(number: Number, k: u32, value: f32) -> Number {
-    var replaced = number;
-    replaced[k] = value;
-    return replaced;
+    return select(number, Number(value), Bits(0u, 1u, 2u, 3u) == Bits(k));
 }
 
 fn channel_after(channel: u32, k: u32) -> u32 {

@@ -31,6 +31,8 @@ pub struct GpuOptions {
     pub without_f16: bool,
     /// Folder to keep compiled kernels in between runs of the program.
     pub pipeline_cache: Option<PathBuf>,
+    /// The compiler of shaders on DX12.
+    pub dx12_compiler: Option<wgpu::Dx12Compiler>,
 }
 
 impl GpuOptions {
@@ -85,6 +87,19 @@ impl GpuOptions {
         self.pipeline_cache = Some(folder.into());
         self
     }
+
+    /// Sets [`dx12_compiler`](Self::dx12_compiler). Without it, wgpu decides: by the environment variable
+    /// `WGPU_DX12_COMPILER` (`fxc`, `dxc`), or else it takes DXC where it finds a `dxcompiler.dll`, and FXC, which
+    /// Windows has, where it does not.
+    ///
+    /// With FXC there are neither subgroups nor f16: lanes merge their results through workgroup memory, and f16
+    /// tensors are read and written as words. Results are as exact. Programs for Windows should ship
+    /// `dxcompiler.dll` (1.8.2502 or later, of Microsoft's DirectXShaderCompiler) beside themselves.
+    #[must_use]
+    pub fn dx12_compiler(mut self, compiler: wgpu::Dx12Compiler) -> Self {
+        self.dx12_compiler = Some(compiler);
+        self
+    }
 }
 
 /// A device, its queue and the kernels compiled for it so far. Clones are handles to the same.
@@ -134,7 +149,7 @@ impl Gpu {
     /// # Errors
     /// As [`new`](Self::new).
     pub async fn with_options_async(options: &GpuOptions) -> Result<Self> {
-        let (instance, backends) = instance(options.backends);
+        let (instance, backends) = instance(options.backends, options.dx12_compiler.clone());
         let wanted = options.adapter.clone().or_else(|| std::env::var("WGPU_ADAPTER_NAME").ok());
         let mut adapters = instance.enumerate_adapters(backends).await;
         let found: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
@@ -199,7 +214,7 @@ impl Gpu {
 
     /// The profiles of all adapters, best first, each with all features and limits it has.
     pub fn adapters(backends: Option<wgpu::Backends>) -> Vec<AdapterProfile> {
-        let (instance, backends) = instance(backends);
+        let (instance, backends) = instance(backends, None);
         let adapters = pollster::block_on(instance.enumerate_adapters(backends));
         let mut profiles: Vec<AdapterProfile> = adapters
             .iter()
@@ -350,8 +365,14 @@ impl fmt::Debug for Gpu {
     }
 }
 
-fn instance(backends: Option<wgpu::Backends>) -> (wgpu::Instance, wgpu::Backends) {
+fn instance(
+    backends: Option<wgpu::Backends>,
+    dx12_compiler: Option<wgpu::Dx12Compiler>,
+) -> (wgpu::Instance, wgpu::Backends) {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    if let Some(compiler) = dx12_compiler {
+        descriptor.backend_options.dx12.shader_compiler = compiler;
+    }
     descriptor.backends = backends.or_else(wgpu::Backends::from_env).unwrap_or(BACKENDS);
     let backends = descriptor.backends;
     (wgpu::Instance::new(descriptor), backends)

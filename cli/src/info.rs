@@ -1,15 +1,17 @@
 //! `info`: the adapters of this machine, and what the crate uses of them.
 
 use crate::Outcome;
-use crate::adapter::{Backend, Common};
+use crate::adapter::{self, Common};
 use crate::error::Result;
 use crate::report::Format;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write;
-use wgpu_batchnorm::kernels::{Kernel, Lanes};
-use wgpu_batchnorm::wgpu::Features;
-use wgpu_batchnorm::{AdapterProfile, BatchNormConfig, ForwardOptions, Gpu, Layout, Plan, Problem};
+use wgpu_batchnorm::kernels::Kernel;
+use wgpu_batchnorm::wgpu::{Backend, Features};
+use wgpu_batchnorm::{
+    AdapterProfile, BackwardOptions, BatchNormConfig, DType, ForwardOptions, Gpu, Layout, Plan, Problem,
+};
 
 /// List the adapters of this machine, and what is used of them
 #[derive(Debug, clap::Args)]
@@ -22,8 +24,8 @@ pub(crate) fn info(args: &Args, common: &Common, out: &mut impl Write) -> Result
     let adapters = Gpu::adapters(None);
     // Opening it is the only honest way to know which one is taken, and that it opens.
     let taken = match common.backend {
-        Backend::Reference => None,
-        Backend::Gpu | Backend::Auto => Some(Gpu::with_options(&common.gpu_options())),
+        adapter::Backend::Reference => None,
+        adapter::Backend::Gpu | adapter::Backend::Auto => Some(Gpu::with_options(&common.gpu_options())),
     };
     let is_taken = |profile: &AdapterProfile| {
         taken.as_ref().is_some_and(|gpu| gpu.as_ref().is_ok_and(|gpu| is_same(gpu.profile(), profile)))
@@ -39,7 +41,7 @@ pub(crate) fn info(args: &Args, common: &Common, out: &mut impl Write) -> Result
         let texts: Vec<String> =
             list.map(|(profile, taken)| text_of(profile, if taken { mark } else { "" })).collect();
         out.write_all(texts.join("\n").as_bytes())?;
-        if common.backend == Backend::Reference {
+        if common.backend == adapter::Backend::Reference {
             writeln!(out, "\n--backend reference computes on the CPU, with none of these")?;
         }
     }
@@ -54,22 +56,59 @@ fn is_same(one: &AdapterProfile, other: &AdapterProfile) -> bool {
     key(one) == key(other)
 }
 
-/// How lanes share a channel's sum on this adapter, as planned for an ordinary batch.
-fn reduction(profile: &AdapterProfile) -> &'static str {
-    let config = BatchNormConfig::new(64);
-    let plan = Problem::new(&[8, 64, 28, 28], Layout::ChannelsFirst)
-        .and_then(|problem| Plan::forward(&problem, &config, true, &ForwardOptions::default(), profile));
-    let lanes = plan.ok().and_then(|plan| {
-        plan.steps().iter().find_map(|step| match &step.kernel {
-            Kernel::Moments(moments) => Some(moments.lanes),
-            _ => None,
-        })
-    });
-    match lanes {
-        Some(Lanes::Subgroup { .. }) => "subgroups",
-        Some(Lanes::Tree { .. }) => "workgroup memory",
-        Some(Lanes::Alone) => "none needed",
-        None => "none: the adapter's limits are too low",
+/// What the kernels are written in for this adapter, and who compiles that. wgpu does not tell which compiler and which
+/// shader model of DX12 it has; but it offers subgroups from shader model 6.0 on, and f16 from 6.2 on, which FXC does
+/// not know.
+fn compiler(profile: &AdapterProfile) -> &'static str {
+    let has = |feature| profile.features.contains(feature);
+    match profile.backend {
+        Backend::Vulkan => "SPIR-V, by the driver",
+        Backend::Metal => "MSL, by Metal",
+        Backend::Dx12 if has(Features::SHADER_F16) => "HLSL, shader model 6.2 or later, by DXC",
+        Backend::Dx12 if has(Features::SUBGROUP) || has(Features::SHADER_INT64) => {
+            "HLSL, shader model 6.0 or later, by DXC"
+        }
+        Backend::Dx12 => "HLSL, shader model 5.1, by FXC: ship dxcompiler.dll for subgroups and f16",
+        _ => "by wgpu",
+    }
+}
+
+/// The kernels that are planned for batches of several kinds.
+fn kernels(profile: &AdapterProfile, dtype: DType) -> wgpu_batchnorm::Result<Vec<Kernel>> {
+    let shapes: [&[usize]; 4] = [&[8, 64, 112, 112], &[32, 512, 7, 7], &[2, 3, 511, 513], &[4096, 1024]];
+    let mut kernels = Vec::new();
+    for shape in shapes {
+        let config = BatchNormConfig::new(shape[1]);
+        let problem = Problem::new(shape, Layout::ChannelsFirst)?;
+        let forward = ForwardOptions { dtype, ..ForwardOptions::default() };
+        kernels.extend(Plan::forward(&problem, &config, true, &forward, profile)?.kernels());
+        let backward = BackwardOptions { dtype, ..BackwardOptions::default() };
+        kernels.extend(Plan::backward(&problem, &config, true, &backward, profile)?.kernels());
+    }
+    Ok(kernels)
+}
+
+/// How lanes share a channel's sum in these plans.
+fn reductions(profile: &AdapterProfile) -> String {
+    match kernels(profile, DType::F32) {
+        Ok(kernels) if kernels.iter().any(Kernel::uses_subgroups) => "subgroups".to_owned(),
+        Ok(_) => "workgroup memory".to_owned(),
+        Err(error) => format!("nothing: {error}"),
+    }
+}
+
+/// How tensors of f16 are read and written in these plans.
+fn half_precision(profile: &AdapterProfile) -> String {
+    match kernels(profile, DType::F16) {
+        Ok(kernels) => {
+            let native = kernels.iter().filter(|kernel| kernel.uses_f16()).count();
+            match (native, kernels.len() - native) {
+                (0, _) => "as words of two".to_owned(),
+                (_, _) if profile.is_cpu() => "as f16 one by one, as words of two at a time".to_owned(),
+                _ => "as f16".to_owned(),
+            }
+        }
+        Err(error) => format!("not at all: {error}"),
     }
 }
 
@@ -115,7 +154,9 @@ fn text_of(profile: &AdapterProfile, mark: &str) -> String {
         ("buffer", size(limits.max_buffer_size)),
         ("offset alignment", format!("{} bytes", limits.min_storage_buffer_offset_alignment)),
         ("features", features.join(", ")),
-        ("reductions by", reduction(profile).to_owned()),
+        ("shaders", compiler(profile).to_owned()),
+        ("reductions by", reductions(profile)),
+        ("f16 tensors", half_precision(profile)),
         ("largest tensor", format!("{}, {} values of f32", size(largest), largest / 4)),
     ];
     text.push('\n');
@@ -143,7 +184,9 @@ fn json_of(profile: &AdapterProfile, taken: bool) -> Value {
         "max_buffer_size": limits.max_buffer_size,
         "min_storage_buffer_offset_alignment": limits.min_storage_buffer_offset_alignment,
         "features": features,
-        "reductions_by": reduction(profile),
+        "shaders": compiler(profile),
+        "reductions_by": reductions(profile),
+        "f16_tensors": half_precision(profile),
         "largest_tensor_bytes": largest_tensor(profile),
     })
 }
@@ -162,7 +205,53 @@ fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{compiler, half_precision, reductions, size};
+    use wgpu_batchnorm::AdapterProfile;
+    use wgpu_batchnorm::wgpu::{AdapterInfo, Backend, DeviceType, Features, Limits};
+
+    fn profile(backend: Backend, features: Features) -> AdapterProfile {
+        let mut info = AdapterInfo::new(DeviceType::DiscreteGpu, backend);
+        (info.subgroup_min_size, info.subgroup_max_size) = (32, 32);
+        AdapterProfile::new(&info, features, Limits::default())
+    }
+
+    #[test]
+    fn what_is_used_follows_from_the_features() {
+        let (none, subgroups, f16) = (Features::empty(), Features::SUBGROUP, Features::SHADER_F16);
+        let fxc = "HLSL, shader model 5.1, by FXC: ship dxcompiler.dll for subgroups and f16";
+        let memory = ("workgroup memory", "as words of two");
+        for (backend, features, shaders, (sums, half)) in [
+            (Backend::Dx12, none, fxc, memory),
+            (Backend::Dx12, Features::SHADER_INT64, "HLSL, shader model 6.0 or later, by DXC", memory),
+            (
+                Backend::Dx12,
+                subgroups,
+                "HLSL, shader model 6.0 or later, by DXC",
+                ("subgroups", "as words of two"),
+            ),
+            (
+                Backend::Dx12,
+                subgroups | f16,
+                "HLSL, shader model 6.2 or later, by DXC",
+                ("subgroups", "as f16"),
+            ),
+            (Backend::Metal, subgroups | f16, "MSL, by Metal", ("subgroups", "as f16")),
+            (Backend::Vulkan, f16, "SPIR-V, by the driver", ("workgroup memory", "as f16")),
+        ] {
+            let profile = profile(backend, features);
+            assert_eq!(compiler(&profile), shaders, "{features:?}");
+            assert_eq!(reductions(&profile), sums, "{features:?}");
+            assert_eq!(half_precision(&profile), half, "{features:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_are_too_low_are_told() {
+        let mut profile = profile(Backend::Vulkan, Features::SUBGROUP);
+        profile.limits.max_storage_buffer_binding_size = 1000;
+        let told = reductions(&profile);
+        assert!(told.starts_with("nothing: ") && told.contains("1000"), "{told}");
+    }
 
     #[test]
     fn sizes() {

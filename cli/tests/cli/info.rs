@@ -10,10 +10,12 @@ fn info_lists_what_there_is() {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(run.stdout.matches("[taken by default]").count(), 1);
     for text in
-        names.iter().map(String::as_str).chain(["reductions by", "largest tensor", "offset alignment"])
+        names.iter().map(String::as_str).chain(["shaders", "reductions by", "f16 tensors", "largest tensor"])
     {
         assert!(run.stdout.contains(text), "{text}: {run:?}");
     }
+    // Every adapter here can do all there is.
+    assert!(!run.stdout.contains("nothing: ") && !run.stdout.contains("not at all: "), "{run:?}");
     // Part of a name in other letters.
     let part = names[0].get(1..4).unwrap().to_uppercase();
     let run = program(&["--adapter", &part, "info"]);

@@ -1,0 +1,1 @@
+// Part of metal_stdlib beside it.
