@@ -29,20 +29,13 @@ impl BackwardChannel {
         bindings.extend(self.gradient.bindings(true));
         bindings.extend(Statistics::Batch.bindings());
         bindings.extend(self.gradients().bindings());
-        let mut pieces = vec![
-            "params",
-            "compensated",
-            "statistics_type",
-            Statistics::Batch.piece(),
-            "sums_type",
-            "sums_of",
-        ];
-        pieces.extend(self.walk.pieces());
-        pieces.extend(self.lanes.pieces());
-        pieces.extend(self.gradients().pieces());
-        pieces.extend(self.gradient.pieces(self.walk.width(), true));
+        let mut choices = self.walk.choices();
+        choices.extend(self.lanes.choices());
+        choices.push(Statistics::Batch.choice());
+        choices.extend(self.gradients().choices());
+        choices.extend(self.gradient.choices(self.walk.width(), true));
         let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
-        Source { stem: "backward_channel", constants, pieces, bindings }
+        Source { stem: "backward_channel", constants, choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {

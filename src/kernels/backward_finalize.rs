@@ -20,18 +20,11 @@ impl BackwardFinalize {
         let mut bindings = vec![(Binding::Params, Access::Uniform), (Binding::Partials, Access::Read)];
         bindings.extend(self.statistics.bindings());
         bindings.extend(self.gradients.bindings());
-        let mut pieces = vec![
-            "params",
-            "number_f32",
-            "compensated",
-            "sums_type",
-            "statistics_type",
-            self.statistics.piece(),
-        ];
-        pieces.extend(lanes.pieces());
-        pieces.extend(self.gradients.pieces());
+        let mut choices = vec![("data/per_channel", "one"), self.statistics.choice()];
+        choices.extend(lanes.choices());
+        choices.extend(self.gradients.choices());
         let constants = lanes.constants(self.workgroup_size);
-        Source { stem: "backward_finalize", constants, pieces, bindings }
+        Source { stem: "backward_finalize", constants, choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {

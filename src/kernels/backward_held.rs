@@ -24,12 +24,11 @@ impl BackwardHeld {
         bindings.extend(self.gradient.bindings(true));
         bindings.extend(Statistics::Batch.bindings());
         bindings.extend(self.gradients().bindings());
-        let statistics = Statistics::Batch.piece();
-        let mut pieces = vec!["params", "compensated", "statistics_type", statistics, "sums_type"];
-        pieces.extend(self.held.pieces());
-        pieces.extend(self.gradients().pieces());
-        pieces.extend(self.gradient.pieces(self.held.places.width(), true));
-        Source { stem: "backward_held", constants: self.held.constants(), pieces, bindings }
+        let mut choices = self.held.choices();
+        choices.push(Statistics::Batch.choice());
+        choices.extend(self.gradients().choices());
+        choices.extend(self.gradient.choices(self.held.places.width(), true));
+        Source { stem: "backward_held", constants: self.held.constants(), choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {

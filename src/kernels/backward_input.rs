@@ -20,20 +20,17 @@ impl BackwardInput {
         let mut bindings = vec![(Binding::Params, Access::Uniform)];
         bindings.extend(self.gradient.bindings(batch));
         bindings.extend(self.statistics.bindings());
-        let mut pieces =
-            vec!["params", "compensated", "statistics_type", self.statistics.piece(), "projection_type"];
-        pieces.push("entry_plain");
-        pieces.extend(self.walk.pieces());
-        pieces.extend(self.gradient.pieces(self.walk.width(), batch));
         // Without dx, nothing is projected.
-        if batch && self.gradient.dx {
+        let projected = batch && self.gradient.dx;
+        if projected {
             bindings.push((Binding::Projections, Access::Read));
-            pieces.push("projection_stored");
-        } else {
-            pieces.push("projection_none");
         }
+        let mut choices = vec![("entry", "plain"), self.statistics.choice()];
+        choices.push(("backward/projections", if projected { "read" } else { "none" }));
+        choices.extend(self.walk.choices());
+        choices.extend(self.gradient.choices(self.walk.width(), batch));
         let constants = Lanes::Alone.constants_with(self.walk, self.workgroup_size);
-        Source { stem: "backward_input", constants, pieces, bindings }
+        Source { stem: "backward_input", constants, choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {

@@ -1,3 +1,4 @@
+use super::fused::x_choices;
 use super::{Access, Binding, ChannelGradients, Lanes, Source, Statistics, Upstream, Walk};
 use std::fmt;
 
@@ -28,26 +29,24 @@ impl BackwardSums {
         }
         bindings.extend(self.statistics.bindings());
         bindings.extend(self.upstream.bindings(false));
-        let mut pieces =
-            vec!["params", "compensated", "sums_type", "sums_of", "statistics_type", self.statistics.piece()];
-        pieces.extend(self.walk.pieces());
-        pieces.extend(self.upstream.pieces(self.walk.width(), false));
-        pieces.extend(self.lanes.pieces());
-        pieces.push("dy_read");
-        pieces.extend(if needs_x { vec!["x_read", "deviation_on"] } else { vec!["deviation_off"] });
+        let mut choices = vec![("tensors/dy", "read"), self.statistics.choice()];
+        choices.extend(self.walk.choices());
+        choices.extend(self.upstream.choices(self.walk.width()));
+        choices.extend(self.lanes.choices());
+        choices.extend(x_choices(needs_x));
         match self.result {
             None => {
-                pieces.push("result_partial");
+                choices.push(("split_result", "partial"));
                 bindings.push((Binding::Partials, Access::ReadWrite));
             }
             Some(gradients) => {
-                pieces.push("result_gradients");
-                pieces.extend(gradients.pieces());
+                choices.push(("split_result", "gradients"));
+                choices.extend(gradients.choices());
                 bindings.extend(gradients.bindings());
             }
         }
         let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
-        Source { stem: "backward_sums", constants, pieces, bindings }
+        Source { stem: "backward_sums", constants, choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {

@@ -9,7 +9,7 @@ impl CountBatch {
         Source {
             stem: "count_batch",
             constants: vec![],
-            pieces: vec!["count_one_batch"],
+            choices: vec![],
             bindings: vec![(Binding::NumBatchesTracked, Access::ReadWrite)],
         }
     }

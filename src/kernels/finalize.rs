@@ -21,17 +21,9 @@ impl Finalize {
             (Binding::Partials, Access::Read),
         ];
         bindings.extend(self.tracking.bindings());
-        let mut pieces = vec![
-            "params",
-            "number_f32",
-            "compensated",
-            "moments_type",
-            "statistics_type",
-            "conclude_forward",
-        ];
-        pieces.extend(lanes.pieces());
-        pieces.extend(self.tracking.pieces());
-        Source { stem: "finalize", constants: lanes.constants(self.workgroup_size), pieces, bindings }
+        let mut choices = vec![("data/per_channel", "one"), self.tracking.choice()];
+        choices.extend(lanes.choices());
+        Source { stem: "finalize", constants: lanes.constants(self.workgroup_size), choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {

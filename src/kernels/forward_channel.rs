@@ -22,14 +22,12 @@ impl ForwardChannel {
         let mut bindings = vec![(Binding::Params, Access::Uniform), (Binding::Statistics, Access::ReadWrite)];
         bindings.extend(self.output.bindings());
         bindings.extend(self.tracking.bindings());
-        let mut pieces = vec!["params", "compensated", "statistics_type", "moments_type", "moments_of"];
-        pieces.extend(self.walk.pieces());
-        pieces.extend(self.lanes.pieces());
-        pieces.push("conclude_forward");
-        pieces.extend(self.tracking.pieces());
-        pieces.extend(self.output.pieces(self.walk.width()));
+        let mut choices = self.walk.choices();
+        choices.extend(self.lanes.choices());
+        choices.push(self.tracking.choice());
+        choices.extend(self.output.choices(self.walk.width()));
         let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
-        Source { stem: "forward_channel", constants, pieces, bindings }
+        Source { stem: "forward_channel", constants, choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {

@@ -17,12 +17,10 @@ impl ForwardHeld {
         let mut bindings = vec![(Binding::Params, Access::Uniform), (Binding::Statistics, Access::ReadWrite)];
         bindings.extend(self.output.bindings());
         bindings.extend(self.tracking.bindings());
-        let mut pieces = vec!["params", "compensated", "statistics_type", "moments_type"];
-        pieces.extend(self.held.pieces());
-        pieces.push("conclude_forward");
-        pieces.extend(self.tracking.pieces());
-        pieces.extend(self.output.pieces(self.held.places.width()));
-        Source { stem: "forward_held", constants: self.held.constants(), pieces, bindings }
+        let mut choices = self.held.choices();
+        choices.push(self.tracking.choice());
+        choices.extend(self.output.choices(self.held.places.width()));
+        Source { stem: "forward_held", constants: self.held.constants(), choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {

@@ -1,6 +1,7 @@
 //! What is computed along with the normalisation: an activation, and a sum before it.
 
-use super::{Access, Binding, Storage, Width, choose};
+use super::compose::Choice;
+use super::{Access, Binding, Storage, Width};
 use std::fmt;
 
 /// The function that an [`Activation`](crate::Activation) is, without its parameter.
@@ -31,19 +32,20 @@ impl ActivationKind {
         Self::GeluTanh,
     ];
 
-    /// The WGSL pieces.
-    fn pieces(self) -> &'static [&'static str] {
-        match self {
-            Self::Identity => &["activation_identity"],
-            Self::Relu => &["activation_relu", "positive"],
-            Self::LeakyRelu => &["activation_leaky_relu", "positive"],
-            Self::Relu6 => &["activation_relu6", "positive"],
-            Self::Silu => &["activation_silu", "logistic", "exponential"],
-            Self::Sigmoid => &["activation_sigmoid", "logistic", "exponential"],
-            Self::Tanh => &["activation_tanh", "hyperbolic", "exponential"],
-            Self::Gelu => &["activation_gelu", "exponential"],
-            Self::GeluTanh => &["activation_gelu_tanh", "hyperbolic", "exponential"],
-        }
+    /// The case of the shader file.
+    fn choice(self) -> Choice {
+        let case = match self {
+            Self::Identity => "identity",
+            Self::Relu => "relu",
+            Self::LeakyRelu => "leaky_relu",
+            Self::Relu6 => "relu6",
+            Self::Silu => "silu",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+        };
+        ("epilogue/activation", case)
     }
 
     /// The name in a plan's printout; empty or with a comma in front.
@@ -59,6 +61,19 @@ impl ActivationKind {
             Self::Gelu => ", gelu",
             Self::GeluTanh => ", gelu by tanh",
         }
+    }
+}
+
+/// Whether a parameter of each channel is there.
+fn per_channel(there: bool) -> &'static str {
+    if there { "per_channel" } else { "none" }
+}
+
+/// Of the backward pass: whether x is read.
+pub(super) fn x_choices(needed: bool) -> [Choice; 2] {
+    match needed {
+        true => [("tensors/x", "read"), ("backward/deviation", "from_mean")],
+        false => [("tensors/x", "unused"), ("backward/deviation", "none")],
     }
 }
 
@@ -94,21 +109,20 @@ impl Output {
         bindings
     }
 
-    /// The WGSL pieces.
-    pub(super) fn pieces(self, width: Width) -> Vec<&'static str> {
-        let written = |whole, halves| self.storage.whole_or_halves(width, whole, halves);
-        let x = written("x_in_place_whole", "x_in_place_halves");
-        let mut pieces = vec![
-            "normal",
-            choose(self.in_place, x, "x_read"),
-            written("y_whole", "y_halves"),
-            choose(self.affine, "weight_on", "weight_off"),
-            choose(self.affine, "bias_on", "bias_off"),
-            choose(self.residual, "residual_on", "residual_off"),
+    /// The cases of the shader files.
+    pub(super) fn choices(self, width: Width) -> Vec<Choice> {
+        let x =
+            if self.in_place { self.storage.atomic(width, "in_place", "in_place_atomic") } else { "read" };
+        let mut choices = vec![
+            ("tensors/x", x),
+            ("tensors/y", self.storage.atomic(width, "store", "store_atomic")),
+            ("epilogue/weight", per_channel(self.affine)),
+            ("epilogue/bias", per_channel(self.affine)),
+            ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
+            self.activation.choice(),
         ];
-        pieces.extend(self.storage.pieces(width));
-        pieces.extend(self.activation.pieces());
-        pieces
+        choices.extend(self.storage.choices(width));
+        choices
     }
 
     /// With nothing fused.
@@ -168,21 +182,17 @@ impl Upstream {
         wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, binding)| (binding, Access::Read)).collect()
     }
 
-    /// The WGSL pieces.
-    pub(super) fn pieces(self, width: Width, needs_weight: bool) -> Vec<&'static str> {
-        let mut pieces = self.storage.pieces(width);
-        if self.is_activated() || needs_weight {
-            pieces.push(choose(self.affine, "weight_on", "weight_off"));
-        }
-        if self.is_activated() {
-            pieces.extend(["upstream_activated", "normal"]);
-            pieces.push(choose(self.affine, "bias_on", "bias_off"));
-            pieces.push(choose(self.residual, "residual_on", "residual_off"));
-            pieces.extend(self.activation.pieces());
-        } else {
-            pieces.push("upstream_plain");
-        }
-        pieces
+    /// The cases of the shader files.
+    pub(super) fn choices(self, width: Width) -> Vec<Choice> {
+        let mut choices = self.storage.choices(width);
+        choices.extend([
+            ("epilogue/weight", per_channel(self.affine)),
+            ("epilogue/bias", per_channel(self.affine)),
+            ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
+            ("epilogue/pre_activation", if self.is_activated() { "recomputed" } else { "plain" }),
+            self.activation.choice(),
+        ]);
+        choices
     }
 
     /// The plain one, with or without affine.
@@ -242,27 +252,26 @@ impl InputGradient {
         bindings
     }
 
-    /// The WGSL pieces; with `batch`, of kernels that go through batch statistics.
-    pub(super) fn pieces(self, width: Width, batch: bool) -> Vec<&'static str> {
-        let written = |whole, halves| self.upstream.storage.whole_or_halves(width, whole, halves);
-        let mut pieces = self.upstream.pieces(width, true);
-        pieces.extend([
-            "gradient",
-            choose(self.in_place, written("dy_in_place_whole", "dy_in_place_halves"), "dy_read"),
-            choose(self.dx, written("dx_whole", "dx_halves"), "dx_off"),
-            choose(self.dz, written("dz_whole", "dz_halves"), "dz_off"),
+    /// The cases of the shader files; with `batch`, of kernels that go through batch statistics.
+    pub(super) fn choices(self, width: Width, batch: bool) -> Vec<Choice> {
+        let storage = self.upstream.storage;
+        let store = |wanted| if wanted { storage.atomic(width, "store", "store_atomic") } else { "none" };
+        let dy = if self.in_place { storage.atomic(width, "in_place", "in_place_atomic") } else { "read" };
+        let needs_x = batch || self.upstream.is_activated();
+        let center = match (batch, self.exact_products) {
+            (false, _) => "running",
+            (true, false) => "batch",
+            (true, true) => "batch_exact",
+        };
+        let mut choices = self.upstream.choices(width);
+        choices.extend([
+            ("tensors/dy", dy),
+            ("tensors/dx", store(self.dx)),
+            ("tensors/dz", store(self.dz)),
+            ("backward/center", center),
         ]);
-        if batch || self.upstream.is_activated() {
-            pieces.extend(["x_read", "deviation_on"]);
-        } else {
-            pieces.push("deviation_off");
-        }
-        pieces.push(match (batch, self.exact_products) {
-            (false, _) => "remaining_running",
-            (true, false) => "remaining_batch",
-            (true, true) => "remaining_exact",
-        });
-        pieces
+        choices.extend(x_choices(needs_x));
+        choices
     }
 
     /// With dx alone, and nothing fused.

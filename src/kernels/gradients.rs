@@ -1,6 +1,7 @@
 //! What follows from the sums of a channel's backward pass.
 
-use super::{Access, Binding, Statistics, choose};
+use super::compose::Choice;
+use super::{Access, Binding, Statistics};
 use std::fmt;
 
 /// Which results the backward pass computes per channel.
@@ -16,15 +17,13 @@ pub struct ChannelGradients {
 }
 
 impl ChannelGradients {
-    /// The WGSL pieces, all but those that say where statistics come from.
-    pub(super) fn pieces(self) -> [&'static str; 6] {
+    /// The cases of the shader files, all but that which says where statistics come from.
+    pub(super) fn choices(self) -> [Choice; 3] {
+        let store = |wanted, otherwise| if wanted { "store" } else { otherwise };
         [
-            "conclude_backward",
-            choose(self.weight, "dweight_on", "dweight_off"),
-            choose(self.bias, "dbias_on", "dbias_off"),
-            "projection_type",
-            "projection_of",
-            choose(self.projection, "projection_on", "projection_off"),
+            ("backward/dweight", store(self.weight, "none")),
+            ("backward/dbias", store(self.bias, "none")),
+            ("backward/projections", store(self.projection, "not_stored")),
         ]
     }
 

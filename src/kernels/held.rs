@@ -1,5 +1,7 @@
 //! Kernels whose workgroups hold whole channels in registers.
 
+use super::compose::Choice;
+use super::walk::vector_choices;
 use super::{Lanes, PARTIAL_BYTES, Width};
 use std::fmt;
 
@@ -32,18 +34,15 @@ pub enum Places {
 }
 
 impl Places {
-    /// The WGSL pieces.
-    fn pieces(self) -> [&'static str; 4] {
-        match self {
-            Self::Planes { width: Width::One } => ["number_f32", "value_one", "places_planes", "held"],
-            Self::Planes { width: Width::Four } => {
-                ["number_f32", "value_four_along", "places_planes", "held"]
-            }
-            Self::Columns { width: Width::One } => ["number_f32", "value_one", "places_columns", "held"],
-            Self::Columns { width: Width::Four } => {
-                ["number_vec4", "value_four_across", "places_columns", "held"]
-            }
-        }
+    /// The cases of the shader files.
+    fn choices(self) -> Vec<Choice> {
+        let (columns, tile) = match self {
+            Self::Planes { .. } => (false, "planes"),
+            Self::Columns { .. } => (true, "columns"),
+        };
+        let mut choices = vector_choices(self.width(), columns).to_vec();
+        choices.push(("iterate/tile", tile));
+        choices
     }
 
     /// What is loaded at once.
@@ -60,17 +59,20 @@ impl Places {
 }
 
 impl Held {
-    /// As many loads as visit_64.wgsl visits.
+    /// As many loads as the last case of resident.wgsl visits.
     pub const MAX_LOADS: u32 = 64;
 
-    /// The WGSL pieces.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &'static str> {
-        let visit = match self.loads {
-            0..=4 => "visit_4",
-            5..=16 => "visit_16",
-            _ => "visit_64",
+    /// The cases of the shader files.
+    pub(super) fn choices(&self) -> Vec<Choice> {
+        let resident = match self.loads {
+            0..=4 => "up_to_4",
+            5..=16 => "up_to_16",
+            _ => "up_to_64",
         };
-        self.places.pieces().into_iter().chain([visit]).chain(self.lanes.pieces())
+        let mut choices = self.places.choices();
+        choices.push(("iterate/resident", resident));
+        choices.extend(self.lanes.choices());
+        choices
     }
 
     /// The constants of the pieces.

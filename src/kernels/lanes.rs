@@ -1,6 +1,7 @@
 //! How the lanes of a workgroup work together.
 
 use super::Walk;
+use super::compose::Choice;
 use std::fmt;
 
 /// How the lanes of a workgroup that share a channel merge their results.
@@ -23,12 +24,12 @@ pub enum Lanes {
 }
 
 impl Lanes {
-    /// The WGSL pieces, with the entry point.
-    pub(super) fn pieces(self) -> [&'static str; 2] {
+    /// The cases of the shader files, with that of the entry point.
+    pub(super) fn choices(self) -> [Choice; 2] {
         match self {
-            Self::Alone => ["entry_plain", "lanes_alone"],
-            Self::Tree { .. } => ["entry_plain", "lanes_tree"],
-            Self::Subgroup { .. } => ["entry_subgroups", "lanes_subgroup"],
+            Self::Alone => [("entry", "plain"), ("lanes", "separate")],
+            Self::Tree { .. } => [("entry", "plain"), ("lanes", "tree")],
+            Self::Subgroup { .. } => [("entry", "subgroups"), ("lanes", "subgroup")],
         }
     }
 

@@ -27,25 +27,24 @@ pub enum MomentsResult {
 
 impl Moments {
     pub(super) fn source(&self) -> Source {
-        let mut pieces = vec!["params", "compensated", "moments_type", "moments_of", "x_read"];
+        let mut choices = vec![("tensors/x", "read")];
         let mut bindings = vec![(Binding::Params, Access::Uniform), (Binding::X, Access::Read)];
-        pieces.extend(self.walk.pieces());
-        pieces.extend(self.storage.pieces(self.walk.width()));
-        pieces.extend(self.lanes.pieces());
+        choices.extend(self.walk.choices());
+        choices.extend(self.storage.choices(self.walk.width()));
+        choices.extend(self.lanes.choices());
         match self.result {
             MomentsResult::Partials => {
-                pieces.push("result_partial");
+                choices.push(("split_result", "partial"));
                 bindings.push((Binding::Partials, Access::ReadWrite));
             }
             MomentsResult::Statistics(tracking) => {
-                pieces.extend(["result_statistics", "conclude_forward", "statistics_type"]);
-                pieces.extend(tracking.pieces());
+                choices.extend([("split_result", "statistics"), tracking.choice()]);
                 bindings.push((Binding::Statistics, Access::ReadWrite));
                 bindings.extend(tracking.bindings());
             }
         }
         let constants = self.lanes.constants_with(self.walk, self.workgroup_size);
-        Source { stem: "moments", constants, pieces, bindings }
+        Source { stem: "moments", constants, choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {

@@ -19,12 +19,11 @@ impl Normalize {
         let mut bindings = vec![(Binding::Params, Access::Uniform)];
         bindings.extend(self.output.bindings());
         bindings.extend(self.statistics.bindings());
-        let mut pieces = vec!["params", "compensated", "statistics_type", self.statistics.piece()];
-        pieces.push("entry_plain");
-        pieces.extend(self.walk.pieces());
-        pieces.extend(self.output.pieces(self.walk.width()));
+        let mut choices = vec![("entry", "plain"), self.statistics.choice()];
+        choices.extend(self.walk.choices());
+        choices.extend(self.output.choices(self.walk.width()));
         let constants = Lanes::Alone.constants_with(self.walk, self.workgroup_size);
-        Source { stem: "normalize", constants, pieces, bindings }
+        Source { stem: "normalize", constants, choices, bindings }
     }
 
     pub(super) fn every_variant(workgroup_size: u32) -> Vec<Self> {

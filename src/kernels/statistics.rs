@@ -1,5 +1,6 @@
 //! Where the statistics of a channel come from.
 
+use super::compose::Choice;
 use super::{Access, Binding};
 
 /// Where a channel's mean and `inv_std` come from.
@@ -14,13 +15,14 @@ pub enum Statistics {
 }
 
 impl Statistics {
-    /// The WGSL piece.
-    pub(super) fn piece(self) -> &'static str {
-        match self {
-            Self::Batch => "statistics_batch",
-            Self::Running => "statistics_running",
-            Self::None => "statistics_none",
-        }
+    /// The case of the shader file.
+    pub(super) fn choice(self) -> Choice {
+        let case = match self {
+            Self::Batch => "batch",
+            Self::Running => "running",
+            Self::None => "none",
+        };
+        ("statistics/source", case)
     }
 
     /// What the piece binds.

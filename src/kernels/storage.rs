@@ -1,6 +1,7 @@
 //! How the elements of tensors lie in memory.
 
 use super::Width;
+use super::compose::Choice;
 use crate::{AdapterProfile, DType};
 
 /// How the elements of tensors lie in memory. They are computed with as f32.
@@ -38,30 +39,27 @@ impl Storage {
         matches!(self, Self::F16Words | Self::Bf16Words)
     }
 
-    /// The WGSL pieces.
-    pub(super) fn pieces(self, width: Width) -> Vec<&'static str> {
-        let words = match width {
-            Width::One => "storage_halves",
-            Width::Four => "storage_pairs",
+    /// The cases of the shader files.
+    pub(super) fn choices(self, width: Width) -> Vec<Choice> {
+        let storage = match (self, width) {
+            (Self::F32, _) => "f32",
+            (Self::F16, Width::One) => "f16_scalar",
+            (Self::F16, Width::Four) => "f16_vector",
+            (Self::F16Words | Self::Bf16Words, Width::One) => "packed_scalar",
+            (Self::F16Words | Self::Bf16Words, Width::Four) => "packed_vector",
         };
+        let mut choices = vec![("data/storage", storage)];
         match self {
-            Self::F32 => vec!["storage_f32"],
-            Self::F16 if width == Width::One => vec!["storage_f16_one", "round_f16"],
-            Self::F16 => vec!["storage_f16_four", "round_f16"],
-            Self::F16Words => vec![words, "bits_f16"],
-            Self::Bf16Words => vec![words, "bits_bf16"],
+            Self::F32 | Self::F16 => {}
+            Self::F16Words => choices.push(("data/packed", "f16")),
+            Self::Bf16Words => choices.push(("data/packed", "bf16")),
         }
+        choices
     }
 
-    /// Of two pieces that write, or read what may be written meanwhile: the one for whole loads, or for halves of
-    /// words.
-    pub(super) fn whole_or_halves(
-        self,
-        width: Width,
-        whole: &'static str,
-        halves: &'static str,
-    ) -> &'static str {
-        if self.is_words() && width == Width::One { halves } else { whole }
+    /// Chooses the atomic case if two invocations may write to one word.
+    pub(super) fn atomic(self, width: Width, whole: &'static str, atomic: &'static str) -> &'static str {
+        if self.is_words() && width == Width::One { atomic } else { whole }
     }
 
     /// The name in a plan's printout; empty or with a comma in front.
@@ -77,7 +75,8 @@ impl Storage {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Width, file_text};
+    use super::super::Width;
+    use super::super::compose::compose;
     use super::Storage;
     use crate::transfer::Readback;
     use crate::{Gpu, Result};
@@ -88,12 +87,15 @@ mod tests {
 
     /// A shader that loads every element of x to `floats`, and one that stores them to y.
     fn shaders(storage: Storage, width: Width) -> [String; 2] {
-        let halves = storage.is_words() && width == Width::One;
-        let value = if width == Width::One { "value_one" } else { "value_four_along" };
-        let written = if halves { "y_halves" } else { "y_whole" };
-        let mut pieces = vec!["params", "number_f32", "compensated", value, "x_read", written];
-        pieces.extend(storage.pieces(width));
-        let text: String = pieces.into_iter().map(file_text).collect();
+        let vector = if width == Width::One { "scalar" } else { "four_elements" };
+        let mut choices = vec![("data/per_channel", "one"), ("data/vector", vector)];
+        choices
+            .extend([("tensors/x", "read"), ("tensors/y", storage.atomic(width, "store", "store_atomic"))]);
+        choices.extend(storage.choices(width));
+        let text = ["tensors/x", "tensors/y"].map(|file| compose(file, &choices).unwrap());
+        // What both take is the same.
+        let (_, y) = text[1].split_once("// tensors/y.wgsl").unwrap();
+        let text = format!("{}{y}", text[0]);
         // y and x are not both used; the uniform is bound by neither, since both read a private copy.
         let text = text.replace("@group(0) @binding(0) var<uniform> uniform_params: Params;", "");
         let enable = if storage == Storage::F16 { "enable f16;\n" } else { "" };

@@ -1,5 +1,6 @@
 //! Whether and how running statistics move.
 
+use super::compose::Choice;
 use super::{Access, Binding};
 
 /// What becomes of the running statistics.
@@ -17,13 +18,14 @@ pub enum Tracking {
 impl Tracking {
     pub(super) const ALL: [Self; 3] = [Self::Off, Self::Fixed, Self::Cumulative];
 
-    /// The WGSL pieces.
-    pub(super) fn pieces(self) -> Vec<&'static str> {
-        match self {
-            Self::Off => vec!["tracking_off"],
-            Self::Fixed => vec!["momentum_type", "count_one_batch", "momentum_fixed", "tracking_on"],
-            Self::Cumulative => vec!["momentum_type", "momentum_cumulative", "tracking_on"],
-        }
+    /// The case of the shader file.
+    pub(super) fn choice(self) -> Choice {
+        let case = match self {
+            Self::Off => "none",
+            Self::Fixed => "momentum",
+            Self::Cumulative => "cumulative",
+        };
+        ("forward/running_statistics", case)
     }
 
     /// What the pieces bind.

@@ -1,5 +1,6 @@
 //! How a kernel goes over a tensor.
 
+use super::compose::Choice;
 use std::fmt;
 
 /// How many neighbouring elements are loaded and computed at once.
@@ -18,6 +19,15 @@ impl Width {
             Self::One => 1,
             Self::Four => 4,
         }
+    }
+}
+
+/// What an invocation computes at once, of one channel or of several neighbouring ones.
+pub(super) fn vector_choices(width: Width, columns: bool) -> [Choice; 2] {
+    match (width, columns) {
+        (Width::One, _) => [("data/per_channel", "one"), ("data/vector", "scalar")],
+        (Width::Four, false) => [("data/per_channel", "one"), ("data/vector", "four_elements")],
+        (Width::Four, true) => [("data/per_channel", "four"), ("data/vector", "four_channels")],
     }
 }
 
@@ -49,23 +59,16 @@ pub enum Walk {
 }
 
 impl Walk {
-    /// The WGSL pieces: numbers, values, and the walk itself.
-    pub(super) fn pieces(self) -> Vec<&'static str> {
-        match self {
-            Self::Planes { width: Width::One, .. } => {
-                vec!["number_f32", "value_one", "run", "whole", "alone", "walk_planes"]
-            }
-            Self::Planes { width: Width::Four, .. } => {
-                vec!["number_f32", "value_four_along", "run", "whole", "alone", "walk_planes"]
-            }
-            Self::Ragged { .. } => vec!["number_f32", "value_four_along", "alone", "walk_ragged"],
-            Self::Columns { width: Width::One, .. } => {
-                vec!["number_f32", "value_one", "run", "whole", "walk_columns"]
-            }
-            Self::Columns { width: Width::Four, .. } => {
-                vec!["number_vec4", "value_four_across", "run", "whole", "walk_columns"]
-            }
-        }
+    /// The cases of the shader files.
+    pub(super) fn choices(self) -> Vec<Choice> {
+        let traversal = match self {
+            Self::Planes { .. } => "planes",
+            Self::Ragged { .. } => "planes_masked",
+            Self::Columns { .. } => "columns",
+        };
+        let mut choices = vector_choices(self.width(), self.is_columns()).to_vec();
+        choices.push(("iterate/traversal", traversal));
+        choices
     }
 
     /// What is loaded at once.

@@ -24,6 +24,7 @@ mod plans;
 mod properties;
 mod recorded;
 mod reuse;
+mod shader_files;
 mod shaders;
 mod support;
 mod table;

@@ -72,9 +72,13 @@ fn covering_pairs(kernels: Vec<(Kernel, bool)>) -> Vec<(Kernel, bool)> {
     let mut seen = HashSet::new();
     let has_new_pair = |(kernel, has_f16): &(Kernel, bool)| {
         let text = kernel.wgsl();
-        // Each piece begins with its name.
-        let is_name =
-            |line: &&str| line.starts_with("// ") && line.ends_with(".wgsl") && !line[3..].contains(' ');
+        // Each piece begins with the name of its file, and of the case that was taken.
+        let is_name = |line: &&str| {
+            let file = line.strip_prefix("// ").and_then(|line| line.split_once(".wgsl"));
+            file.is_some_and(|(file, case)| {
+                !file.contains(' ') && (case.is_empty() || case.starts_with(", "))
+            })
+        };
         let pieces: Vec<&str> = text.lines().filter(is_name).collect();
         let mut has_new = false;
         for (k, one) in pieces.iter().enumerate() {

@@ -1,4 +1,0 @@
-// No activation.
-fn activated(value: Value) -> Value {
-    return value;
-}

@@ -1,0 +1,23 @@
+// uses: data/per_channel
+
+// The gradient with respect to the bias: store_dbias.
+
+// case store:
+// uses: data/params
+// The gradient with respect to the bias.
+@group(0) @binding(13) var<storage, read_write> dbias: array<f32>;
+
+fn store_dbias(first_channel: u32, value: Number) {
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        let channel = channel_after(first_channel, k);
+        if params.accumulate != 0u {
+            dbias[channel] += part(value, k);
+        } else {
+            dbias[channel] = part(value, k);
+        }
+    }
+}
+
+// case none:
+// The gradient with respect to the bias is not wanted.
+fn store_dbias(first_channel: u32, value: Number) {}

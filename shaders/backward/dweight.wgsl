@@ -1,0 +1,23 @@
+// uses: data/per_channel
+
+// The gradient with respect to the weight: store_dweight.
+
+// case store:
+// uses: data/params
+// The gradient with respect to the weight.
+@group(0) @binding(12) var<storage, read_write> dweight: array<f32>;
+
+fn store_dweight(first_channel: u32, value: Number) {
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        let channel = channel_after(first_channel, k);
+        if params.accumulate != 0u {
+            dweight[channel] += part(value, k);
+        } else {
+            dweight[channel] = part(value, k);
+        }
+    }
+}
+
+// case none:
+// The gradient with respect to the weight is not wanted.
+fn store_dweight(first_channel: u32, value: Number) {}

@@ -1,0 +1,17 @@
+// uses: data/per_channel, data/vector, statistics/type, epilogue/weight, backward/center, backward/projection
+
+// What dx is computed with, of one channel.
+struct Gradient {
+    statistics: Statistics,
+    projection: Projection,
+    scale: Number,
+}
+
+fn gradient_of(channel: u32, statistics: Statistics, projection: Projection) -> Gradient {
+    return Gradient(statistics, projection, channel_weight(channel) * statistics.inv_std);
+}
+
+// dx of an element from its dy, and how far its x is away from the mean.
+fn input_gradient(dy: Value, away: Value, gradient: Gradient) -> Value {
+    return gradient.scale * remaining(dy, away, gradient.projection);
+}

@@ -1,0 +1,47 @@
+// What dx needs of the sums, between two dispatches: store_projection, channel_projection.
+
+// case store:
+// uses: data/per_channel, statistics/type, backward/projection_of, backward/sums
+// What dx needs of the sums is left for `backward_input`.
+@group(0) @binding(14) var<storage, read_write> projections: array<vec4<f32>>;
+
+fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {
+    let projection = projection_of(sums, of_channel);
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        projections[channel_after(first_channel, k)] = vec4<f32>(
+            part(projection.mean_dy.hi, k),
+            part(projection.mean_dy.lo, k),
+            part(projection.slope.hi, k),
+            part(projection.slope.lo, k),
+        );
+    }
+}
+
+// case not_stored:
+// uses: statistics/type, backward/sums
+// What dx needs of the sums is not left for later.
+fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {}
+
+// case read:
+// uses: data/per_channel, backward/projection
+// What dx needs of the sums, as `backward_sums` or `backward_finalize` left it.
+@group(0) @binding(14) var<storage, read> projections: array<vec4<f32>>;
+
+fn channel_projection(channel: u32) -> Projection {
+    var found: Projection;
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        let of_channel = projections[channel_after(channel, k)];
+        found.mean_dy.hi = with_part(found.mean_dy.hi, k, of_channel.x);
+        found.mean_dy.lo = with_part(found.mean_dy.lo, k, of_channel.y);
+        found.slope.hi = with_part(found.slope.hi, k, of_channel.z);
+        found.slope.lo = with_part(found.slope.lo, k, of_channel.w);
+    }
+    return found;
+}
+
+// case none:
+// uses: backward/projection
+// Running statistics do not depend on x: nothing is taken from dy.
+fn channel_projection(channel: u32) -> Projection {
+    return Projection();
+}

@@ -1,0 +1,30 @@
+// uses: data/per_channel, numerics/float_float
+
+// The two sums of the backward pass over a set of values: of dy, and of dy times the deviation of x from
+// its mean. Each is a pair, so that a million terms sum as well as a few.
+struct Sums {
+    dy: Pair,
+    product: Pair,
+}
+
+// What a workgroup merges across its lanes.
+alias Partial = Sums;
+
+// The sums of the k-th channel at once, in four words.
+fn pack(value: Partial, k: u32) -> vec4<u32> {
+    return bitcast<vec4<u32>>(vec4<f32>(
+        part(value.dy.hi, k),
+        part(value.dy.lo, k),
+        part(value.product.hi, k),
+        part(value.product.lo, k),
+    ));
+}
+
+fn unpack(words: vec4<u32>) -> Partial {
+    let parts = bitcast<vec4<f32>>(words);
+    return Sums(Pair(Number(parts.x), Number(parts.y)), Pair(Number(parts.z), Number(parts.w)));
+}
+
+fn merge(a: Sums, b: Sums) -> Sums {
+    return Sums(add_pairs(a.dy, b.dy), add_pairs(a.product, b.product));
+}

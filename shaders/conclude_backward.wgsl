@@ -1,6 +1,0 @@
-// What a channel's sums lead to: dbias = sum of dy, dweight = sum of dy * x_hat, and what dx needs of them.
-fn conclude(channel: u32, sums: Sums, of_channel: Statistics) {
-    store_dbias(channel, sums.dy.hi);
-    store_dweight(channel, sums.product.hi * of_channel.inv_std);
-    store_projection(channel, sums, of_channel);
-}

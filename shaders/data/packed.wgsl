@@ -1,0 +1,39 @@
+// uses: data/vector
+
+// Two elements of 16 bits in a word: unpacked, bits_of_type.
+
+// case f16:
+// f16 as bits, of which a word holds two, the first one in its low half.
+fn unpacked(word: u32) -> vec2<f32> {
+    return unpack2x16float(word);
+}
+
+// The bits of the nearest f16, to even where two are as near. pack2x16float leaves it to the driver which of the two
+// neighbours it takes, and one driver lets bits of NaN spill into the other half.
+fn bits_of_type(value: Value) -> Words {
+    let bits = bitcast<Words>(value);
+    let size = bits & Words(0x7fffffffu);
+    // Of 23 bits of the fraction, 10 are left; a carry goes into the exponent, as it should, and may make infinity.
+    let half_unit = Words(0xfffu) + ((size >> Words(13u)) & Words(1u));
+    let normal = min((size + half_unit - Words(112u << 23u)) >> Words(13u), Words(0x7c00u));
+    // Below 2^-14, the unit is 2^-24 throughout.
+    let subnormal = Words(round(abs(value) * 16777216.0));
+    let number = select(normal, subnormal, size < Words(0x38800000u));
+    let nearest = select(number, Words(0x7e00u), size > Words(0x7f800000u));
+    return nearest | ((bits >> Words(16u)) & Words(0x8000u));
+}
+
+// case bf16:
+// bf16 as bits, of which a word holds two, the first one in its low half: the upper halves of their f32.
+fn unpacked(word: u32) -> vec2<f32> {
+    return bitcast<vec2<f32>>(vec2<u32>(word << 16u, word & 0xffff0000u));
+}
+
+// The bits of the nearest bf16, to even where two are as near. Of 23 bits of the fraction, 7 are left; a carry goes
+// into the exponent, as it should. NaN stays NaN, where a carry could make infinity or zero of it.
+fn bits_of_type(value: Value) -> Words {
+    let bits = bitcast<Words>(value);
+    let half_unit = Words(0x7fffu) + ((bits >> Words(16u)) & Words(1u));
+    let is_nan = (bits & Words(0x7fffffffu)) > Words(0x7f800000u);
+    return select(bits + half_unit, bits | Words(0x00400000u), is_nan) >> Words(16u);
+}

@@ -1,0 +1,62 @@
+// What every kernel is told, and what all of them share. Names and meanings are those of the Rust
+// struct `Params`; a test holds the two layouts against each other.
+
+// How a channel is divided among workgroups (planes) or invocations (columns).
+struct Splits {
+    // How many share a channel.
+    count: u32,
+    // How many of them share each plane.
+    of_inner: u32,
+    // Planes, and elements of each plane, that one takes at most.
+    outer_chunk: u32,
+    inner_chunk: u32,
+}
+
+struct Params {
+    // The tensor as [outer, channels, inner], and the values of each channel.
+    outer: u32,
+    channels: u32,
+    inner: u32,
+    values: u32,
+    // Of kernels that reduce a channel, and of those that compute every element.
+    reduce: Splits,
+    map: Splits,
+    // Where the tensors begin in their bindings, in Values.
+    x_offset: u32,
+    y_offset: u32,
+    dy_offset: u32,
+    dx_offset: u32,
+    z_offset: u32,
+    dz_offset: u32,
+    eps: f32,
+    // running = retain * running + momentum * batch; unused for the cumulative average.
+    momentum: f32,
+    retain: f32,
+    skip_non_finite: u32,
+    // Whether the gradients of weight and bias are added to what is there.
+    accumulate: u32,
+    // Of LeakyReLU, where it is not positive.
+    slope: f32,
+    // Always 0, but no compiler knows: see `rounded` in numerics/float_float.wgsl.
+    zero: u32,
+    // The channels of this dispatch: a large tensor may be normalised in groups, each while it is in the cache.
+    first_channel: u32,
+    group_channels: u32,
+}
+
+@group(0) @binding(0) var<uniform> uniform_params: Params;
+
+// Every kernel begins with a copy to here. Where a shader writes to a buffer, some compilers read a uniform
+// anew at every use, for fear that the two overlap; a private variable ends up in registers.
+var<private> params: Params;
+
+// Dispatches of more than 65,535 workgroups are spread over two dimensions; this is the number in a row.
+fn linear_workgroup(workgroup: vec3<u32>, grid: vec3<u32>) -> u32 {
+    return workgroup.y * grid.x + workgroup.x;
+}
+
+// Whether a number is neither infinite nor NaN, told by its exponent: comparisons with NaN are not
+// reliable under the drivers' fast-math rules.
+fn is_finite(value: f32) -> bool {
+    return (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
+}

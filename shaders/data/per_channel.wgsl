@@ -1,0 +1,55 @@
+// uses: data/params
+
+// What belongs to a channel: Number. An invocation computes one channel at a time, or four.
+
+// case one:
+// An invocation computes one channel at a time: what belongs to a channel is one number.
+alias Number = f32;
+alias Bits = u32;
+
+const CHANNELS_AT_ONCE: u32 = 1u;
+
+// The number of the k-th channel at once, and all numbers with that one replaced.
+fn part(number: Number, k: u32) -> f32 {
+    return number;
+}
+
+fn with_part(number: Number, k: u32, value: f32) -> Number {
+    return value;
+}
+
+fn channel_after(channel: u32, k: u32) -> u32 {
+    return channel;
+}
+
+// See `is_finite`.
+fn finite(number: Number) -> bool {
+    return is_finite(number);
+}
+
+// case four:
+// An invocation computes four neighbouring channels at once: what belongs to a channel is one component.
+// After the last channel comes the first again.
+alias Number = vec4<f32>;
+alias Bits = vec4<u32>;
+
+const CHANNELS_AT_ONCE: u32 = 4u;
+
+// The number of the k-th channel at once, and all numbers with that one replaced. Chosen by selection, not by index:
+// FXC takes the k-th component as a sum of products with 0 and 1, in which NaN and infinity spread to all four.
+fn part(number: Number, k: u32) -> f32 {
+    return select(select(number.x, number.y, k == 1u), select(number.z, number.w, k == 3u), k >= 2u);
+}
+
+fn with_part(number: Number, k: u32, value: f32) -> Number {
+    return select(number, Number(value), Bits(0u, 1u, 2u, 3u) == Bits(k));
+}
+
+fn channel_after(channel: u32, k: u32) -> u32 {
+    return (channel + k) % params.channels;
+}
+
+// See `is_finite`.
+fn finite(number: Number) -> vec4<bool> {
+    return (bitcast<Bits>(number) & Bits(0x7f800000u)) != Bits(0x7f800000u);
+}

@@ -1,0 +1,101 @@
+// uses: data/vector
+
+// How elements lie in memory: Stored, place_of, loaded, stored.
+
+// case f32:
+// Tensors hold f32: elements lie in memory as they are computed with.
+alias Stored = Value;
+
+// Where in its binding the load of an element is.
+fn place_of(element: u32) -> u32 {
+    return element;
+}
+
+fn loaded(found: Stored, element: u32) -> Value {
+    return found;
+}
+
+fn stored(value: Value) -> Stored {
+    return value;
+}
+
+// case f16_scalar:
+// uses: data/round_f16
+// Tensors hold f16, a type of the adapter's; elements are computed with as f32.
+alias Stored = f16;
+
+// Where in its binding the load of an element is.
+fn place_of(element: u32) -> u32 {
+    return element;
+}
+
+fn loaded(found: Stored, element: u32) -> Value {
+    return Value(found);
+}
+
+fn stored(value: Value) -> Stored {
+    return Stored(rounded_to_type(value));
+}
+
+// case f16_vector:
+// uses: data/round_f16
+// Tensors hold f16, a type of the adapter's; elements are computed with as f32.
+alias Stored = vec4<f16>;
+
+// Where in its binding the load of an element is.
+fn place_of(element: u32) -> u32 {
+    return element;
+}
+
+fn loaded(found: Stored, element: u32) -> Value {
+    return Value(found);
+}
+
+fn stored(value: Value) -> Stored {
+    return Stored(rounded_to_type(value));
+}
+
+// case packed_scalar:
+// uses: data/packed
+// Tensors hold elements of 16 bits in words, two in each, and one is loaded or stored at a time. Another
+// invocation may write the other one of the word meanwhile: hence stores are atomic, and touch only their half.
+alias Stored = u32;
+
+// Where in its binding the word of an element is.
+fn place_of(element: u32) -> u32 {
+    return element / 2u;
+}
+
+fn loaded(found: Stored, element: u32) -> Value {
+    let both = unpacked(found);
+    return select(both.x, both.y, element % 2u == 1u);
+}
+
+// The bits of a value in its half of the word; and the other half.
+fn half_of_word(value: Value, element: u32) -> u32 {
+    let bits = bits_of_type(value);
+    return select(bits, bits << 16u, element % 2u == 1u);
+}
+
+fn other_half(element: u32) -> u32 {
+    return select(0xffff0000u, 0xffffu, element % 2u == 1u);
+}
+
+// case packed_vector:
+// uses: data/packed
+// Tensors hold elements of 16 bits in words, two in each: a load is two words.
+alias Stored = vec2<u32>;
+
+// Where in its binding the load of an element is.
+fn place_of(element: u32) -> u32 {
+    return element;
+}
+
+fn loaded(found: Stored, element: u32) -> Value {
+    return Value(unpacked(found.x), unpacked(found.y));
+}
+
+fn stored(value: Value) -> Stored {
+    let bits = bits_of_type(value);
+    return bits.xz | (bits.yw << vec2<u32>(16u));
+}

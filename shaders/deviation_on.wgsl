@@ -1,4 +1,0 @@
-// How far an element of x lies from its channel's mean.
-fn deviation(value: Value, channel: Statistics) -> Value {
-    return rounded_value(value - channel.mean.hi) - channel.mean.lo;
-}

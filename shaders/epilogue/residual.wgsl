@@ -1,0 +1,23 @@
+// uses: data/vector
+
+// What is added to the normalised input: with_residual.
+
+// case add_z:
+// uses: data/params, data/storage
+// What is added to the normalised input.
+@group(0) @binding(15) var<storage, read> z: array<Stored>;
+
+fn load_z(element: u32) -> Value {
+    let at = params.z_offset + element;
+    return loaded(z[place_of(at)], at);
+}
+
+fn with_residual(value: Value, element: u32) -> Value {
+    return value + load_z(element);
+}
+
+// case none:
+// Nothing is added to the normalised input.
+fn with_residual(value: Value, element: u32) -> Value {
+    return value;
+}

@@ -1,0 +1,23 @@
+// uses: data/per_channel, statistics/type, forward/moments, forward/running_statistics
+
+// What a channel's moments lead to: its statistics, and the running ones.
+@group(0) @binding(3) var<storage, read_write> statistics: array<vec4<f32>>;
+
+fn conclude(channel: u32, batch: Moments) {
+    let of_batch = batch_statistics(batch);
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        statistics[channel_after(channel, k)] = vec4<f32>(
+            part(of_batch.mean.hi, k),
+            part(of_batch.mean.lo, k),
+            part(of_batch.inv_std, k),
+            part(of_batch.variance, k),
+        );
+    }
+    move_running_statistics(channel, batch);
+}
+
+// The biased variance normalises, the unbiased one moves the running average.
+fn batch_statistics(batch: Moments) -> Statistics {
+    let variance = batch.m2 / f32(batch.count);
+    return Statistics(batch.mean, inverse_deviation(variance), variance);
+}

@@ -1,0 +1,28 @@
+// uses: data/params, data/per_channel, forward/moments
+// needs: tracking_momentum
+
+// The shares of the batch and of what was there in a running average.
+struct Momentum {
+    of_batch: f32,
+    retain: f32,
+}
+
+// running = (1 - momentum) * running + momentum * batch.
+@group(0) @binding(6) var<storage, read_write> running_mean: array<f32>;
+@group(0) @binding(7) var<storage, read_write> running_var: array<f32>;
+
+fn move_running_statistics(first_channel: u32, batch: Moments) {
+    let momentum = tracking_momentum(first_channel);
+    let unbiased_variance = batch.m2 / f32(batch.count - 1u);
+    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+        let channel = channel_after(first_channel, k);
+        let mean = vec2<f32>(part(batch.mean.hi, k), part(batch.mean.lo, k));
+        let variance = part(unbiased_variance, k);
+        if params.skip_non_finite != 0u && !(is_finite(mean.x) && is_finite(variance)) {
+            continue;
+        }
+        running_mean[channel] =
+            momentum.retain * running_mean[channel] + momentum.of_batch * mean.x + momentum.of_batch * mean.y;
+        running_var[channel] = momentum.retain * running_var[channel] + momentum.of_batch * variance;
+    }
+}

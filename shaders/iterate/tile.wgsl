@@ -1,0 +1,79 @@
+// uses: data/params, data/vector
+// needs: place
+
+// Which loads an invocation of a workgroup has that holds whole channels: Place, place_begin, place_next.
+
+// case planes:
+// Which loads an invocation holds when a channel lies in planes: a workgroup takes all of one channel, in the
+// order of memory and from plane to plane, all lanes side by side, so that none is idle before the end.
+struct Place {
+    channel: u32,
+    // How many loads the invocation has in all.
+    loads: u32,
+    // The present one, and its number in its plane.
+    element: u32,
+    along: u32,
+    // To the next one: so far in all, and so far along a plane; and what is added behind a plane's end.
+    step: u32,
+    step_along: u32,
+    skip: u32,
+}
+
+fn place_begin(workgroup: u32, lane: u32) -> Place {
+    var begin: Place;
+    begin.channel = workgroup;
+    let length = params.inner / WIDTH;
+    if workgroup < params.channels {
+        begin.loads = (params.outer * length + WORKGROUP_SIZE - 1u - lane) / WORKGROUP_SIZE;
+    }
+    let plane = lane / length;
+    begin.along = lane - plane * length;
+    begin.element = (plane * params.channels + workgroup) * length + begin.along;
+    let planes = WORKGROUP_SIZE / length;
+    begin.step_along = WORKGROUP_SIZE - planes * length;
+    begin.step = planes * params.channels * length + begin.step_along;
+    begin.skip = (params.channels - 1u) * length;
+    return begin;
+}
+
+fn place_next() {
+    place.element += place.step;
+    place.along += place.step_along;
+    let length = params.inner / WIDTH;
+    if place.along >= length {
+        place.along -= length;
+        place.element += place.skip;
+    }
+}
+
+// case columns:
+// Which loads an invocation holds when channels are neighbours (inner = 1): a workgroup takes
+// CHANNELS_PER_WORKGROUP columns, each as wide as a load. Its lanes with equal numbers modulo that share a column,
+// one row after the other.
+struct Place {
+    channel: u32,
+    // How many loads the invocation has in all.
+    loads: u32,
+    // The present one, and how far it is to the next.
+    element: u32,
+    step: u32,
+}
+
+fn place_begin(workgroup: u32, lane: u32) -> Place {
+    let columns = params.channels / WIDTH;
+    let row = lane / CHANNELS_PER_WORKGROUP;
+    let column = workgroup * CHANNELS_PER_WORKGROUP + lane % CHANNELS_PER_WORKGROUP;
+    let rows = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
+    var begin: Place;
+    begin.channel = column * WIDTH;
+    if column < columns && row < params.outer {
+        begin.loads = (params.outer - row + rows - 1u) / rows;
+    }
+    begin.element = row * columns + column;
+    begin.step = rows * columns;
+    return begin;
+}
+
+fn place_next() {
+    place.element += place.step;
+}

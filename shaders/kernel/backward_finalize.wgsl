@@ -1,0 +1,23 @@
+// uses: entry, lanes, data/params, statistics/source, backward/finish_channel, backward/sums
+
+// Merges the partial sums of every channel to the gradients of its parameters, and to what
+// `backward_input` needs of them. A workgroup takes CHANNELS_PER_WORKGROUP channels; its lanes with equal
+// numbers modulo that share one.
+
+@group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
+
+fn kernel(invocation: Invocation) {
+    let in_group = invocation.workgroup * CHANNELS_PER_WORKGROUP + invocation.lane % CHANNELS_PER_WORKGROUP;
+    let channel = params.first_channel + in_group;
+    var own = Sums();
+    if in_group < params.group_channels {
+        let lanes = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
+        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduce.count; split += lanes) {
+            own = merge(own, unpack(partials[split * params.channels + channel]));
+        }
+    }
+    let merged = merge_lanes(own, invocation);
+    if has_result(invocation) && in_group < params.group_channels {
+        conclude(channel, merged, channel_statistics(channel));
+    }
+}

@@ -1,0 +1,22 @@
+// uses: entry, lanes, data/params, forward/finish_channel, forward/moments
+
+// Merges the partial moments of every channel into its statistics, and moves the running statistics.
+// A workgroup takes CHANNELS_PER_WORKGROUP channels; its lanes with equal numbers modulo that share one.
+
+@group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
+
+fn kernel(invocation: Invocation) {
+    let in_group = invocation.workgroup * CHANNELS_PER_WORKGROUP + invocation.lane % CHANNELS_PER_WORKGROUP;
+    let channel = params.first_channel + in_group;
+    var own = Moments();
+    if in_group < params.group_channels {
+        let lanes = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
+        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduce.count; split += lanes) {
+            own = merge(own, unpack(partials[split * params.channels + channel]));
+        }
+    }
+    let merged = merge_lanes(own, invocation);
+    if has_result(invocation) && in_group < params.group_channels {
+        conclude(channel, merged);
+    }
+}

@@ -1,0 +1,101 @@
+// uses: entry
+
+// How the lanes of a workgroup that share a channel merge their partial results: merge_lanes, share_lanes,
+// has_result.
+
+// case separate:
+// needs: Partial
+// Every invocation has a channel of its own: nothing to merge, and each writes its result.
+fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
+    return own;
+}
+
+fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+    return merged;
+}
+
+fn has_result(invocation: Invocation) -> bool {
+    return true;
+}
+
+// case tree:
+// needs: Partial, merge
+// Merges partial results across a workgroup through workgroup memory: the lanes whose numbers are equal modulo
+// CHANNELS_PER_WORKGROUP (a power of two, like WORKGROUP_SIZE) share a channel. The first lanes, one for
+// each channel, end up with the results. The order of merging is fixed.
+var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;
+
+fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
+    let lane = invocation.lane;
+    sh_partials[lane] = own;
+    for (var reach = WORKGROUP_SIZE / 2u; reach >= CHANNELS_PER_WORKGROUP; reach /= 2u) {
+        workgroupBarrier();
+        if lane < reach {
+            sh_partials[lane] = merge(sh_partials[lane], sh_partials[lane + reach]);
+        }
+    }
+    return sh_partials[lane];
+}
+
+// The merged result, in every lane of its channel.
+fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+    workgroupBarrier();
+    return sh_partials[invocation.lane % CHANNELS_PER_WORKGROUP];
+}
+
+fn has_result(invocation: Invocation) -> bool {
+    return invocation.lane < CHANNELS_PER_WORKGROUP;
+}
+
+// case subgroup:
+// needs: Partial, merge, pack, unpack
+// Merges partial results across a workgroup that works on one channel: first within each subgroup by shuffles,
+// then over the subgroups through workgroup memory. Lane 0 ends up with the result. The workgroup is a
+// whole number of subgroups of any size from MIN_SUBGROUP_SIZE to MAX_SUBGROUP_SIZE, and the order of
+// merging is fixed for a given size.
+const MAX_SUBGROUPS: u32 = WORKGROUP_SIZE / MIN_SUBGROUP_SIZE;
+
+var<workgroup> sh_partials: array<Partial, MAX_SUBGROUPS>;
+
+fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
+    var merged = own;
+    // The same trips in every lane, since all must take part in a shuffle; reaches beyond the actual
+    // subgroup are shuffled, too, and dropped.
+    for (var reach = MAX_SUBGROUP_SIZE / 2u; reach > 0u; reach /= 2u) {
+        let other = unpack(subgroupShuffleDown(pack(merged, 0u), reach));
+        if reach < invocation.subgroup_size {
+            merged = merge(merged, other);
+        }
+    }
+    if MAX_SUBGROUPS == 1u {
+        return merged;
+    }
+    if invocation.subgroup_lane == 0u {
+        sh_partials[invocation.subgroup] = merged;
+    }
+    workgroupBarrier();
+    if invocation.lane == 0u {
+        merged = sh_partials[0];
+        for (var subgroup = 1u; subgroup < invocation.num_subgroups; subgroup++) {
+            merged = merge(merged, sh_partials[subgroup]);
+        }
+    }
+    return merged;
+}
+
+// The merged result, in every lane.
+fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+    if MAX_SUBGROUPS == 1u {
+        return unpack(subgroupBroadcastFirst(pack(merged, 0u)));
+    }
+    workgroupBarrier();
+    if invocation.lane == 0u {
+        sh_partials[0] = merged;
+    }
+    workgroupBarrier();
+    return sh_partials[0];
+}
+
+fn has_result(invocation: Invocation) -> bool {
+    return invocation.lane == 0u;
+}

@@ -1,0 +1,14 @@
+// uses: data/vector, numerics/exponential
+
+// 1 / (1 + e^-value) and its derivative. Of the exponential, only values up to 1 are used: nothing overflows, and
+// nothing is lost where the sigmoid is near 1.
+struct Logistic {
+    value: Value,
+    derivative: Value,
+}
+
+fn logistic(value: Value) -> Logistic {
+    let small = exponential(-abs(value));
+    let large = 1.0 / (1.0 + small);
+    return Logistic(select(large, small * large, value < Value(0.0)), small * large * large);
+}

@@ -1,0 +1,29 @@
+// uses: data/vector
+
+// The gradient with respect to the input: store_dx.
+
+// case store:
+// uses: data/params, data/storage
+// The gradient with respect to the input. No two invocations write to the same place.
+// Not named dx: that is a namespace to DXC (docs/naga.md).
+@group(0) @binding(11) var<storage, read_write> dx_tensor: array<Stored>;
+
+fn store_dx(element: u32, value: Value) {
+    dx_tensor[params.dx_offset + element] = stored(value);
+}
+
+// case store_atomic:
+// uses: data/params, data/storage
+// The gradient with respect to the input, in halves of words: see packed_scalar of data/storage.wgsl.
+// Not named dx: that is a namespace to DXC (docs/naga.md).
+@group(0) @binding(11) var<storage, read_write> dx_tensor: array<atomic<u32>>;
+
+fn store_dx(element: u32, value: Value) {
+    let at = params.dx_offset + element;
+    atomicAnd(&dx_tensor[place_of(at)], other_half(at));
+    atomicOr(&dx_tensor[place_of(at)], half_of_word(value, at));
+}
+
+// case none:
+// The gradient with respect to the input is not wanted.
+fn store_dx(element: u32, value: Value) {}

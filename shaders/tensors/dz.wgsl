@@ -1,0 +1,27 @@
+// uses: data/vector
+
+// The gradient with respect to what was added: store_dz.
+
+// case store:
+// uses: data/params, data/storage
+// The gradient with respect to what was added. No two invocations write to the same place.
+@group(0) @binding(16) var<storage, read_write> dz: array<Stored>;
+
+fn store_dz(element: u32, value: Value) {
+    dz[params.dz_offset + element] = stored(value);
+}
+
+// case store_atomic:
+// uses: data/params, data/storage
+// The gradient with respect to what was added, in halves of words: see packed_scalar of data/storage.wgsl.
+@group(0) @binding(16) var<storage, read_write> dz: array<atomic<u32>>;
+
+fn store_dz(element: u32, value: Value) {
+    let at = params.dz_offset + element;
+    atomicAnd(&dz[place_of(at)], other_half(at));
+    atomicOr(&dz[place_of(at)], half_of_word(value, at));
+}
+
+// case none:
+// The gradient with respect to what was added is not wanted.
+fn store_dz(element: u32, value: Value) {}

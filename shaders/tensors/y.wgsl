@@ -1,0 +1,21 @@
+// uses: data/params, data/storage, data/vector
+
+// The output: store_y.
+
+// case store:
+// The output. No two invocations write to the same place.
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
+
+fn store_y(element: u32, value: Value) {
+    y[params.y_offset + element] = stored(value);
+}
+
+// case store_atomic:
+// The output, in halves of words: see packed_scalar of data/storage.wgsl.
+@group(0) @binding(2) var<storage, read_write> y: array<atomic<u32>>;
+
+fn store_y(element: u32, value: Value) {
+    let at = params.y_offset + element;
+    atomicAnd(&y[place_of(at)], other_half(at));
+    atomicOr(&y[place_of(at)], half_of_word(value, at));
+}

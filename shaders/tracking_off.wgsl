@@ -1,2 +1,0 @@
-// No running statistics.
-fn move_running_statistics(first_channel: u32, batch: Moments) {}
