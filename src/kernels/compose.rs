@@ -53,10 +53,12 @@ pub fn listed<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str>
     lines.flat_map(|names| names.split(", "))
 }
 
-/// The shader of a kernel, whose file this is; or what is wrong with the files or the choices.
-pub(super) fn compose(kernel: &str, choices: &[Choice]) -> Result<String, String> {
+/// These files, a kernel's for example, behind all that they use; or what is wrong with the files or the choices.
+pub(super) fn compose(files: &[&str], choices: &[Choice]) -> Result<String, String> {
     let mut composer = Composer { choices, seen: Vec::new(), text: String::new() };
-    composer.add(kernel)?;
+    for file in files {
+        composer.add(file)?;
+    }
     Ok(composer.text)
 }
 

@@ -246,7 +246,7 @@ impl Kernel {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "const {name}: u32 = {value}u;");
         }
-        match compose(&format!("kernel/{}", source.stem), &source.choices) {
+        match compose(&[&format!("kernel/{}", source.stem)], &source.choices) {
             Ok(composed) => text + &composed,
             // A test composes every variant.
             Err(error) => unreachable!("{}: {error}", source.stem),
