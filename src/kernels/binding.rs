@@ -41,6 +41,32 @@ pub enum Binding {
 }
 
 impl Binding {
+    /// All of them, in the order of the numbers.
+    const ALL: [Self; 17] = [
+        Self::Params,
+        Self::X,
+        Self::Y,
+        Self::Statistics,
+        Self::Weight,
+        Self::Bias,
+        Self::RunningMean,
+        Self::RunningVar,
+        Self::NumBatchesTracked,
+        Self::Partials,
+        Self::Dy,
+        Self::Dx,
+        Self::DWeight,
+        Self::DBias,
+        Self::Projections,
+        Self::Z,
+        Self::Dz,
+    ];
+
+    /// The one that shaders bind by this number.
+    pub(super) fn from_number(number: usize) -> Option<Self> {
+        Self::ALL.get(number).copied()
+    }
+
     /// The tensors: all have the shape and the element type of x.
     pub(crate) const TENSORS: [Self; 6] = [Self::X, Self::Y, Self::Z, Self::Dy, Self::Dx, Self::Dz];
 

@@ -11,6 +11,7 @@
 //!
 //! The composer begins with the kernel's file and writes every file that is used once, with the case that was chosen.
 
+use super::{Access, Binding};
 use include_dir::{Dir, include_dir};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -53,53 +54,143 @@ pub fn listed<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str>
     lines.flat_map(|names| names.split(", "))
 }
 
-/// These files, a kernel's for example, behind all that they use; or what is wrong with the files or the choices.
-pub(super) fn compose(files: &[&str], choices: &[Choice]) -> Result<String, String> {
-    let mut composer = Composer { choices, seen: Vec::new(), text: String::new() };
+/// What stands before the cases of a file, or one of them.
+pub(super) struct Section {
+    pub(super) text: &'static str,
+    /// The files that it uses and includes.
+    uses: Vec<&'static str>,
+    /// What it binds: declarations such as `@group(0) @binding(1) var<storage, read> x: …`.
+    pub(super) bindings: Vec<(Binding, Access)>,
+}
+
+impl Section {
+    fn new(text: &'static str) -> Self {
+        let uses = listed(text, "uses").chain(listed(text, "includes")).collect();
+        Self { text, uses, bindings: text.lines().filter_map(declared).collect() }
+    }
+}
+
+/// What a line declares to be bound.
+fn declared(line: &str) -> Option<(Binding, Access)> {
+    let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(") var<")?;
+    let access = match rest.split_once('>')?.0 {
+        "uniform" => Access::Uniform,
+        "storage, read" => Access::Read,
+        _ => Access::ReadWrite,
+    };
+    Some((Binding::from_number(number.parse().ok()?)?, access))
+}
+
+/// A shader file: what stands before its cases, and these.
+type File = (Section, Vec<(&'static str, Section)>);
+
+fn file(name: &str) -> Option<&'static File> {
+    static FILES: OnceLock<HashMap<&'static str, File>> = OnceLock::new();
+    let read = || {
+        let file = |(name, text): (&'static String, &&'static str)| {
+            let (shared, cases) = parts(text);
+            let cases = cases.into_iter().map(|(case, text)| (case, Section::new(text))).collect();
+            (name.as_str(), (Section::new(shared), cases))
+        };
+        files().iter().map(file).collect()
+    };
+    FILES.get_or_init(read).get(name)
+}
+
+/// These files, a kernel's for example, behind all that they use, each with its heading; or what is wrong with the files
+/// or the choices.
+pub(super) fn compose(files: &[&str], choices: &[Choice]) -> Result<Vec<(String, &'static Section)>, String> {
+    let mut composer = Composer { choices, seen: Vec::new(), sections: Vec::new() };
     for file in files {
         composer.add(file)?;
     }
-    Ok(composer.text)
+    Ok(composer.sections)
 }
 
 struct Composer<'a> {
     choices: &'a [Choice],
     seen: Vec<&'a str>,
-    text: String,
+    sections: Vec<(String, &'static Section)>,
 }
 
 impl<'a> Composer<'a> {
-    /// Writes a file behind all that it uses, once.
+    /// Adds a file behind all that it uses, once.
     fn add(&mut self, name: &'a str) -> Result<(), String> {
         if self.seen.contains(&name) {
             return Ok(());
         }
         self.seen.push(name);
-        let file: &'static str = files().get(name).ok_or_else(|| format!("no shader file {name}.wgsl"))?;
-        let (shared, cases) = parts(file);
-        let (chosen, case) = self.case(name, &cases)?;
-        for text in [shared, case] {
-            for used in listed(text, "uses").chain(listed(text, "includes")) {
-                self.add(used)?;
-            }
+        let (shared, cases) = file(name).ok_or_else(|| format!("no shader file {name}.wgsl"))?;
+        let case = self.case(name, cases)?;
+        let sections = std::iter::once(shared).chain(case.map(|(_, section)| section));
+        for used in sections.flat_map(|section| &section.uses) {
+            self.add(used)?;
         }
-        self.text += &format!("\n// {name}.wgsl{chosen}\n");
-        for text in [shared, case] {
-            self.text += text;
-        }
+        let chosen = case.map_or(String::new(), |(case, _)| format!(", {case}"));
+        self.sections.push((format!("\n// {name}.wgsl{chosen}\n"), shared));
+        self.sections.extend(case.map(|(_, section)| (String::new(), section)));
         Ok(())
     }
 
-    /// The chosen case, as it is told in the shader, and its text; nothing where a file has no cases.
-    fn case(&self, name: &str, cases: &[(&str, &'static str)]) -> Result<(String, &'static str), String> {
+    /// The chosen case; none where a file has none.
+    fn case(
+        &self,
+        name: &str,
+        cases: &'static [(&'static str, Section)],
+    ) -> Result<Option<&'static (&'static str, Section)>, String> {
         let names = || cases.iter().map(|(case, _)| *case).collect::<Vec<_>>().join(", ");
         match self.choices.iter().find(|(file, _)| *file == name) {
-            None if cases.is_empty() => Ok((String::new(), "")),
+            None if cases.is_empty() => Ok(None),
             None => Err(format!("no case of {name} was chosen: {}", names())),
             Some((_, wanted)) => match cases.iter().find(|(case, _)| case == wanted) {
-                Some((_, text)) => Ok((format!(", {wanted}"), text)),
+                Some(case) => Ok(Some(case)),
                 None => Err(format!("{name} has no case {wanted}: {}", names())),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{compose, parts};
+
+    fn error(files: &[&str], choices: &[(&'static str, &'static str)]) -> String {
+        compose(files, choices).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        assert_eq!(error(&["kernel/none"], &[]), "no shader file kernel/none.wgsl");
+        let choice = "no case of data/per_channel was chosen: one, four";
+        assert_eq!(error(&["numerics/float_float"], &[]), choice);
+        let case = "data/per_channel has no case three: one, four";
+        assert_eq!(error(&["numerics/float_float"], &[("data/per_channel", "three")]), case);
+    }
+
+    #[test]
+    fn a_file_is_written_once_and_behind_what_it_uses() -> Result<(), String> {
+        let choices = [("data/per_channel", "four"), ("data/vector", "four_channels")];
+        let sections = compose(&["numerics/tanh", "numerics/exponential"], &choices)?;
+        let headings: Vec<&str> = sections
+            .iter()
+            .map(|(heading, _)| heading.trim())
+            .filter(|heading| !heading.is_empty())
+            .collect();
+        let expected = [
+            "// data/params.wgsl",
+            "// data/per_channel.wgsl, four",
+            "// numerics/float_float.wgsl",
+            "// data/vector.wgsl, four_channels",
+            "// numerics/exponential.wgsl",
+            "// numerics/tanh.wgsl",
+        ];
+        assert_eq!(headings, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn cases_begin_at_the_beginning_of_a_line() {
+        let text = "// a // case b:\n\n// case c:\nd\n\n// case e:\nf\n";
+        assert_eq!(parts(text), ("// a // case b:\n", vec![("c", "d\n"), ("e", "f\n")]));
     }
 }

@@ -1,7 +1,7 @@
 //! What is computed along with the normalisation: an activation, and a sum before it.
 
 use super::compose::Choice;
-use super::{Access, Binding, Storage, Width};
+use super::{Storage, Width};
 use std::fmt;
 
 /// The function that an [`Activation`](crate::Activation) is, without its parameter.
@@ -93,22 +93,6 @@ pub struct Output {
 }
 
 impl Output {
-    /// x, y, z, weight and bias.
-    pub(super) fn bindings(self) -> Vec<(Binding, Access)> {
-        let mut bindings = vec![];
-        if !self.in_place {
-            bindings.push((Binding::X, Access::Read));
-        }
-        bindings.push((Binding::Y, Access::ReadWrite));
-        if self.affine {
-            bindings.extend([(Binding::Weight, Access::Read), (Binding::Bias, Access::Read)]);
-        }
-        if self.residual {
-            bindings.push((Binding::Z, Access::Read));
-        }
-        bindings
-    }
-
     /// The cases of the shader files.
     pub(super) fn choices(self, width: Width) -> Vec<Choice> {
         let x =
@@ -171,17 +155,6 @@ impl Upstream {
         self.activation != ActivationKind::Identity
     }
 
-    /// bias and z, and weight, where the activation needs them. Kernels may need the weight otherwise, too.
-    pub(super) fn bindings(self, needs_weight: bool) -> Vec<(Binding, Access)> {
-        let activated = self.is_activated();
-        let wanted = [
-            (self.affine && (activated || needs_weight), Binding::Weight),
-            (self.affine && activated, Binding::Bias),
-            (self.residual && activated, Binding::Z),
-        ];
-        wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, binding)| (binding, Access::Read)).collect()
-    }
-
     /// The cases of the shader files.
     pub(super) fn choices(self, width: Width) -> Vec<Choice> {
         let mut choices = self.storage.choices(width);
@@ -235,23 +208,6 @@ pub struct InputGradient {
 }
 
 impl InputGradient {
-    /// x (where it is needed), dy, dx, dz, and what their computation needs.
-    pub(super) fn bindings(self, needs_x: bool) -> Vec<(Binding, Access)> {
-        let wanted = [
-            (!self.in_place, Binding::Dy, Access::Read),
-            (self.dx, Binding::Dx, Access::ReadWrite),
-            (needs_x || self.upstream.is_activated(), Binding::X, Access::Read),
-            (self.dz, Binding::Dz, Access::ReadWrite),
-        ];
-        let mut bindings: Vec<_> = wanted
-            .into_iter()
-            .filter(|(wanted, ..)| *wanted)
-            .map(|(_, binding, access)| (binding, access))
-            .collect();
-        bindings.extend(self.upstream.bindings(true));
-        bindings
-    }
-
     /// The cases of the shader files; with `batch`, of kernels that go through batch statistics.
     pub(super) fn choices(self, width: Width, batch: bool) -> Vec<Choice> {
         let storage = self.upstream.storage;

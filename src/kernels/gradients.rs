@@ -1,7 +1,7 @@
 //! What follows from the sums of a channel's backward pass.
 
+use super::Statistics;
 use super::compose::Choice;
-use super::{Access, Binding, Statistics};
 use std::fmt;
 
 /// Which results the backward pass computes per channel.
@@ -25,16 +25,6 @@ impl ChannelGradients {
             ("backward/dbias", store(self.bias, "none")),
             ("backward/projections", store(self.projection, "not_stored")),
         ]
-    }
-
-    /// What the pieces bind.
-    pub(super) fn bindings(self) -> impl Iterator<Item = (Binding, Access)> {
-        let outputs = [
-            (self.weight, Binding::DWeight),
-            (self.bias, Binding::DBias),
-            (self.projection, Binding::Projections),
-        ];
-        outputs.into_iter().filter(|(wanted, _)| *wanted).map(|(_, binding)| (binding, Access::ReadWrite))
     }
 
     /// Every combination in which something is wanted, with the statistics that it can go with.

@@ -52,6 +52,14 @@ impl Places {
         }
     }
 
+    /// Of how many channels an invocation has partial results.
+    pub(super) fn channels_at_once(self) -> u32 {
+        match self {
+            Self::Planes { .. } => 1,
+            Self::Columns { width } => width.elements(),
+        }
+    }
+
     /// Whether exact products are computed as many at a time as channels are.
     pub(super) fn has_exact_products(self) -> bool {
         self.width() == Width::One || matches!(self, Self::Columns { .. })
@@ -75,20 +83,10 @@ impl Held {
         choices
     }
 
-    /// The constants of the pieces.
-    pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
-        let mut constants = self.lanes.constants(self.workgroup_size);
-        constants.push(("HELD", self.loads));
-        constants
-    }
-
-    /// Bytes of workgroup memory: where four channels are computed at once, partial results are of all four.
+    /// Bytes of workgroup memory.
     pub(crate) fn workgroup_memory(&self) -> u32 {
-        let channels = match self.places {
-            Places::Planes { .. } => 1,
-            Places::Columns { width } => width.elements(),
-        };
-        self.lanes.partials_in_memory(self.workgroup_size) * PARTIAL_BYTES as u32 * channels
+        let partials = self.lanes.partials_in_memory(self.workgroup_size);
+        partials * PARTIAL_BYTES as u32 * self.places.channels_at_once()
     }
 
     pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<Self> {

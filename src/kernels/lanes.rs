@@ -55,11 +55,6 @@ impl Lanes {
         }
     }
 
-    /// The constants of the piece and of a walk, and the workgroup size.
-    pub(super) fn constants_with(self, walk: Walk, workgroup_size: u32) -> Vec<(&'static str, u32)> {
-        [self.constants(workgroup_size), walk.constants()].concat()
-    }
-
     /// The ways a kernel that reduces x can go with a walk.
     pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<(Walk, Self)> {
         let mut variants = Vec::new();

@@ -18,54 +18,37 @@
 //! | `backward_channel` | all three in one dispatch |
 //! | `backward_held` | the same, with x and dy read once |
 
-mod backward_channel;
-mod backward_finalize;
-mod backward_held;
-mod backward_input;
-mod backward_sums;
+mod backward;
 mod binding;
 mod compose;
-mod count_batch;
-mod finalize;
-mod forward_channel;
-mod forward_held;
+mod forward;
 mod fused;
 mod gradients;
 mod held;
 mod lanes;
-mod moments;
-mod normalize;
 mod params;
 mod statistics;
 mod storage;
 mod tracking;
+mod variants;
 mod walk;
 
-pub use backward_channel::BackwardChannel;
-pub use backward_finalize::BackwardFinalize;
-pub use backward_held::BackwardHeld;
-pub use backward_input::BackwardInput;
-pub use backward_sums::BackwardSums;
+pub use backward::{BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums};
 pub use binding::{Access, Binding};
 pub use compose::{files, listed, parts};
-pub use count_batch::CountBatch;
-pub use finalize::Finalize;
-pub use forward_channel::ForwardChannel;
-pub use forward_held::ForwardHeld;
+pub use forward::{CountBatch, Finalize, ForwardChannel, ForwardHeld, Moments, MomentsResult, Normalize};
 pub use fused::{ActivationKind, InputGradient, Output, Upstream};
 pub use gradients::ChannelGradients;
 pub use held::{Held, Places};
 pub use lanes::Lanes;
-pub use moments::{Moments, MomentsResult};
-pub use normalize::Normalize;
 pub use params::{Params, Splits};
 pub use statistics::Statistics;
 pub use storage::Storage;
 pub use tracking::Tracking;
 pub use walk::{Walk, Width};
 
-use compose::{Choice, compose};
-use std::fmt::Write;
+use compose::{Choice, Section, compose};
+use std::fmt::{self, Write};
 
 /// Bytes of a channel's statistics: mean (two parts), `inv_std`, variance.
 pub const STATISTICS_BYTES: u64 = 16;
@@ -106,38 +89,102 @@ pub enum Kernel {
 
 /// What a kernel is made of.
 struct Source {
-    /// File name.
+    /// The name of its file.
     stem: &'static str,
+    /// Invocations in a workgroup.
+    workgroup_size: u32,
+    /// How they merge partial results.
+    lanes: Lanes,
+    /// Of how many channels a lane has partial results.
+    channels_at_once: u32,
+    /// Whether y overwrites x, or dx overwrites dy.
+    in_place: bool,
     /// Constants the shader is compiled with.
     constants: Vec<(&'static str, u32)>,
     /// Which case is taken of each shader file that has some.
     choices: Vec<Choice>,
-    /// What it binds.
-    bindings: Vec<(Binding, Access)>,
 }
 
 impl Source {
+    fn new(stem: &'static str, lanes: Lanes, workgroup_size: u32) -> Self {
+        Self {
+            stem,
+            workgroup_size,
+            lanes,
+            channels_at_once: 1,
+            in_place: false,
+            constants: lanes.constants(workgroup_size),
+            choices: lanes.choices().to_vec(),
+        }
+    }
+
+    /// A kernel whose workgroups hold whole channels.
+    fn held(stem: &'static str, held: &Held) -> Self {
+        let mut source = Self::new(stem, held.lanes, held.workgroup_size).choose(held.choices());
+        source.constants.push(("HELD", held.loads));
+        source.channels_at_once = held.places.channels_at_once();
+        source
+    }
+
+    fn choose(mut self, choices: impl IntoIterator<Item = Choice>) -> Self {
+        self.choices.extend(choices);
+        self
+    }
+
+    fn walk(mut self, walk: Walk) -> Self {
+        self.constants.extend(walk.constants());
+        self.choose(walk.choices())
+    }
+
+    fn output(mut self, output: Output, width: Width) -> Self {
+        self.in_place = output.in_place;
+        self.choose(output.choices(width))
+    }
+
+    fn gradient(mut self, gradient: InputGradient, width: Width, batch: bool) -> Self {
+        self.in_place = gradient.in_place;
+        self.choose(gradient.choices(width, batch))
+    }
+
     /// The case that is taken of a file.
     fn chosen(&self, file: &str) -> Option<&'static str> {
         self.choices.iter().find(|(name, _)| *name == file).map(|(_, case)| *case)
     }
+
+    /// The shader files that it is made of, each with its heading.
+    fn sections(&self) -> Vec<(String, &'static Section)> {
+        match compose(&[&format!("kernel/{}", self.stem)], &self.choices) {
+            Ok(sections) => sections,
+            // A test composes every variant.
+            Err(error) => unreachable!("{}: {error}", self.stem),
+        }
+    }
+}
+
+/// A kernel with all that it is compiled for. It displays as the variant in a few words, for a plan's printout.
+trait Variant: fmt::Display {
+    fn source(&self) -> Source;
 }
 
 impl Kernel {
-    fn source(&self) -> Source {
+    fn variant_of(&self) -> &dyn Variant {
         match self {
-            Self::CountBatch(kernel) => kernel.source(),
-            Self::Moments(kernel) => kernel.source(),
-            Self::Finalize(kernel) => kernel.source(),
-            Self::Normalize(kernel) => kernel.source(),
-            Self::ForwardChannel(kernel) => kernel.source(),
-            Self::ForwardHeld(kernel) => kernel.source(),
-            Self::BackwardSums(kernel) => kernel.source(),
-            Self::BackwardFinalize(kernel) => kernel.source(),
-            Self::BackwardInput(kernel) => kernel.source(),
-            Self::BackwardChannel(kernel) => kernel.source(),
-            Self::BackwardHeld(kernel) => kernel.source(),
+            Self::CountBatch(kernel) => kernel,
+            Self::Moments(kernel) => kernel,
+            Self::Finalize(kernel) => kernel,
+            Self::Normalize(kernel) => kernel,
+            Self::ForwardChannel(kernel) => kernel,
+            Self::ForwardHeld(kernel) => kernel,
+            Self::BackwardSums(kernel) => kernel,
+            Self::BackwardFinalize(kernel) => kernel,
+            Self::BackwardInput(kernel) => kernel,
+            Self::BackwardChannel(kernel) => kernel,
+            Self::BackwardHeld(kernel) => kernel,
         }
+    }
+
+    fn source(&self) -> Source {
+        self.variant_of().source()
     }
 
     /// The name of the entry point of every kernel.
@@ -148,9 +195,13 @@ impl Kernel {
         self.source().stem
     }
 
-    /// What the kernel binds, and how.
+    /// What the kernel binds, and how, in the order of the numbers: what its shader declares.
     pub fn bindings(&self) -> Vec<(Binding, Access)> {
-        self.source().bindings
+        let sections = self.source().sections();
+        let mut bindings: Vec<_> =
+            sections.into_iter().flat_map(|(_, section)| section.bindings.iter().copied()).collect();
+        bindings.sort_unstable_by_key(|(binding, _)| *binding);
+        bindings
     }
 
     /// How many storage buffers it binds.
@@ -160,79 +211,29 @@ impl Kernel {
 
     /// Whether y overwrites x, or dx overwrites dy.
     pub fn is_in_place(&self) -> bool {
-        match self {
-            Self::Normalize(Normalize { output, .. })
-            | Self::ForwardChannel(ForwardChannel { output, .. })
-            | Self::ForwardHeld(ForwardHeld { output, .. }) => output.in_place,
-            Self::BackwardInput(BackwardInput { gradient, .. })
-            | Self::BackwardChannel(BackwardChannel { gradient, .. })
-            | Self::BackwardHeld(BackwardHeld { gradient, .. }) => gradient.in_place,
-            _ => false,
-        }
+        self.source().in_place
     }
 
     /// Invocations in a workgroup.
     pub fn workgroup_size(&self) -> u32 {
-        match self {
-            Self::CountBatch(_) => 1,
-            Self::Moments(kernel) => kernel.workgroup_size,
-            Self::Finalize(kernel) => kernel.workgroup_size,
-            Self::Normalize(kernel) => kernel.workgroup_size,
-            Self::ForwardChannel(kernel) => kernel.workgroup_size,
-            Self::ForwardHeld(kernel) => kernel.held.workgroup_size,
-            Self::BackwardSums(kernel) => kernel.workgroup_size,
-            Self::BackwardFinalize(kernel) => kernel.workgroup_size,
-            Self::BackwardInput(kernel) => kernel.workgroup_size,
-            Self::BackwardChannel(kernel) => kernel.workgroup_size,
-            Self::BackwardHeld(kernel) => kernel.held.workgroup_size,
-        }
-    }
-
-    /// How its lanes merge partial results, where they do.
-    fn lanes(&self) -> Lanes {
-        match self {
-            Self::CountBatch(_) | Self::Normalize(_) | Self::BackwardInput(_) => Lanes::Alone,
-            Self::Moments(kernel) => kernel.lanes,
-            Self::ForwardChannel(kernel) => kernel.lanes,
-            Self::ForwardHeld(kernel) => kernel.held.lanes,
-            Self::BackwardSums(kernel) => kernel.lanes,
-            Self::BackwardChannel(kernel) => kernel.lanes,
-            Self::BackwardHeld(kernel) => kernel.held.lanes,
-            Self::Finalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
-            Self::BackwardFinalize(kernel) => Lanes::Tree { channels: kernel.channels_per_workgroup },
-        }
+        self.source().workgroup_size
     }
 
     /// Bytes of workgroup memory.
     pub fn workgroup_memory(&self) -> u32 {
-        match self {
-            Self::ForwardHeld(ForwardHeld { held, .. }) | Self::BackwardHeld(BackwardHeld { held, .. }) => {
-                held.workgroup_memory()
-            }
-            _ => self.lanes().partials_in_memory(self.workgroup_size()) * PARTIAL_BYTES as u32,
-        }
+        let source = self.source();
+        let partials = source.lanes.partials_in_memory(source.workgroup_size) * source.channels_at_once;
+        partials * PARTIAL_BYTES as u32
     }
 
     /// Whether the kernel needs [`wgpu::Features::SUBGROUP`].
     pub fn uses_subgroups(&self) -> bool {
-        matches!(self.lanes(), Lanes::Subgroup { .. })
+        matches!(self.source().lanes, Lanes::Subgroup { .. })
     }
 
     /// Whether the kernel needs [`wgpu::Features::SHADER_F16`].
     pub fn uses_f16(&self) -> bool {
         self.source().chosen("data/storage").is_some_and(|case| case.starts_with("f16_"))
-    }
-
-    /// Whether it reads and writes f32, without an activation and a sum.
-    pub fn is_plain(&self) -> bool {
-        let source = self.source();
-        let plain = [
-            ("data/storage", "f32"),
-            ("epilogue/activation", "identity"),
-            ("epilogue/residual", "none"),
-            ("tensors/dz", "none"),
-        ];
-        plain.iter().all(|(file, plain)| source.chosen(file).is_none_or(|case| case == *plain))
     }
 
     /// The complete shader.
@@ -242,52 +243,19 @@ impl Kernel {
         if self.uses_f16() {
             text.push_str("enable f16;\n");
         }
+        // Writing to a string cannot fail.
         for (name, value) in &source.constants {
-            // Writing to a string cannot fail.
             let _ = writeln!(text, "const {name}: u32 = {value}u;");
         }
-        match compose(&[&format!("kernel/{}", source.stem)], &source.choices) {
-            Ok(composed) => text + &composed,
-            // A test composes every variant.
-            Err(error) => unreachable!("{}: {error}", source.stem),
+        for (heading, section) in source.sections() {
+            let _ = write!(text, "{heading}{}", section.text);
         }
+        text
     }
 
     /// The variant in a few words, for a plan's printout; empty or with a comma in front.
     pub fn variant(&self) -> String {
-        match self {
-            Self::CountBatch(_) => String::new(),
-            Self::Moments(kernel) => format!(", {kernel}"),
-            Self::Finalize(kernel) => format!(", {kernel}"),
-            Self::Normalize(kernel) => format!(", {kernel}"),
-            Self::ForwardChannel(kernel) => format!(", {kernel}"),
-            Self::ForwardHeld(kernel) => format!(", {kernel}"),
-            Self::BackwardSums(kernel) => format!(", {kernel}"),
-            Self::BackwardFinalize(kernel) => format!(", {kernel}"),
-            Self::BackwardInput(kernel) => format!(", {kernel}"),
-            Self::BackwardChannel(kernel) => format!(", {kernel}"),
-            Self::BackwardHeld(kernel) => format!(", {kernel}"),
-        }
-    }
-
-    /// Every variant there is, for the given workgroup sizes and subgroup sizes: what tests compile.
-    pub fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
-        let size = workgroup_size;
-        let mut kernels = vec![Self::CountBatch(CountBatch)];
-        kernels.extend(Moments::every_variant(size, subgroup_sizes).into_iter().map(Self::Moments));
-        kernels.extend(Finalize::every_variant(size).into_iter().map(Self::Finalize));
-        kernels.extend(Normalize::every_variant(size).into_iter().map(Self::Normalize));
-        kernels.extend(
-            ForwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardChannel),
-        );
-        kernels.extend(ForwardHeld::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardHeld));
-        kernels.extend(BackwardSums::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardSums));
-        kernels.extend(BackwardFinalize::every_variant(size).into_iter().map(Self::BackwardFinalize));
-        kernels.extend(BackwardInput::every_variant(size).into_iter().map(Self::BackwardInput));
-        kernels.extend(
-            BackwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardChannel),
-        );
-        kernels.extend(BackwardHeld::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardHeld));
-        kernels
+        let variant = self.variant_of().to_string();
+        if variant.is_empty() { variant } else { format!(", {variant}") }
     }
 }

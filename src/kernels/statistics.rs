@@ -1,7 +1,6 @@
 //! Where the statistics of a channel come from.
 
 use super::compose::Choice;
-use super::{Access, Binding};
 
 /// Where a channel's mean and `inv_std` come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,15 +22,6 @@ impl Statistics {
             Self::None => "none",
         };
         ("statistics/source", case)
-    }
-
-    /// What the piece binds.
-    pub(super) fn bindings(self) -> Vec<(Binding, Access)> {
-        match self {
-            Self::Batch => vec![(Binding::Statistics, Access::Read)],
-            Self::Running => vec![(Binding::RunningMean, Access::Read), (Binding::RunningVar, Access::Read)],
-            Self::None => vec![],
-        }
     }
 
     /// The name in a plan's printout.

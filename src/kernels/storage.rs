@@ -92,7 +92,8 @@ mod tests {
         choices
             .extend([("tensors/x", "read"), ("tensors/y", storage.atomic(width, "store", "store_atomic"))]);
         choices.extend(storage.choices(width));
-        let text = compose(&["tensors/x", "tensors/y"], &choices).expect("both compose");
+        let sections = compose(&["tensors/x", "tensors/y"], &choices).expect("both compose");
+        let text: String = sections.into_iter().map(|(heading, section)| heading + section.text).collect();
         // y and x are not both used; the uniform is bound by neither, since both read a private copy.
         let text = text.replace("@group(0) @binding(0) var<uniform> uniform_params: Params;", "");
         let enable = if storage == Storage::F16 { "enable f16;\n" } else { "" };

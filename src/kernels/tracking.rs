@@ -1,7 +1,6 @@
 //! Whether and how running statistics move.
 
 use super::compose::Choice;
-use super::{Access, Binding};
 
 /// What becomes of the running statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,20 +25,6 @@ impl Tracking {
             Self::Cumulative => "cumulative",
         };
         ("forward/running_statistics", case)
-    }
-
-    /// What the pieces bind.
-    pub(super) fn bindings(self) -> Vec<(Binding, Access)> {
-        let counted = match self {
-            Self::Off => return vec![],
-            Self::Fixed => Access::ReadWrite,
-            Self::Cumulative => Access::Read,
-        };
-        vec![
-            (Binding::RunningMean, Access::ReadWrite),
-            (Binding::RunningVar, Access::ReadWrite),
-            (Binding::NumBatchesTracked, counted),
-        ]
     }
 
     /// The name in a plan's printout; empty or with a comma in front.

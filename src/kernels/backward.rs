@@ -1,0 +1,181 @@
+//! The kernels of the backward pass.
+
+use super::fused::x_choices;
+use super::{ChannelGradients, Held, InputGradient, Lanes, Source, Statistics, Upstream, Variant, Walk};
+use std::fmt;
+
+/// Reduces dy and x to sums of dy and of dy · (x − mean) of every channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackwardSums {
+    /// How dy and x are visited. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
+    pub walk: Walk,
+    /// How lanes merge.
+    pub lanes: Lanes,
+    /// Where the mean comes from. With [`Statistics::None`], x is not read, and only dy is summed: not where an
+    /// activation needs it.
+    pub statistics: Statistics,
+    /// How dy arrives.
+    pub upstream: Upstream,
+    /// What becomes of the sums of a split: a partial result, or where a channel is one split, these.
+    pub result: Option<ChannelGradients>,
+    /// Invocations in a workgroup, a power of two.
+    pub workgroup_size: u32,
+}
+
+impl Variant for BackwardSums {
+    fn source(&self) -> Source {
+        let source = Source::new("backward_sums", self.lanes, self.workgroup_size)
+            .walk(self.walk)
+            .choose([("tensors/dy", "read"), self.statistics.choice()])
+            .choose(self.upstream.choices(self.walk.width()))
+            .choose(x_choices(self.statistics != Statistics::None));
+        match self.result {
+            None => source.choose([("split_result", "partial")]),
+            Some(gradients) => source.choose([("split_result", "gradients")]).choose(gradients.choices()),
+        }
+    }
+}
+
+impl fmt::Display for BackwardSums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}, {}{}", self.walk, self.lanes, self.statistics.name(), self.upstream)?;
+        match self.result {
+            None => f.write_str(", partials"),
+            Some(gradients) => gradients.fmt(f),
+        }
+    }
+}
+
+/// Merges partial sums to dweight, dbias and what dx needs of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackwardFinalize {
+    /// Where `inv_std` comes from; [`Statistics::None`] where only dbias is wanted, or the batch is empty.
+    pub statistics: Statistics,
+    /// What is wanted.
+    pub gradients: ChannelGradients,
+    /// Channels a workgroup takes, a power of two; its other lanes share the splits of each.
+    pub channels_per_workgroup: u32,
+    /// Invocations in a workgroup, a power of two.
+    pub workgroup_size: u32,
+}
+
+impl Variant for BackwardFinalize {
+    fn source(&self) -> Source {
+        let lanes = Lanes::Tree { channels: self.channels_per_workgroup };
+        Source::new("backward_finalize", lanes, self.workgroup_size)
+            .choose([("data/per_channel", "one"), self.statistics.choice()])
+            .choose(self.gradients.choices())
+    }
+}
+
+impl fmt::Display for BackwardFinalize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (channels, statistics) = (self.channels_per_workgroup, self.statistics.name());
+        write!(f, "{channels} channels a workgroup, {statistics}{}", self.gradients)
+    }
+}
+
+/// Computes dx, and dz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackwardInput {
+    /// How the tensors are visited.
+    pub walk: Walk,
+    /// Which statistics the forward pass used: through those of the batch, gradient flows; then x is read.
+    pub statistics: Statistics,
+    /// How dx and dz are written.
+    pub gradient: InputGradient,
+    /// Invocations in a workgroup.
+    pub workgroup_size: u32,
+}
+
+impl Variant for BackwardInput {
+    fn source(&self) -> Source {
+        let batch = self.statistics == Statistics::Batch;
+        // Without dx, nothing is projected.
+        let projections = if batch && self.gradient.dx { "read" } else { "none" };
+        Source::new("backward_input", Lanes::Alone, self.workgroup_size)
+            .walk(self.walk)
+            .choose([self.statistics.choice(), ("backward/projections", projections)])
+            .gradient(self.gradient, self.walk.width(), batch)
+    }
+}
+
+impl fmt::Display for BackwardInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}{}", self.walk, self.statistics.name(), self.gradient)
+    }
+}
+
+/// The backward pass through batch statistics in one dispatch: every channel is one split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackwardChannel {
+    /// How the tensors are visited: not [`Walk::Ragged`], since the sums of a neighbouring channel are not
+    /// known. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
+    pub walk: Walk,
+    /// How lanes merge.
+    pub lanes: Lanes,
+    /// How dx and dz are written.
+    pub gradient: InputGradient,
+    /// Whether dweight is wanted.
+    pub dweight: bool,
+    /// Whether dbias is wanted.
+    pub dbias: bool,
+    /// Invocations in a workgroup, a power of two.
+    pub workgroup_size: u32,
+}
+
+impl BackwardChannel {
+    fn gradients(&self) -> ChannelGradients {
+        ChannelGradients { weight: self.dweight, bias: self.dbias, projection: false }
+    }
+}
+
+impl Variant for BackwardChannel {
+    fn source(&self) -> Source {
+        Source::new("backward_channel", self.lanes, self.workgroup_size)
+            .walk(self.walk)
+            .choose([Statistics::Batch.choice()])
+            .choose(self.gradients().choices())
+            .gradient(self.gradient, self.walk.width(), true)
+    }
+}
+
+impl fmt::Display for BackwardChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}{}{}", self.walk, self.lanes, self.gradient, self.gradients())
+    }
+}
+
+/// The backward pass through batch statistics in one dispatch that reads x and dy once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackwardHeld {
+    /// How a workgroup holds its channels.
+    pub held: Held,
+    /// How dx and dz are written.
+    pub gradient: InputGradient,
+    /// Whether dweight is wanted.
+    pub dweight: bool,
+    /// Whether dbias is wanted.
+    pub dbias: bool,
+}
+
+impl BackwardHeld {
+    fn gradients(&self) -> ChannelGradients {
+        ChannelGradients { weight: self.dweight, bias: self.dbias, projection: false }
+    }
+}
+
+impl Variant for BackwardHeld {
+    fn source(&self) -> Source {
+        Source::held("backward_held", &self.held)
+            .choose([Statistics::Batch.choice()])
+            .choose(self.gradients().choices())
+            .gradient(self.gradient, self.held.places.width(), true)
+    }
+}
+
+impl fmt::Display for BackwardHeld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{}", self.held, self.gradient, self.gradients())
+    }
+}
