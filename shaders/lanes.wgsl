@@ -1,20 +1,20 @@
 // uses: entry
 
-// How the lanes of a workgroup that share a channel merge their partial results: merge_lanes, share_lanes,
-// has_result.
+// How the lanes of a workgroup that share a channel merge their partial results: reduce_lanes, broadcast,
+// is_leader.
 
 // case separate:
 // needs: Partial
 // Every invocation has a channel of its own: nothing to merge, and each writes its result.
-fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
+fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
     return own;
 }
 
-fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+fn broadcast(merged: Partial, invocation: Invocation) -> Partial {
     return merged;
 }
 
-fn has_result(invocation: Invocation) -> bool {
+fn is_leader(invocation: Invocation) -> bool {
     return true;
 }
 
@@ -25,7 +25,7 @@ fn has_result(invocation: Invocation) -> bool {
 // each channel, end up with the results. The order of merging is fixed.
 var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;
 
-fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
+fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
     let lane = invocation.lane;
     sh_partials[lane] = own;
     for (var reach = WORKGROUP_SIZE / 2u; reach >= CHANNELS_PER_WORKGROUP; reach /= 2u) {
@@ -38,12 +38,12 @@ fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
 }
 
 // The merged result, in every lane of its channel.
-fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+fn broadcast(merged: Partial, invocation: Invocation) -> Partial {
     workgroupBarrier();
     return sh_partials[invocation.lane % CHANNELS_PER_WORKGROUP];
 }
 
-fn has_result(invocation: Invocation) -> bool {
+fn is_leader(invocation: Invocation) -> bool {
     return invocation.lane < CHANNELS_PER_WORKGROUP;
 }
 
@@ -57,7 +57,7 @@ const MAX_SUBGROUPS: u32 = WORKGROUP_SIZE / MIN_SUBGROUP_SIZE;
 
 var<workgroup> sh_partials: array<Partial, MAX_SUBGROUPS>;
 
-fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
+fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
     var merged = own;
     // The same trips in every lane, since all must take part in a shuffle; reaches beyond the actual
     // subgroup are shuffled, too, and dropped.
@@ -84,7 +84,7 @@ fn merge_lanes(own: Partial, invocation: Invocation) -> Partial {
 }
 
 // The merged result, in every lane.
-fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
+fn broadcast(merged: Partial, invocation: Invocation) -> Partial {
     if MAX_SUBGROUPS == 1u {
         return unpack(subgroupBroadcastFirst(pack(merged, 0u)));
     }
@@ -96,6 +96,6 @@ fn share_lanes(merged: Partial, invocation: Invocation) -> Partial {
     return sh_partials[0];
 }
 
-fn has_result(invocation: Invocation) -> bool {
+fn is_leader(invocation: Invocation) -> bool {
     return invocation.lane == 0u;
 }

@@ -7,7 +7,7 @@
 @group(0) @binding(9) var<storage, read_write> partials: array<vec4<u32>>;
 
 fn store_result(split: u32, channel: u32, result: Partial) {
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         partials[split * params.channels + channel + k] = pack(result, k);
     }
 }
@@ -17,7 +17,7 @@ fn store_result(split: u32, channel: u32, result: Partial) {
 // needs: Partial
 // The only split's result is the channel's.
 fn store_result(split: u32, channel: u32, result: Partial) {
-    conclude(channel, result);
+    finish_channel(channel, result);
 }
 
 // case gradients:
@@ -25,5 +25,5 @@ fn store_result(split: u32, channel: u32, result: Partial) {
 // needs: Partial
 // The only split's result is the channel's.
 fn store_result(split: u32, channel: u32, result: Partial) {
-    conclude(channel, result, channel_statistics(channel));
+    finish_channel(channel, result, channel_statistics(channel));
 }

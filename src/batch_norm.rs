@@ -340,7 +340,7 @@ impl BatchNorm {
 #[cfg(test)]
 mod tests {
     use super::{Pass, PlanKey};
-    use crate::kernels::Width;
+    use crate::kernels::VectorWidth;
     use crate::{
         BackwardOptions, BatchNorm, BatchNormConfig, Direction, ForwardOptions, Gpu, Plan, Problem, Result,
         Tuning, Tunings,
@@ -350,7 +350,7 @@ mod tests {
     fn a_layer_plans_by_the_tunings_of_its_gpu() -> Result<()> {
         let gpu = Gpu::new()?;
         let (config, problem) = (BatchNormConfig::new(2), Problem { outer: 64, channels: 2, inner: 1024 });
-        let heuristic = Tuning::new(&problem, Width::Four, gpu.profile());
+        let heuristic = Tuning::new(&problem, VectorWidth::Four, gpu.profile());
         let tuning = Tuning { splits: heuristic.splits * 2 + 6, ..heuristic };
         let options = BackwardOptions::default();
         let in_place = ForwardOptions { in_place: true, ..ForwardOptions::default() };

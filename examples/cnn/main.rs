@@ -30,7 +30,7 @@ use shared::random::Random;
 use shared::sgd::Sgd;
 use wgpu_batchnorm::Gpu;
 
-/// Width and height of an image.
+/// VectorWidth and height of an image.
 const SIDE: usize = 28;
 const BATCH: usize = 60;
 const OPTIONS: [&str; 4] = ["--data", "--steps", "--rate", "--seed"];

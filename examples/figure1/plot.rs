@@ -12,7 +12,7 @@ use std::path::Path;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Panel<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordusize, RangedCoordf32>>;
 
-/// Width and height of a panel.
+/// VectorWidth and height of a panel.
 const SIZE: (u32, u32) = (480, 400);
 const WITHOUT: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
 const WITH: RGBColor = RGBColor(0x00, 0x72, 0xB2);

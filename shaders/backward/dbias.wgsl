@@ -7,17 +7,17 @@
 // The gradient with respect to the bias.
 @group(0) @binding(13) var<storage, read_write> dbias: array<f32>;
 
-fn store_dbias(first_channel: u32, value: Number) {
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+fn store_dbias(first_channel: u32, value: PerChannel) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         let channel = channel_after(first_channel, k);
         if params.accumulate != 0u {
-            dbias[channel] += part(value, k);
+            dbias[channel] += component(value, k);
         } else {
-            dbias[channel] = part(value, k);
+            dbias[channel] = component(value, k);
         }
     }
 }
 
 // case none:
 // The gradient with respect to the bias is not wanted.
-fn store_dbias(first_channel: u32, value: Number) {}
+fn store_dbias(first_channel: u32, value: PerChannel) {}

@@ -4,11 +4,11 @@
 
 // case from_mean:
 // How far an element of x lies from its channel's mean.
-fn deviation(value: Value, channel: Statistics) -> Value {
-    return rounded_value(value - channel.mean.hi) - channel.mean.lo;
+fn deviation_of(value: Vector, channel: Statistics) -> Vector {
+    return opaque_vector(value - channel.mean.hi) - channel.mean.lo;
 }
 
 // case none:
-fn deviation(value: Value, channel: Statistics) -> Value {
+fn deviation_of(value: Vector, channel: Statistics) -> Vector {
     return value;
 }

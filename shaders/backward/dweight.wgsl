@@ -7,17 +7,17 @@
 // The gradient with respect to the weight.
 @group(0) @binding(12) var<storage, read_write> dweight: array<f32>;
 
-fn store_dweight(first_channel: u32, value: Number) {
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+fn store_dweight(first_channel: u32, value: PerChannel) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         let channel = channel_after(first_channel, k);
         if params.accumulate != 0u {
-            dweight[channel] += part(value, k);
+            dweight[channel] += component(value, k);
         } else {
-            dweight[channel] = part(value, k);
+            dweight[channel] = component(value, k);
         }
     }
 }
 
 // case none:
 // The gradient with respect to the weight is not wanted.
-fn store_dweight(first_channel: u32, value: Number) {}
+fn store_dweight(first_channel: u32, value: PerChannel) {}

@@ -1,7 +1,7 @@
 // uses: statistics/type, backward/dbias, backward/dweight, backward/projections, backward/sums
 
 // What a channel's sums lead to: dbias = sum of dy, dweight = sum of dy * x_hat, and what dx needs of them.
-fn conclude(channel: u32, sums: Sums, of_channel: Statistics) {
+fn finish_channel(channel: u32, sums: Sums, of_channel: Statistics) {
     store_dbias(channel, sums.dy.hi);
     store_dweight(channel, sums.product.hi * of_channel.inv_std);
     store_projection(channel, sums, of_channel);

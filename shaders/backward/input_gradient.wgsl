@@ -4,7 +4,7 @@
 struct Gradient {
     statistics: Statistics,
     projection: Projection,
-    scale: Number,
+    scale: PerChannel,
 }
 
 fn gradient_of(channel: u32, statistics: Statistics, projection: Projection) -> Gradient {
@@ -12,6 +12,6 @@ fn gradient_of(channel: u32, statistics: Statistics, projection: Projection) -> 
 }
 
 // dx of an element from its dy, and how far its x is away from the mean.
-fn input_gradient(dy: Value, away: Value, gradient: Gradient) -> Value {
-    return gradient.scale * remaining(dy, away, gradient.projection);
+fn input_gradient(dy: Vector, deviation: Vector, gradient: Gradient) -> Vector {
+    return gradient.scale * project_out(dy, deviation, gradient.projection);
 }

@@ -7,12 +7,12 @@
 
 fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {
     let projection = projection_of(sums, of_channel);
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         projections[channel_after(first_channel, k)] = vec4<f32>(
-            part(projection.mean_dy.hi, k),
-            part(projection.mean_dy.lo, k),
-            part(projection.slope.hi, k),
-            part(projection.slope.lo, k),
+            component(projection.mean_dy.hi, k),
+            component(projection.mean_dy.lo, k),
+            component(projection.slope.hi, k),
+            component(projection.slope.lo, k),
         );
     }
 }
@@ -29,12 +29,12 @@ fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {}
 
 fn channel_projection(channel: u32) -> Projection {
     var found: Projection;
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         let of_channel = projections[channel_after(channel, k)];
-        found.mean_dy.hi = with_part(found.mean_dy.hi, k, of_channel.x);
-        found.mean_dy.lo = with_part(found.mean_dy.lo, k, of_channel.y);
-        found.slope.hi = with_part(found.slope.hi, k, of_channel.z);
-        found.slope.lo = with_part(found.slope.lo, k, of_channel.w);
+        found.mean_dy.hi = with_component(found.mean_dy.hi, k, of_channel.x);
+        found.mean_dy.lo = with_component(found.mean_dy.lo, k, of_channel.y);
+        found.slope.hi = with_component(found.slope.hi, k, of_channel.z);
+        found.slope.lo = with_component(found.slope.lo, k, of_channel.w);
     }
     return found;
 }

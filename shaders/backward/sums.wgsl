@@ -3,8 +3,8 @@
 // The two sums of the backward pass over a set of values: of dy, and of dy times the deviation of x from
 // its mean. Each is a pair, so that a million terms sum as well as a few.
 struct Sums {
-    dy: Pair,
-    product: Pair,
+    dy: FloatFloat,
+    product: FloatFloat,
 }
 
 // What a workgroup merges across its lanes.
@@ -13,16 +13,19 @@ alias Partial = Sums;
 // The sums of the k-th channel at once, in four words.
 fn pack(value: Partial, k: u32) -> vec4<u32> {
     return bitcast<vec4<u32>>(vec4<f32>(
-        part(value.dy.hi, k),
-        part(value.dy.lo, k),
-        part(value.product.hi, k),
-        part(value.product.lo, k),
+        component(value.dy.hi, k),
+        component(value.dy.lo, k),
+        component(value.product.hi, k),
+        component(value.product.lo, k),
     ));
 }
 
 fn unpack(words: vec4<u32>) -> Partial {
     let parts = bitcast<vec4<f32>>(words);
-    return Sums(Pair(Number(parts.x), Number(parts.y)), Pair(Number(parts.z), Number(parts.w)));
+    return Sums(
+        FloatFloat(PerChannel(parts.x), PerChannel(parts.y)),
+        FloatFloat(PerChannel(parts.z), PerChannel(parts.w)),
+    );
 }
 
 fn merge(a: Sums, b: Sums) -> Sums {

@@ -10,17 +10,17 @@ fn unpacked(word: u32) -> vec2<f32> {
 
 // The bits of the nearest f16, to even where two are as near. pack2x16float leaves it to the driver which of the two
 // neighbours it takes, and one driver lets bits of NaN spill into the other half.
-fn bits_of_type(value: Value) -> Words {
-    let bits = bitcast<Words>(value);
-    let size = bits & Words(0x7fffffffu);
+fn bits_of_type(value: Vector) -> VectorBits {
+    let bits = bitcast<VectorBits>(value);
+    let size = bits & VectorBits(0x7fffffffu);
     // Of 23 bits of the fraction, 10 are left; a carry goes into the exponent, as it should, and may make infinity.
-    let half_unit = Words(0xfffu) + ((size >> Words(13u)) & Words(1u));
-    let normal = min((size + half_unit - Words(112u << 23u)) >> Words(13u), Words(0x7c00u));
+    let half_unit = VectorBits(0xfffu) + ((size >> VectorBits(13u)) & VectorBits(1u));
+    let normal = min((size + half_unit - VectorBits(112u << 23u)) >> VectorBits(13u), VectorBits(0x7c00u));
     // Below 2^-14, the unit is 2^-24 throughout.
-    let subnormal = Words(round(abs(value) * 16777216.0));
-    let number = select(normal, subnormal, size < Words(0x38800000u));
-    let nearest = select(number, Words(0x7e00u), size > Words(0x7f800000u));
-    return nearest | ((bits >> Words(16u)) & Words(0x8000u));
+    let subnormal = VectorBits(round(abs(value) * 16777216.0));
+    let number = select(normal, subnormal, size < VectorBits(0x38800000u));
+    let nearest = select(number, VectorBits(0x7e00u), size > VectorBits(0x7f800000u));
+    return nearest | ((bits >> VectorBits(16u)) & VectorBits(0x8000u));
 }
 
 // case bf16:
@@ -31,9 +31,9 @@ fn unpacked(word: u32) -> vec2<f32> {
 
 // The bits of the nearest bf16, to even where two are as near. Of 23 bits of the fraction, 7 are left; a carry goes
 // into the exponent, as it should. NaN stays NaN, where a carry could make infinity or zero of it.
-fn bits_of_type(value: Value) -> Words {
-    let bits = bitcast<Words>(value);
-    let half_unit = Words(0x7fffu) + ((bits >> Words(16u)) & Words(1u));
-    let is_nan = (bits & Words(0x7fffffffu)) > Words(0x7f800000u);
-    return select(bits + half_unit, bits | Words(0x00400000u), is_nan) >> Words(16u);
+fn bits_of_type(value: Vector) -> VectorBits {
+    let bits = bitcast<VectorBits>(value);
+    let half_unit = VectorBits(0x7fffu) + ((bits >> VectorBits(16u)) & VectorBits(1u));
+    let is_nan = (bits & VectorBits(0x7fffffffu)) > VectorBits(0x7f800000u);
+    return select(bits + half_unit, bits | VectorBits(0x00400000u), is_nan) >> VectorBits(16u);
 }

@@ -21,7 +21,7 @@ struct Params {
     // Of kernels that reduce a channel, and of those that compute every element.
     reduce: Splits,
     map: Splits,
-    // Where the tensors begin in their bindings, in Values.
+    // Where the tensors begin in their bindings, in Vectors.
     x_offset: u32,
     y_offset: u32,
     dy_offset: u32,
@@ -37,8 +37,8 @@ struct Params {
     accumulate: u32,
     // Of LeakyReLU, where it is not positive.
     slope: f32,
-    // Always 0, but no compiler knows: see `rounded` in numerics/float_float.wgsl.
-    zero: u32,
+    // Always 0, but no compiler knows: see `opaque` in numerics/float_float.wgsl.
+    opaque_zero: u32,
     // The channels of this dispatch: a large tensor may be normalised in groups, each while it is in the cache.
     first_channel: u32,
     group_channels: u32,

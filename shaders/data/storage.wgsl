@@ -1,21 +1,21 @@
 // uses: data/vector
 
-// How elements lie in memory: Stored, place_of, loaded, stored.
+// How elements lie in memory: Stored, word_of, loaded, stored.
 
 // case f32:
 // Tensors hold f32: elements lie in memory as they are computed with.
-alias Stored = Value;
+alias Stored = Vector;
 
 // Where in its binding the load of an element is.
-fn place_of(element: u32) -> u32 {
+fn word_of(element: u32) -> u32 {
     return element;
 }
 
-fn loaded(found: Stored, element: u32) -> Value {
+fn loaded(found: Stored, element: u32) -> Vector {
     return found;
 }
 
-fn stored(value: Value) -> Stored {
+fn stored(value: Vector) -> Stored {
     return value;
 }
 
@@ -25,15 +25,15 @@ fn stored(value: Value) -> Stored {
 alias Stored = f16;
 
 // Where in its binding the load of an element is.
-fn place_of(element: u32) -> u32 {
+fn word_of(element: u32) -> u32 {
     return element;
 }
 
-fn loaded(found: Stored, element: u32) -> Value {
-    return Value(found);
+fn loaded(found: Stored, element: u32) -> Vector {
+    return Vector(found);
 }
 
-fn stored(value: Value) -> Stored {
+fn stored(value: Vector) -> Stored {
     return Stored(rounded_to_type(value));
 }
 
@@ -43,15 +43,15 @@ fn stored(value: Value) -> Stored {
 alias Stored = vec4<f16>;
 
 // Where in its binding the load of an element is.
-fn place_of(element: u32) -> u32 {
+fn word_of(element: u32) -> u32 {
     return element;
 }
 
-fn loaded(found: Stored, element: u32) -> Value {
-    return Value(found);
+fn loaded(found: Stored, element: u32) -> Vector {
+    return Vector(found);
 }
 
-fn stored(value: Value) -> Stored {
+fn stored(value: Vector) -> Stored {
     return Stored(rounded_to_type(value));
 }
 
@@ -62,17 +62,17 @@ fn stored(value: Value) -> Stored {
 alias Stored = u32;
 
 // Where in its binding the word of an element is.
-fn place_of(element: u32) -> u32 {
+fn word_of(element: u32) -> u32 {
     return element / 2u;
 }
 
-fn loaded(found: Stored, element: u32) -> Value {
+fn loaded(found: Stored, element: u32) -> Vector {
     let both = unpacked(found);
     return select(both.x, both.y, element % 2u == 1u);
 }
 
 // The bits of a value in its half of the word; and the other half.
-fn half_of_word(value: Value, element: u32) -> u32 {
+fn half_of_word(value: Vector, element: u32) -> u32 {
     let bits = bits_of_type(value);
     return select(bits, bits << 16u, element % 2u == 1u);
 }
@@ -87,15 +87,15 @@ fn other_half(element: u32) -> u32 {
 alias Stored = vec2<u32>;
 
 // Where in its binding the load of an element is.
-fn place_of(element: u32) -> u32 {
+fn word_of(element: u32) -> u32 {
     return element;
 }
 
-fn loaded(found: Stored, element: u32) -> Value {
-    return Value(unpacked(found.x), unpacked(found.y));
+fn loaded(found: Stored, element: u32) -> Vector {
+    return Vector(unpacked(found.x), unpacked(found.y));
 }
 
-fn stored(value: Value) -> Stored {
+fn stored(value: Vector) -> Stored {
     let bits = bits_of_type(value);
     return bits.xz | (bits.yw << vec2<u32>(16u));
 }

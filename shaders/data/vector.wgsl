@@ -1,81 +1,81 @@
 // uses: data/per_channel
 
-// What is loaded and computed at once: Value.
+// What is loaded and computed at once: Vector.
 
 // case scalar:
 // uses: numerics/float_float
 // Elements are loaded one by one.
-alias Value = f32;
+alias Vector = f32;
 
 // Its bits, and what is true of its elements.
-alias Words = u32;
-alias Flags = bool;
+alias VectorBits = u32;
+alias VectorMask = bool;
 
-// Elements in a Value, and how many of them are of one channel.
-const WIDTH: u32 = 1u;
+// Elements in a Vector, and how many of them are of one channel.
+const VECTOR_WIDTH: u32 = 1u;
 const VALUES_OF_CHANNEL: u32 = 1u;
 
-fn first(value: Value) -> Number {
+fn first_component(value: Vector) -> PerChannel {
     return value;
 }
 
-fn total(value: Value) -> Number {
+fn horizontal_sum(value: Vector) -> PerChannel {
     return value;
 }
 
-// See `rounded`.
-fn rounded_value(value: Value) -> Value {
-    return rounded(value);
+// See `opaque`.
+fn opaque_vector(value: Vector) -> Vector {
+    return opaque(value);
 }
 
 // case four_elements:
 // uses: data/params
 // Elements are loaded in fours along a plane: all of one channel.
-alias Value = vec4<f32>;
+alias Vector = vec4<f32>;
 
 // Its bits, and what is true of its elements.
-alias Words = vec4<u32>;
-alias Flags = vec4<bool>;
+alias VectorBits = vec4<u32>;
+alias VectorMask = vec4<bool>;
 
-// Elements in a Value, and how many of them are of one channel.
-const WIDTH: u32 = 4u;
+// Elements in a Vector, and how many of them are of one channel.
+const VECTOR_WIDTH: u32 = 4u;
 const VALUES_OF_CHANNEL: u32 = 4u;
 
-fn first(value: Value) -> Number {
+fn first_component(value: Vector) -> PerChannel {
     return value.x;
 }
 
-fn total(value: Value) -> Number {
+fn horizontal_sum(value: Vector) -> PerChannel {
     return (value.x + value.y) + (value.z + value.w);
 }
 
-// See `rounded`.
-fn rounded_value(value: Value) -> Value {
-    return bitcast<Value>(bitcast<Words>(value) ^ Words(params.zero));
+// See `opaque`.
+fn opaque_vector(value: Vector) -> Vector {
+    return bitcast<Vector>(bitcast<VectorBits>(value) ^ VectorBits(params.opaque_zero));
 }
 
 // case four_channels:
 // uses: numerics/float_float
 // Elements are loaded in fours across channels: each of a channel of its own.
-alias Value = Number;
+alias Vector = PerChannel;
 
 // Its bits, and what is true of its elements.
-alias Words = vec4<u32>;
-alias Flags = vec4<bool>;
+alias VectorBits = vec4<u32>;
+alias VectorMask = vec4<bool>;
 
-// Elements in a Value, and how many of them are of one channel.
-const WIDTH: u32 = 4u;
+// Elements in a Vector, and how many of them are of one channel.
+const VECTOR_WIDTH: u32 = 4u;
 const VALUES_OF_CHANNEL: u32 = 1u;
 
-fn first(value: Value) -> Number {
+fn first_component(value: Vector) -> PerChannel {
     return value;
 }
 
-fn total(value: Value) -> Number {
+fn horizontal_sum(value: Vector) -> PerChannel {
     return value;
 }
 
-// See `rounded`.
-fn rounded_value(value: Value) -> Value {
-    return rounded(value);
+// See `opaque`.
+fn opaque_vector(value: Vector) -> Vector {
+    return opaque(value);
 }

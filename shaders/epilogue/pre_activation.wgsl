@@ -4,13 +4,13 @@
 
 // case plain:
 // y is what is normalised: its gradient arrives as it is.
-alias Gate = u32;
+alias PreActivation = u32;
 
-fn gate_of(channel: u32, statistics: Statistics) -> Gate {
+fn pre_activation_of(channel: u32, statistics: Statistics) -> PreActivation {
     return 0u;
 }
 
-fn upstream(dy: Value, x: Value, element: u32, gate: Gate) -> Value {
+fn through_pre_activation(dy: Vector, x: Vector, element: u32, pre_activation: PreActivation) -> Vector {
     return dy;
 }
 
@@ -18,12 +18,12 @@ fn upstream(dy: Value, x: Value, element: u32, gate: Gate) -> Value {
 // uses: epilogue/activation, epilogue/residual, forward/scale_shift
 // y = activation(bn(x) + z): its gradient goes through the activation first, at a value that is computed once more,
 // since that is cheaper than to have it written and read.
-alias Gate = Normal;
+alias PreActivation = ScaleShift;
 
-fn gate_of(channel: u32, statistics: Statistics) -> Gate {
-    return normal_of(channel, statistics);
+fn pre_activation_of(channel: u32, statistics: Statistics) -> PreActivation {
+    return scale_shift_of(channel, statistics);
 }
 
-fn upstream(dy: Value, x: Value, element: u32, gate: Gate) -> Value {
-    return through_activation(dy, with_residual(normalized(x, gate), element));
+fn through_pre_activation(dy: Vector, x: Vector, element: u32, pre_activation: PreActivation) -> Vector {
+    return through_activation(dy, with_residual(apply(x, pre_activation), element));
 }

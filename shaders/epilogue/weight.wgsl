@@ -6,16 +6,16 @@
 // A learnable scale for each channel.
 @group(0) @binding(4) var<storage, read> weight: array<f32>;
 
-fn channel_weight(channel: u32) -> Number {
-    var values: Number;
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
-        values = with_part(values, k, weight[channel_after(channel, k)]);
+fn channel_weight(channel: u32) -> PerChannel {
+    var values: PerChannel;
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
+        values = with_component(values, k, weight[channel_after(channel, k)]);
     }
     return values;
 }
 
 // case none:
 // No scale.
-fn channel_weight(channel: u32) -> Number {
-    return Number(1.0);
+fn channel_weight(channel: u32) -> PerChannel {
+    return PerChannel(1.0);
 }

@@ -3,14 +3,14 @@
 // What a channel's moments lead to: its statistics, and the running ones.
 @group(0) @binding(3) var<storage, read_write> statistics: array<vec4<f32>>;
 
-fn conclude(channel: u32, batch: Moments) {
+fn finish_channel(channel: u32, batch: Moments) {
     let of_batch = batch_statistics(batch);
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         statistics[channel_after(channel, k)] = vec4<f32>(
-            part(of_batch.mean.hi, k),
-            part(of_batch.mean.lo, k),
-            part(of_batch.inv_std, k),
-            part(of_batch.variance, k),
+            component(of_batch.mean.hi, k),
+            component(of_batch.mean.lo, k),
+            component(of_batch.inv_std, k),
+            component(of_batch.variance, k),
         );
     }
     move_running_statistics(channel, batch);

@@ -1,5 +1,5 @@
 // uses: data/params, data/per_channel, forward/moments
-// needs: tracking_momentum
+// needs: running_momentum
 
 // The shares of the batch and of what was there in a running average.
 struct Momentum {
@@ -12,12 +12,12 @@ struct Momentum {
 @group(0) @binding(7) var<storage, read_write> running_var: array<f32>;
 
 fn move_running_statistics(first_channel: u32, batch: Moments) {
-    let momentum = tracking_momentum(first_channel);
+    let momentum = running_momentum(first_channel);
     let unbiased_variance = batch.m2 / f32(batch.count - 1u);
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         let channel = channel_after(first_channel, k);
-        let mean = vec2<f32>(part(batch.mean.hi, k), part(batch.mean.lo, k));
-        let variance = part(unbiased_variance, k);
+        let mean = vec2<f32>(component(batch.mean.hi, k), component(batch.mean.lo, k));
+        let variance = component(unbiased_variance, k);
         if params.skip_non_finite != 0u && !(is_finite(mean.x) && is_finite(variance)) {
             continue;
         }

@@ -4,17 +4,17 @@
 //
 // The mean is subtracted first: y = x * a + b with a folded b would lose the digits that a large mean has
 // in common with x.
-struct Normal {
-    mean: Pair,
-    scale: Number,
-    shift: Number,
+struct ScaleShift {
+    mean: FloatFloat,
+    scale: PerChannel,
+    shift: PerChannel,
 }
 
-fn normal_of(channel: u32, statistics: Statistics) -> Normal {
-    return Normal(statistics.mean, channel_weight(channel) * statistics.inv_std, channel_bias(channel));
+fn scale_shift_of(channel: u32, statistics: Statistics) -> ScaleShift {
+    return ScaleShift(statistics.mean, channel_weight(channel) * statistics.inv_std, channel_bias(channel));
 }
 
-fn normalized(value: Value, normal: Normal) -> Value {
-    let deviation = rounded_value(value - normal.mean.hi) - normal.mean.lo;
-    return deviation * normal.scale + normal.shift;
+fn apply(value: Vector, scale_shift: ScaleShift) -> Vector {
+    let deviation = opaque_vector(value - scale_shift.mean.hi) - scale_shift.mean.lo;
+    return deviation * scale_shift.scale + scale_shift.shift;
 }

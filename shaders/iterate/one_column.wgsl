@@ -1,20 +1,20 @@
-// needs: Walk
+// needs: Traversal
 
 // An invocation visits one place at a time, of one channel.
-const ABREAST: u32 = 1u;
+const COLUMNS_PER_LANE: u32 = 1u;
 
-fn has_beside(walk: Walk, k: u32) -> bool {
+fn has_column(traversal: Traversal, k: u32) -> bool {
     return true;
 }
 
-fn beside(element: u32, k: u32) -> u32 {
+fn column(element: u32, k: u32) -> u32 {
     return element;
 }
 
-fn walk_channel(walk: Walk, k: u32) -> u32 {
-    return walk.channel;
+fn channel_of(traversal: Traversal, k: u32) -> u32 {
+    return traversal.channel;
 }
 
-fn walk_split(walk: Walk, k: u32) -> u32 {
-    return walk.split;
+fn split_of(traversal: Traversal, k: u32) -> u32 {
+    return traversal.split;
 }

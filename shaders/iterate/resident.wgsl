@@ -1,80 +1,80 @@
 // uses: iterate/tile
-// needs: visit
+// needs: process
 
-// The loads of an invocation that holds what it has read in registers, so that memory is read once. Registers have
-// no numbers to compute, and with a loop over the loads some compilers would keep the values in memory. Hence
-// `visit_all` has one call after the other, of which the first HELD do something; files of several lengths have it,
-// since calls that do nothing take time to compile, too.
+// The loads of an invocation that holds what it has read in registers, so that memory is read once. Registers cannot
+// be indexed at run time, and with a loop over the loads some compilers would keep the values in memory. Hence
+// `for_each_load` has one call after the other, of which the first TILE_LOADS do something. There are several lengths
+// of it, since calls that do nothing take time to compile, too.
 
 // Where the present load is.
-var<private> place: Place;
+var<private> cursor: Cursor;
 
-fn turn(stage: u32, k: u32) {
-    if k < HELD {
-        if k < place.loads {
-            visit(stage, k);
+fn process_one(stage: u32, k: u32) {
+    if k < TILE_LOADS {
+        if k < cursor.loads {
+            process(stage, k);
         }
-        place_next();
+        cursor_next();
     }
 }
 
 // case up_to_4:
 // Visits all loads from the first on: up to 4.
-fn visit_all(stage: u32, first: Place) {
-    place = first;
-    turn(stage, 0u);
-    turn(stage, 1u);
-    turn(stage, 2u);
-    turn(stage, 3u);
+fn for_each_load(stage: u32, first: Cursor) {
+    cursor = first;
+    process_one(stage, 0u);
+    process_one(stage, 1u);
+    process_one(stage, 2u);
+    process_one(stage, 3u);
 }
 
 // case up_to_16:
 // Visits all loads from the first on: up to 16.
-fn visit_all(stage: u32, first: Place) {
-    place = first;
-    turn(stage, 0u);
-    turn(stage, 1u);
-    turn(stage, 2u);
-    turn(stage, 3u);
-    turn(stage, 4u);
-    turn(stage, 5u);
-    turn(stage, 6u);
-    turn(stage, 7u);
-    turn(stage, 8u);
-    turn(stage, 9u);
-    turn(stage, 10u);
-    turn(stage, 11u);
-    turn(stage, 12u);
-    turn(stage, 13u);
-    turn(stage, 14u);
-    turn(stage, 15u);
+fn for_each_load(stage: u32, first: Cursor) {
+    cursor = first;
+    process_one(stage, 0u);
+    process_one(stage, 1u);
+    process_one(stage, 2u);
+    process_one(stage, 3u);
+    process_one(stage, 4u);
+    process_one(stage, 5u);
+    process_one(stage, 6u);
+    process_one(stage, 7u);
+    process_one(stage, 8u);
+    process_one(stage, 9u);
+    process_one(stage, 10u);
+    process_one(stage, 11u);
+    process_one(stage, 12u);
+    process_one(stage, 13u);
+    process_one(stage, 14u);
+    process_one(stage, 15u);
 }
 
 // case up_to_64:
 // Visits all loads from the first on: up to 64.
-fn visit_all(stage: u32, first: Place) {
-    place = first;
-    visit_sixteen(stage, 0u);
-    visit_sixteen(stage, 16u);
-    visit_sixteen(stage, 32u);
-    visit_sixteen(stage, 48u);
+fn for_each_load(stage: u32, first: Cursor) {
+    cursor = first;
+    for_sixteen_loads(stage, 0u);
+    for_sixteen_loads(stage, 16u);
+    for_sixteen_loads(stage, 32u);
+    for_sixteen_loads(stage, 48u);
 }
 
-fn visit_sixteen(stage: u32, k: u32) {
-    turn(stage, k);
-    turn(stage, k + 1u);
-    turn(stage, k + 2u);
-    turn(stage, k + 3u);
-    turn(stage, k + 4u);
-    turn(stage, k + 5u);
-    turn(stage, k + 6u);
-    turn(stage, k + 7u);
-    turn(stage, k + 8u);
-    turn(stage, k + 9u);
-    turn(stage, k + 10u);
-    turn(stage, k + 11u);
-    turn(stage, k + 12u);
-    turn(stage, k + 13u);
-    turn(stage, k + 14u);
-    turn(stage, k + 15u);
+fn for_sixteen_loads(stage: u32, k: u32) {
+    process_one(stage, k);
+    process_one(stage, k + 1u);
+    process_one(stage, k + 2u);
+    process_one(stage, k + 3u);
+    process_one(stage, k + 4u);
+    process_one(stage, k + 5u);
+    process_one(stage, k + 6u);
+    process_one(stage, k + 7u);
+    process_one(stage, k + 8u);
+    process_one(stage, k + 9u);
+    process_one(stage, k + 10u);
+    process_one(stage, k + 11u);
+    process_one(stage, k + 12u);
+    process_one(stage, k + 13u);
+    process_one(stage, k + 14u);
+    process_one(stage, k + 15u);
 }

@@ -1,12 +1,12 @@
 // uses: data/params, data/vector
-// needs: place
+// needs: cursor
 
-// Which loads an invocation of a workgroup has that holds whole channels: Place, place_begin, place_next.
+// Which loads an invocation of a workgroup has that holds whole channels: Cursor, cursor_begin, cursor_next.
 
 // case planes:
 // Which loads an invocation holds when a channel lies in planes: a workgroup takes all of one channel, in the
 // order of memory and from plane to plane, all lanes side by side, so that none is idle before the end.
-struct Place {
+struct Cursor {
     channel: u32,
     // How many loads the invocation has in all.
     loads: u32,
@@ -19,10 +19,10 @@ struct Place {
     skip: u32,
 }
 
-fn place_begin(workgroup: u32, lane: u32) -> Place {
-    var begin: Place;
+fn cursor_begin(workgroup: u32, lane: u32) -> Cursor {
+    var begin: Cursor;
     begin.channel = workgroup;
-    let length = params.inner / WIDTH;
+    let length = params.inner / VECTOR_WIDTH;
     if workgroup < params.channels {
         begin.loads = (params.outer * length + WORKGROUP_SIZE - 1u - lane) / WORKGROUP_SIZE;
     }
@@ -36,13 +36,13 @@ fn place_begin(workgroup: u32, lane: u32) -> Place {
     return begin;
 }
 
-fn place_next() {
-    place.element += place.step;
-    place.along += place.step_along;
-    let length = params.inner / WIDTH;
-    if place.along >= length {
-        place.along -= length;
-        place.element += place.skip;
+fn cursor_next() {
+    cursor.element += cursor.step;
+    cursor.along += cursor.step_along;
+    let length = params.inner / VECTOR_WIDTH;
+    if cursor.along >= length {
+        cursor.along -= length;
+        cursor.element += cursor.skip;
     }
 }
 
@@ -50,7 +50,7 @@ fn place_next() {
 // Which loads an invocation holds when channels are neighbours (inner = 1): a workgroup takes
 // CHANNELS_PER_WORKGROUP columns, each as wide as a load. Its lanes with equal numbers modulo that share a column,
 // one row after the other.
-struct Place {
+struct Cursor {
     channel: u32,
     // How many loads the invocation has in all.
     loads: u32,
@@ -59,13 +59,13 @@ struct Place {
     step: u32,
 }
 
-fn place_begin(workgroup: u32, lane: u32) -> Place {
-    let columns = params.channels / WIDTH;
+fn cursor_begin(workgroup: u32, lane: u32) -> Cursor {
+    let columns = params.channels / VECTOR_WIDTH;
     let row = lane / CHANNELS_PER_WORKGROUP;
     let column = workgroup * CHANNELS_PER_WORKGROUP + lane % CHANNELS_PER_WORKGROUP;
     let rows = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
-    var begin: Place;
-    begin.channel = column * WIDTH;
+    var begin: Cursor;
+    begin.channel = column * VECTOR_WIDTH;
     if column < columns && row < params.outer {
         begin.loads = (params.outer - row + rows - 1u) / rows;
     }
@@ -74,6 +74,6 @@ fn place_begin(workgroup: u32, lane: u32) -> Place {
     return begin;
 }
 
-fn place_next() {
-    place.element += place.step;
+fn cursor_next() {
+    cursor.element += cursor.step;
 }

@@ -1,6 +1,6 @@
 // uses: data/params, data/vector
 
-// Which elements an invocation visits: Walk, walk_begin, walk_run, walk_own_run.
+// Which elements an invocation visits: Traversal, traversal_begin, next_range, next_store_range.
 
 // case planes:
 // includes: iterate/range, iterate/one_column
@@ -8,7 +8,7 @@
 // (o * channels + c) * inner + i. A workgroup takes one split of one channel: some of its planes, and of
 // each plane a part. LANES_PER_PLANE neighbouring lanes walk along a plane, so that they read neighbouring
 // elements; the workgroup's other lanes are in the next planes meanwhile.
-struct Walk {
+struct Traversal {
     channel: u32,
     split: u32,
     // The next plane, and the part of each plane.
@@ -18,35 +18,35 @@ struct Walk {
     inner_end: u32,
 }
 
-fn walk_begin(workgroup: u32, lane: u32, splits: Splits) -> Walk {
-    var walk: Walk;
-    walk.split = workgroup / params.group_channels;
-    walk.channel = params.first_channel + workgroup - walk.split * params.group_channels;
-    if walk.split < splits.count {
-        let outer_split = walk.split / splits.of_inner;
-        let inner_split = walk.split - outer_split * splits.of_inner;
-        walk.outer = outer_split * splits.outer_chunk + lane / LANES_PER_PLANE;
-        walk.outer_end = min((outer_split + 1u) * splits.outer_chunk, params.outer);
-        walk.inner_begin = inner_split * splits.inner_chunk / WIDTH + lane % LANES_PER_PLANE;
-        walk.inner_end = min((inner_split + 1u) * splits.inner_chunk, params.inner) / WIDTH;
+fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
+    var traversal: Traversal;
+    traversal.split = workgroup / params.group_channels;
+    traversal.channel = params.first_channel + workgroup - traversal.split * params.group_channels;
+    if traversal.split < splits.count {
+        let outer_split = traversal.split / splits.of_inner;
+        let inner_split = traversal.split - outer_split * splits.of_inner;
+        traversal.outer = outer_split * splits.outer_chunk + lane / LANES_PER_PLANE;
+        traversal.outer_end = min((outer_split + 1u) * splits.outer_chunk, params.outer);
+        traversal.inner_begin = inner_split * splits.inner_chunk / VECTOR_WIDTH + lane % LANES_PER_PLANE;
+        traversal.inner_end = min((inner_split + 1u) * splits.inner_chunk, params.inner) / VECTOR_WIDTH;
     }
-    return walk;
+    return traversal;
 }
 
-fn walk_goes_on(walk: Walk) -> bool {
-    return walk.outer < walk.outer_end;
+fn has_next(traversal: Traversal) -> bool {
+    return traversal.outer < traversal.outer_end;
 }
 
 // The lane's part of the next plane.
-fn walk_run(walk: ptr<function, Walk>) -> Run {
-    let plane = ((*walk).outer * params.channels + (*walk).channel) * (params.inner / WIDTH);
-    (*walk).outer += WORKGROUP_SIZE / LANES_PER_PLANE;
-    return Run(plane + (*walk).inner_begin, plane + (*walk).inner_end, LANES_PER_PLANE);
+fn next_range(traversal: ptr<function, Traversal>) -> Range {
+    let plane = ((*traversal).outer * params.channels + (*traversal).channel) * (params.inner / VECTOR_WIDTH);
+    (*traversal).outer += WORKGROUP_SIZE / LANES_PER_PLANE;
+    return Range(plane + (*traversal).inner_begin, plane + (*traversal).inner_end, LANES_PER_PLANE);
 }
 
 // What the lane writes is what it reads.
-fn walk_own_run(walk: ptr<function, Walk>) -> Run {
-    return walk_run(walk);
+fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
+    return next_range(traversal);
 }
 
 // case planes_masked:
@@ -54,9 +54,9 @@ fn walk_own_run(walk: ptr<function, Walk>) -> Run {
 // includes: iterate/one_column
 // As walk_planes, with loads of four elements where planes are not a multiple of four long: a load at the
 // end of a plane may reach into a neighbouring one, which is of another channel.
-const RAGGED: bool = true;
+const MASKED: bool = true;
 
-struct Walk {
+struct Traversal {
     channel: u32,
     split: u32,
     lane: u32,
@@ -69,7 +69,7 @@ struct Walk {
 
 // Loads begin, begin + step, and so on, before end; and the single elements from inside_begin to inside_end
 // that are meant.
-struct Run {
+struct Range {
     begin: u32,
     end: u32,
     step: u32,
@@ -77,43 +77,44 @@ struct Run {
     inside_end: u32,
 }
 
-fn walk_begin(workgroup: u32, lane: u32, splits: Splits) -> Walk {
-    var walk: Walk;
-    walk.split = workgroup / params.group_channels;
-    walk.channel = params.first_channel + workgroup - walk.split * params.group_channels;
-    walk.lane = lane % LANES_PER_PLANE;
-    if walk.split < splits.count {
-        let outer_split = walk.split / splits.of_inner;
-        let inner_split = walk.split - outer_split * splits.of_inner;
-        walk.outer = outer_split * splits.outer_chunk + lane / LANES_PER_PLANE;
-        walk.outer_end = min((outer_split + 1u) * splits.outer_chunk, params.outer);
-        walk.inner_begin = inner_split * splits.inner_chunk;
-        walk.inner_end = min(walk.inner_begin + splits.inner_chunk, params.inner);
+fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
+    var traversal: Traversal;
+    traversal.split = workgroup / params.group_channels;
+    traversal.channel = params.first_channel + workgroup - traversal.split * params.group_channels;
+    traversal.lane = lane % LANES_PER_PLANE;
+    if traversal.split < splits.count {
+        let outer_split = traversal.split / splits.of_inner;
+        let inner_split = traversal.split - outer_split * splits.of_inner;
+        traversal.outer = outer_split * splits.outer_chunk + lane / LANES_PER_PLANE;
+        traversal.outer_end = min((outer_split + 1u) * splits.outer_chunk, params.outer);
+        traversal.inner_begin = inner_split * splits.inner_chunk;
+        traversal.inner_end = min(traversal.inner_begin + splits.inner_chunk, params.inner);
     }
-    return walk;
+    return traversal;
 }
 
-fn walk_goes_on(walk: Walk) -> bool {
-    return walk.outer < walk.outer_end;
+fn has_next(traversal: Traversal) -> bool {
+    return traversal.outer < traversal.outer_end;
 }
 
 // All loads that have an element of the next plane's part.
-fn walk_run(walk: ptr<function, Walk>) -> Run {
-    let plane = ((*walk).outer * params.channels + (*walk).channel) * params.inner;
-    (*walk).outer += WORKGROUP_SIZE / LANES_PER_PLANE;
-    let begin = plane + (*walk).inner_begin;
-    let end = plane + (*walk).inner_end;
-    return Run(begin / WIDTH + (*walk).lane, (end + WIDTH - 1u) / WIDTH, LANES_PER_PLANE, begin, end);
+fn next_range(traversal: ptr<function, Traversal>) -> Range {
+    let plane = ((*traversal).outer * params.channels + (*traversal).channel) * params.inner;
+    (*traversal).outer += WORKGROUP_SIZE / LANES_PER_PLANE;
+    let begin = plane + (*traversal).inner_begin;
+    let end = plane + (*traversal).inner_end;
+    let first_load = begin / VECTOR_WIDTH + (*traversal).lane;
+    return Range(first_load, (end + VECTOR_WIDTH - 1u) / VECTOR_WIDTH, LANES_PER_PLANE, begin, end);
 }
 
 // The loads whose first element is in the next plane's part, so that every load is some lane's and no two
 // lanes write the same. What is beyond the plane belongs to the next channel.
-fn walk_own_run(walk: ptr<function, Walk>) -> Run {
-    let plane_end = ((*walk).outer * params.channels + (*walk).channel + 1u) * params.inner;
-    var run = walk_run(walk);
-    run.begin += select(0u, 1u, run.inside_begin % WIDTH != 0u);
-    run.inside_end = plane_end;
-    return run;
+fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
+    let plane_end = ((*traversal).outer * params.channels + (*traversal).channel + 1u) * params.inner;
+    var range = next_range(traversal);
+    range.begin += select(0u, 1u, range.inside_begin % VECTOR_WIDTH != 0u);
+    range.inside_end = plane_end;
+    return range;
 }
 
 // The channel of the plane behind one of this channel.
@@ -121,94 +122,97 @@ fn next_channel(channel: u32) -> u32 {
     return select(channel + 1u, 0u, channel + 1u == params.channels);
 }
 
-fn run_stop(run: Run, element: u32, loads: u32) -> u32 {
-    return element + min(run.end - element, run.step * loads);
+fn block_end(range: Range, element: u32, loads: u32) -> u32 {
+    return element + min(range.end - element, range.step * loads);
 }
 
-fn first_inside(value: Value, run: Run, element: u32) -> Number {
-    return select(value.w, value.x, element * WIDTH >= run.inside_begin);
+fn first_inside(value: Vector, range: Range, element: u32) -> PerChannel {
+    return select(value.w, value.x, element * VECTOR_WIDTH >= range.inside_begin);
 }
 
 // How many elements of a load are inside.
-fn values_inside(run: Run, element: u32) -> u32 {
-    return min(run.inside_end, element * WIDTH + WIDTH) - max(run.inside_begin, element * WIDTH);
+fn values_inside(range: Range, element: u32) -> u32 {
+    let first = element * VECTOR_WIDTH;
+    return min(range.inside_end, first + VECTOR_WIDTH) - max(range.inside_begin, first);
 }
 
-fn inside_or_zero(value: Value, run: Run, element: u32) -> Value {
-    return inside_or(Value(0.0), value, run, element);
+fn select_inside_or_zero(value: Vector, range: Range, element: u32) -> Vector {
+    return select_inside(Vector(0.0), value, range, element);
 }
 
 // The elements of a load that are inside, and others in the place of the rest.
-fn inside_or(other: Value, value: Value, run: Run, element: u32) -> Value {
-    let numbers = vec4<u32>(element * WIDTH) + vec4<u32>(0u, 1u, 2u, 3u);
-    let inside = (numbers >= vec4<u32>(run.inside_begin)) & (numbers < vec4<u32>(run.inside_end));
+fn select_inside(other: Vector, value: Vector, range: Range, element: u32) -> Vector {
+    let numbers = vec4<u32>(element * VECTOR_WIDTH) + vec4<u32>(0u, 1u, 2u, 3u);
+    let inside = (numbers >= vec4<u32>(range.inside_begin)) & (numbers < vec4<u32>(range.inside_end));
     return select(other, value, inside);
 }
 
 // case columns:
 // includes: iterate/range
-// needs: ABREAST
+// needs: COLUMNS_PER_LANE
 // Which elements an invocation visits when channels are neighbours (inner = 1): x[o, c] is element
 // o * channels + c. The rows are divided into periods of inner_chunk loads, a whole number of rows that is
-// also a whole number of loads, and a workgroup takes outer_chunk periods: a block. Of each period an
-// invocation takes the same places, so that it keeps to its channels: ABREAST of them, or four times as many.
+// also a whole number of loads, and a workgroup takes outer_chunk periods: a block. An invocation takes the same
+// columns of each period, so that it keeps to its channels: COLUMNS_PER_LANE of them, or four times as many.
 // Neighbouring invocations read neighbouring elements, and a workgroup so many in a row that a processor which
-// fetches ahead along a line of memory does. With more than one abreast, the last period is whole. of_inner
+// fetches ahead along a line of memory does. With more than one column a lane, the last period is whole. of_inner
 // workgroups share a block.
-struct Walk {
-    // The first place, among those of all blocks: partial results lie in this order.
-    place: u32,
-    // How many there are abreast.
-    abreast: u32,
-    run: Run,
+struct Traversal {
+    // The invocation's first column, among those of all blocks: partial results lie in this order.
+    first_column: u32,
+    // How many columns it has.
+    columns: u32,
+    range: Range,
 }
 
-fn walk_begin(workgroup: u32, lane: u32, splits: Splits) -> Walk {
+fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
     let block = workgroup / splits.of_inner;
-    let place = (workgroup - block * splits.of_inner) * ABREAST * WORKGROUP_SIZE + lane;
+    let first_column = (workgroup - block * splits.of_inner) * COLUMNS_PER_LANE * WORKGROUP_SIZE + lane;
     let begin = block * splits.outer_chunk * splits.inner_chunk;
-    let loads = params.outer * params.channels / WIDTH;
+    let loads = params.outer * params.channels / VECTOR_WIDTH;
     let end = min(begin + splits.outer_chunk * splits.inner_chunk, loads);
-    var walk: Walk;
-    if place < splits.inner_chunk && begin < end {
-        walk.place = block * splits.inner_chunk + place;
-        walk.abreast = min((splits.inner_chunk - place + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE, ABREAST);
-        walk.run = Run(begin + place, end, splits.inner_chunk);
+    var traversal: Traversal;
+    if first_column < splits.inner_chunk && begin < end {
+        traversal.first_column = block * splits.inner_chunk + first_column;
+        let columns = (splits.inner_chunk - first_column + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+        traversal.columns = min(columns, COLUMNS_PER_LANE);
+        traversal.range = Range(begin + first_column, end, splits.inner_chunk);
     }
-    return walk;
+    return traversal;
 }
 
-// Whether there is a k-th place abreast, and its element beside that of the first. Where there is none, that is
-// some other one: reading it does no harm.
-fn has_beside(walk: Walk, k: u32) -> bool {
-    return k < walk.abreast;
+// Whether the invocation has a k-th column, and the element of it beside that of the first. Without one, that is some
+// other element: reading it does no harm.
+fn has_column(traversal: Traversal, k: u32) -> bool {
+    return k < traversal.columns;
 }
 
-fn beside(element: u32, k: u32) -> u32 {
+fn column(element: u32, k: u32) -> u32 {
     return element + k * WORKGROUP_SIZE;
 }
 
-fn walk_channel(walk: Walk, k: u32) -> u32 {
-    return beside(walk.place, k) * WIDTH % params.channels;
+fn channel_of(traversal: Traversal, k: u32) -> u32 {
+    return column(traversal.first_column, k) * VECTOR_WIDTH % params.channels;
 }
 
-// The places of a channel are a multiple of channels apart.
-fn walk_split(walk: Walk, k: u32) -> u32 {
-    return select(params.reduce.count, beside(walk.place, k) * WIDTH / params.channels, has_beside(walk, k));
+// The columns of a channel are a multiple of channels apart.
+fn split_of(traversal: Traversal, k: u32) -> u32 {
+    let split = column(traversal.first_column, k) * VECTOR_WIDTH / params.channels;
+    return select(params.reduce.count, split, has_column(traversal, k));
 }
 
-fn walk_goes_on(walk: Walk) -> bool {
-    return walk.run.begin < walk.run.end;
+fn has_next(traversal: Traversal) -> bool {
+    return traversal.range.begin < traversal.range.end;
 }
 
 // All of it is one run.
-fn walk_run(walk: ptr<function, Walk>) -> Run {
-    let run = (*walk).run;
-    (*walk).run.end = 0u;
-    return run;
+fn next_range(traversal: ptr<function, Traversal>) -> Range {
+    let range = (*traversal).range;
+    (*traversal).range.end = 0u;
+    return range;
 }
 
 // What the invocation writes is what it reads.
-fn walk_own_run(walk: ptr<function, Walk>) -> Run {
-    return walk_run(walk);
+fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
+    return next_range(traversal);
 }

@@ -6,41 +6,41 @@
 // is the gradient as it arrives from upstream: that is dz.
 
 fn kernel(invocation: Invocation) {
-    var walk = walk_begin(invocation.workgroup, invocation.lane, params.map);
-    var own: array<Gradient, ABREAST>;
-    var gate: array<Gate, ABREAST>;
-    for (var k = 0u; k < ABREAST; k++) {
-        let channel = walk_channel(walk, k);
+    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.map);
+    var own: array<Gradient, COLUMNS_PER_LANE>;
+    var pre_activation: array<PreActivation, COLUMNS_PER_LANE>;
+    for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+        let channel = channel_of(traversal, k);
         let statistics = channel_statistics(channel);
         own[k] = gradient_of(channel, statistics, channel_projection(channel));
-        gate[k] = gate_of(channel, statistics);
+        pre_activation[k] = pre_activation_of(channel, statistics);
     }
     // Where a load may reach into the next channel's plane, that one's gradient is computed, too.
     var next = own[0];
-    var next_gate = gate[0];
-    if RAGGED {
-        let after = next_channel(walk_channel(walk, 0u));
+    var next_pre_activation = pre_activation[0];
+    if MASKED {
+        let after = next_channel(channel_of(traversal, 0u));
         let statistics = channel_statistics(after);
         next = gradient_of(after, statistics, channel_projection(after));
-        next_gate = gate_of(after, statistics);
+        next_pre_activation = pre_activation_of(after, statistics);
     }
-    while walk_goes_on(walk) {
-        let run = walk_own_run(&walk);
-        for (var element = run.begin; element < run.end; element += run.step) {
-            for (var k = 0u; k < ABREAST; k++) {
-                if has_beside(walk, k) {
-                    let x = load_x(beside(element, k));
-                    let loaded_dy = load_dy(beside(element, k));
-                    var dy = upstream(loaded_dy, x, beside(element, k), gate[k]);
-                    var of_x = input_gradient(dy, deviation(x, own[k].statistics), own[k]);
-                    if RAGGED {
-                        let away = deviation(x, next.statistics);
-                        let next_dy = upstream(loaded_dy, x, element, next_gate);
-                        of_x = inside_or(input_gradient(next_dy, away, next), of_x, run, element);
-                        dy = inside_or(next_dy, dy, run, element);
+    while has_next(traversal) {
+        let range = next_store_range(&traversal);
+        for (var element = range.begin; element < range.end; element += range.step) {
+            for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+                if has_column(traversal, k) {
+                    let x = load_x(column(element, k));
+                    let loaded_dy = load_dy(column(element, k));
+                    var dy = through_pre_activation(loaded_dy, x, column(element, k), pre_activation[k]);
+                    var of_x = input_gradient(dy, deviation_of(x, own[k].statistics), own[k]);
+                    if MASKED {
+                        let deviation = deviation_of(x, next.statistics);
+                        let next_dy = through_pre_activation(loaded_dy, x, element, next_pre_activation);
+                        of_x = select_inside(input_gradient(next_dy, deviation, next), of_x, range, element);
+                        dy = select_inside(next_dy, dy, range, element);
                     }
-                    store_dz(beside(element, k), dy);
-                    store_dx(beside(element, k), of_x);
+                    store_dz(column(element, k), dy);
+                    store_dx(column(element, k), of_x);
                 }
             }
         }

@@ -6,18 +6,18 @@
 // what follows from it.
 
 fn kernel(invocation: Invocation) {
-    let walk = walk_begin(invocation.workgroup, invocation.lane, params.reduce);
-    var statistics: array<Statistics, ABREAST>;
-    var gates: array<Gate, ABREAST>;
-    for (var k = 0u; k < ABREAST; k++) {
-        statistics[k] = channel_statistics(walk_channel(walk, k));
-        gates[k] = gate_of(walk_channel(walk, k), statistics[k]);
+    let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduce);
+    var statistics: array<Statistics, COLUMNS_PER_LANE>;
+    var pre_activations: array<PreActivation, COLUMNS_PER_LANE>;
+    for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+        statistics[k] = channel_statistics(channel_of(traversal, k));
+        pre_activations[k] = pre_activation_of(channel_of(traversal, k), statistics[k]);
     }
-    var own = sums_of(walk, statistics, gates);
-    for (var k = 0u; k < ABREAST; k++) {
-        let merged = merge_lanes(own[k], invocation);
-        if has_result(invocation) && walk_split(walk, k) < params.reduce.count {
-            store_result(walk_split(walk, k), walk_channel(walk, k), merged);
+    var own = reduce_sums(traversal, statistics, pre_activations);
+    for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+        let merged = reduce_lanes(own[k], invocation);
+        if is_leader(invocation) && split_of(traversal, k) < params.reduce.count {
+            store_result(split_of(traversal, k), channel_of(traversal, k), merged);
         }
     }
 }

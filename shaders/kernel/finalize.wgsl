@@ -15,8 +15,8 @@ fn kernel(invocation: Invocation) {
             own = merge(own, unpack(partials[split * params.channels + channel]));
         }
     }
-    let merged = merge_lanes(own, invocation);
-    if has_result(invocation) && in_group < params.group_channels {
-        conclude(channel, merged);
+    let merged = reduce_lanes(own, invocation);
+    if is_leader(invocation) && in_group < params.group_channels {
+        finish_channel(channel, merged);
     }
 }

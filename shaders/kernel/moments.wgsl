@@ -4,12 +4,12 @@
 // and leaves its partial result, or where the whole channel is one split, the statistics.
 
 fn kernel(invocation: Invocation) {
-    let walk = walk_begin(invocation.workgroup, invocation.lane, params.reduce);
-    var own = moments_of(walk);
-    for (var k = 0u; k < ABREAST; k++) {
-        let merged = merge_lanes(own[k], invocation);
-        if has_result(invocation) && walk_split(walk, k) < params.reduce.count {
-            store_result(walk_split(walk, k), walk_channel(walk, k), merged);
+    let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduce);
+    var own = reduce_moments(traversal);
+    for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+        let merged = reduce_lanes(own[k], invocation);
+        if is_leader(invocation) && split_of(traversal, k) < params.reduce.count {
+            store_result(split_of(traversal, k), channel_of(traversal, k), merged);
         }
     }
 }

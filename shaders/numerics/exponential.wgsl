@@ -4,8 +4,8 @@
 // Below -87, it is 0.
 //
 // e^value = 2^n * e^rest with |rest| <= ln(2) / 2, which is so small that a polynomial of degree 7 will do.
-fn exponential(value: Value) -> Value {
-    let clamped = max(value, Value(-88.0));
+fn exponential(value: Vector) -> Vector {
+    let clamped = max(value, Vector(-88.0));
     let n = round(clamped * 1.44269504);
     // ln(2) in two parts: the product with the first one is exact.
     let rest = (clamped - n * 0.693359375) + n * 2.12194440e-4;
@@ -16,12 +16,12 @@ fn exponential(value: Value) -> Value {
     series = series * rest + 0.5;
     series = series * rest * rest + rest + 1.0;
     // 1.5 * 2^23 + n has n in its last bits; there it is shifted to the exponent.
-    let power = (bitcast<Words>(n + 12582912.0) << Words(23u)) + Words(0x3f800000u);
-    let result = select(series * bitcast<Value>(power), Value(0.0), value < Value(-87.0));
+    let power = (bitcast<VectorBits>(n + 12582912.0) << VectorBits(23u)) + VectorBits(0x3f800000u);
+    let result = select(series * bitcast<Vector>(power), Vector(0.0), value < Vector(-87.0));
     return select(result, value, is_nan(value));
 }
 
 // From the bits: comparisons with NaN are not reliable under the drivers' fast-math rules.
-fn is_nan(value: Value) -> Flags {
-    return (bitcast<Words>(value) & Words(0x7fffffffu)) > Words(0x7f800000u);
+fn is_nan(value: Vector) -> VectorMask {
+    return (bitcast<VectorBits>(value) & VectorBits(0x7fffffffu)) > VectorBits(0x7f800000u);
 }

@@ -3,12 +3,12 @@
 // 1 / (1 + e^-value) and its derivative. Of the exponential, only values up to 1 are used: nothing overflows, and
 // nothing is lost where the sigmoid is near 1.
 struct Logistic {
-    value: Value,
-    derivative: Value,
+    value: Vector,
+    derivative: Vector,
 }
 
-fn logistic(value: Value) -> Logistic {
+fn logistic(value: Vector) -> Logistic {
     let small = exponential(-abs(value));
     let large = 1.0 / (1.0 + small);
-    return Logistic(select(large, small * large, value < Value(0.0)), small * large * large);
+    return Logistic(select(large, small * large, value < Vector(0.0)), small * large * large);
 }

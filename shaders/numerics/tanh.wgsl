@@ -2,11 +2,11 @@
 
 // tanh(value) and its derivative 1 - tanh(value)^2 = 1 / cosh(value)^2, which loses nothing where tanh is near 1.
 struct Hyperbolic {
-    value: Value,
-    derivative: Value,
+    value: Vector,
+    derivative: Vector,
 }
 
-fn hyperbolic(value: Value) -> Hyperbolic {
+fn hyperbolic(value: Vector) -> Hyperbolic {
     let size = abs(value);
     let square = value * value;
     var series = square * -6.05369778e-3 + 2.09681876e-2;
@@ -17,7 +17,7 @@ fn hyperbolic(value: Value) -> Hyperbolic {
     // From 10 on, tanh is 1 in f32.
     let small = exponential(-2.0 * size);
     let far = 1.0 - 2.0 * small / (1.0 + small);
-    let signed = select(far, -far, value < Value(0.0));
-    let result = select(signed, near_zero, size < Value(0.625));
+    let signed = select(far, -far, value < Vector(0.0));
+    let result = select(signed, near_zero, size < Vector(0.625));
     return Hyperbolic(select(result, value, is_nan(value)), 4.0 * small / ((1.0 + small) * (1.0 + small)));
 }

@@ -9,12 +9,12 @@
 
 fn channel_statistics(channel: u32) -> Statistics {
     var found: Statistics;
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         let of_channel = statistics[channel_after(channel, k)];
-        found.mean.hi = with_part(found.mean.hi, k, of_channel.x);
-        found.mean.lo = with_part(found.mean.lo, k, of_channel.y);
-        found.inv_std = with_part(found.inv_std, k, of_channel.z);
-        found.variance = with_part(found.variance, k, of_channel.w);
+        found.mean.hi = with_component(found.mean.hi, k, of_channel.x);
+        found.mean.lo = with_component(found.mean.lo, k, of_channel.y);
+        found.inv_std = with_component(found.inv_std, k, of_channel.z);
+        found.variance = with_component(found.variance, k, of_channel.w);
     }
     return found;
 }
@@ -27,9 +27,9 @@ fn channel_statistics(channel: u32) -> Statistics {
 
 fn channel_statistics(channel: u32) -> Statistics {
     var found: Statistics;
-    for (var k = 0u; k < CHANNELS_AT_ONCE; k++) {
-        found.mean.hi = with_part(found.mean.hi, k, running_mean[channel_after(channel, k)]);
-        found.variance = with_part(found.variance, k, running_var[channel_after(channel, k)]);
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
+        found.mean.hi = with_component(found.mean.hi, k, running_mean[channel_after(channel, k)]);
+        found.variance = with_component(found.variance, k, running_var[channel_after(channel, k)]);
     }
     found.inv_std = inverse_deviation(found.variance);
     return found;

@@ -2,17 +2,17 @@
 
 // What a channel is normalised with: its mean, 1 / sqrt(var + eps), and var.
 struct Statistics {
-    mean: Pair,
-    inv_std: Number,
-    variance: Number,
+    mean: FloatFloat,
+    inv_std: PerChannel,
+    variance: PerChannel,
 }
 
 // 1 / sqrt(variance + eps). The built-in may be off by some units in the last place; one Newton step
 // brings it to the last one.
-fn inverse_deviation(variance: Number) -> Number {
+fn inverse_deviation(variance: PerChannel) -> PerChannel {
     let value = variance + params.eps;
     let root = inverseSqrt(value);
-    let refined = root + 0.5 * root * fma(-value * root, root, Number(1.0));
+    let refined = root + 0.5 * root * fma(-value * root, root, PerChannel(1.0));
     // 1 / sqrt(0) is infinity and 1 / sqrt(infinity) is 0, where a Newton step would make NaN.
-    return select(root, refined, (value > Number(0.0)) & finite(value));
+    return select(root, refined, (value > PerChannel(0.0)) & finite(value));
 }

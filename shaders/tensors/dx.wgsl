@@ -8,7 +8,7 @@
 // Not named dx: that is a namespace to DXC (docs/naga.md).
 @group(0) @binding(11) var<storage, read_write> dx_tensor: array<Stored>;
 
-fn store_dx(element: u32, value: Value) {
+fn store_dx(element: u32, value: Vector) {
     dx_tensor[params.dx_offset + element] = stored(value);
 }
 
@@ -18,12 +18,12 @@ fn store_dx(element: u32, value: Value) {
 // Not named dx: that is a namespace to DXC (docs/naga.md).
 @group(0) @binding(11) var<storage, read_write> dx_tensor: array<atomic<u32>>;
 
-fn store_dx(element: u32, value: Value) {
+fn store_dx(element: u32, value: Vector) {
     let at = params.dx_offset + element;
-    atomicAnd(&dx_tensor[place_of(at)], other_half(at));
-    atomicOr(&dx_tensor[place_of(at)], half_of_word(value, at));
+    atomicAnd(&dx_tensor[word_of(at)], other_half(at));
+    atomicOr(&dx_tensor[word_of(at)], half_of_word(value, at));
 }
 
 // case none:
 // The gradient with respect to the input is not wanted.
-fn store_dx(element: u32, value: Value) {}
+fn store_dx(element: u32, value: Vector) {}

@@ -6,23 +6,23 @@
 // The gradient with respect to the output.
 @group(0) @binding(10) var<storage, read> dy: array<Stored>;
 
-fn load_dy(element: u32) -> Value {
+fn load_dy(element: u32) -> Vector {
     let at = params.dy_offset + element;
-    return loaded(dy[place_of(at)], at);
+    return loaded(dy[word_of(at)], at);
 }
 
 // case in_place:
 // uses: tensors/dx
 // dx overwrites dy: one binding for both, since a dispatch cannot read and write a buffer through two.
-fn load_dy(element: u32) -> Value {
+fn load_dy(element: u32) -> Vector {
     let at = params.dx_offset + element;
-    return loaded(dx_tensor[place_of(at)], at);
+    return loaded(dx_tensor[word_of(at)], at);
 }
 
 // case in_place_atomic:
 // uses: tensors/dx
 // dx overwrites dy, in halves of words: see packed_scalar of data/storage.wgsl.
-fn load_dy(element: u32) -> Value {
+fn load_dy(element: u32) -> Vector {
     let at = params.dx_offset + element;
-    return loaded(atomicLoad(&dx_tensor[place_of(at)]), at);
+    return loaded(atomicLoad(&dx_tensor[word_of(at)]), at);
 }

@@ -7,7 +7,7 @@
 // The gradient with respect to what was added. No two invocations write to the same place.
 @group(0) @binding(16) var<storage, read_write> dz: array<Stored>;
 
-fn store_dz(element: u32, value: Value) {
+fn store_dz(element: u32, value: Vector) {
     dz[params.dz_offset + element] = stored(value);
 }
 
@@ -16,12 +16,12 @@ fn store_dz(element: u32, value: Value) {
 // The gradient with respect to what was added, in halves of words: see packed_scalar of data/storage.wgsl.
 @group(0) @binding(16) var<storage, read_write> dz: array<atomic<u32>>;
 
-fn store_dz(element: u32, value: Value) {
+fn store_dz(element: u32, value: Vector) {
     let at = params.dz_offset + element;
-    atomicAnd(&dz[place_of(at)], other_half(at));
-    atomicOr(&dz[place_of(at)], half_of_word(value, at));
+    atomicAnd(&dz[word_of(at)], other_half(at));
+    atomicOr(&dz[word_of(at)], half_of_word(value, at));
 }
 
 // case none:
 // The gradient with respect to what was added is not wanted.
-fn store_dz(element: u32, value: Value) {}
+fn store_dz(element: u32, value: Vector) {}

@@ -7,29 +7,29 @@
 // The input.
 @group(0) @binding(1) var<storage, read> x: array<Stored>;
 
-fn load_x(element: u32) -> Value {
+fn load_x(element: u32) -> Vector {
     let at = params.x_offset + element;
-    return loaded(x[place_of(at)], at);
+    return loaded(x[word_of(at)], at);
 }
 
 // case in_place:
 // uses: data/params, data/storage, tensors/y
 // y overwrites x: one binding for both, since a dispatch cannot read and write a buffer through two.
-fn load_x(element: u32) -> Value {
+fn load_x(element: u32) -> Vector {
     let at = params.y_offset + element;
-    return loaded(y[place_of(at)], at);
+    return loaded(y[word_of(at)], at);
 }
 
 // case in_place_atomic:
 // uses: data/params, data/storage, tensors/y
 // y overwrites x, in halves of words: see packed_scalar of data/storage.wgsl.
-fn load_x(element: u32) -> Value {
+fn load_x(element: u32) -> Vector {
     let at = params.y_offset + element;
-    return loaded(atomicLoad(&y[place_of(at)]), at);
+    return loaded(atomicLoad(&y[word_of(at)]), at);
 }
 
 // case unused:
 // x is not needed.
-fn load_x(element: u32) -> Value {
-    return Value(0.0);
+fn load_x(element: u32) -> Vector {
+    return Vector(0.0);
 }

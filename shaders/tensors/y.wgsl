@@ -6,7 +6,7 @@
 // The output. No two invocations write to the same place.
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 
-fn store_y(element: u32, value: Value) {
+fn store_y(element: u32, value: Vector) {
     y[params.y_offset + element] = stored(value);
 }
 
@@ -14,8 +14,8 @@ fn store_y(element: u32, value: Value) {
 // The output, in halves of words: see packed_scalar of data/storage.wgsl.
 @group(0) @binding(2) var<storage, read_write> y: array<atomic<u32>>;
 
-fn store_y(element: u32, value: Value) {
+fn store_y(element: u32, value: Vector) {
     let at = params.y_offset + element;
-    atomicAnd(&y[place_of(at)], other_half(at));
-    atomicOr(&y[place_of(at)], half_of_word(value, at));
+    atomicAnd(&y[word_of(at)], other_half(at));
+    atomicOr(&y[word_of(at)], half_of_word(value, at));
 }

@@ -1,21 +1,23 @@
 //! The kernels of the backward pass.
 
-use super::fused::x_choices;
-use super::{ChannelGradients, Held, InputGradient, Lanes, Source, Statistics, Upstream, Variant, Walk};
+use super::epilogue::x_choices;
+use super::{
+    ChannelGradients, InputGradient, Lanes, PreActivation, Source, Statistics, Tile, Traversal, Variant,
+};
 use std::fmt;
 
 /// Reduces dy and x to sums of dy and of dy · (x − mean) of every channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardSums {
-    /// How dy and x are visited. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
-    pub walk: Walk,
+    /// How dy and x are visited. [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
     /// Where the mean comes from. With [`Statistics::None`], x is not read, and only dy is summed: not where an
     /// activation needs it.
     pub statistics: Statistics,
     /// How dy arrives.
-    pub upstream: Upstream,
+    pub pre_activation: PreActivation,
     /// What becomes of the sums of a split: a partial result, or where a channel is one split, these.
     pub result: Option<ChannelGradients>,
     /// Invocations in a workgroup, a power of two.
@@ -25,9 +27,9 @@ pub struct BackwardSums {
 impl Variant for BackwardSums {
     fn source(&self) -> Source {
         let source = Source::new("backward_sums", self.lanes, self.workgroup_size)
-            .walk(self.walk)
+            .traversal(self.traversal)
             .choose([("tensors/dy", "read"), self.statistics.choice()])
-            .choose(self.upstream.choices(self.walk.width()))
+            .choose(self.pre_activation.choices(self.traversal.width()))
             .choose(x_choices(self.statistics != Statistics::None));
         match self.result {
             None => source.choose([("split_result", "partial")]),
@@ -38,7 +40,7 @@ impl Variant for BackwardSums {
 
 impl fmt::Display for BackwardSums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}, {}{}", self.walk, self.lanes, self.statistics.name(), self.upstream)?;
+        write!(f, "{}, {}, {}{}", self.traversal, self.lanes, self.statistics.name(), self.pre_activation)?;
         match self.result {
             None => f.write_str(", partials"),
             Some(gradients) => gradients.fmt(f),
@@ -79,7 +81,7 @@ impl fmt::Display for BackwardFinalize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardInput {
     /// How the tensors are visited.
-    pub walk: Walk,
+    pub traversal: Traversal,
     /// Which statistics the forward pass used: through those of the batch, gradient flows; then x is read.
     pub statistics: Statistics,
     /// How dx and dz are written.
@@ -93,25 +95,25 @@ impl Variant for BackwardInput {
         let batch = self.statistics == Statistics::Batch;
         // Without dx, nothing is projected.
         let projections = if batch && self.gradient.dx { "read" } else { "none" };
-        Source::new("backward_input", Lanes::Alone, self.workgroup_size)
-            .walk(self.walk)
+        Source::new("backward_input", Lanes::Separate, self.workgroup_size)
+            .traversal(self.traversal)
             .choose([self.statistics.choice(), ("backward/projections", projections)])
-            .gradient(self.gradient, self.walk.width(), batch)
+            .gradient(self.gradient, self.traversal.width(), batch)
     }
 }
 
 impl fmt::Display for BackwardInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}{}", self.walk, self.statistics.name(), self.gradient)
+        write!(f, "{}, {}{}", self.traversal, self.statistics.name(), self.gradient)
     }
 }
 
 /// The backward pass through batch statistics in one dispatch: every channel is one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BackwardChannel {
-    /// How the tensors are visited: not [`Walk::Ragged`], since the sums of a neighbouring channel are not
-    /// known. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
-    pub walk: Walk,
+pub struct BackwardOneDispatch {
+    /// How the tensors are visited: not [`Traversal::PlanesMasked`], since the sums of a neighbouring channel are not
+    /// known. [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
     /// How dx and dz are written.
@@ -124,33 +126,33 @@ pub struct BackwardChannel {
     pub workgroup_size: u32,
 }
 
-impl BackwardChannel {
+impl BackwardOneDispatch {
     fn gradients(&self) -> ChannelGradients {
         ChannelGradients { weight: self.dweight, bias: self.dbias, projection: false }
     }
 }
 
-impl Variant for BackwardChannel {
+impl Variant for BackwardOneDispatch {
     fn source(&self) -> Source {
-        Source::new("backward_channel", self.lanes, self.workgroup_size)
-            .walk(self.walk)
+        Source::new("backward_one_dispatch", self.lanes, self.workgroup_size)
+            .traversal(self.traversal)
             .choose([Statistics::Batch.choice()])
             .choose(self.gradients().choices())
-            .gradient(self.gradient, self.walk.width(), true)
+            .gradient(self.gradient, self.traversal.width(), true)
     }
 }
 
-impl fmt::Display for BackwardChannel {
+impl fmt::Display for BackwardOneDispatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}{}{}", self.walk, self.lanes, self.gradient, self.gradients())
+        write!(f, "{}, {}{}{}", self.traversal, self.lanes, self.gradient, self.gradients())
     }
 }
 
 /// The backward pass through batch statistics in one dispatch that reads x and dy once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BackwardHeld {
+pub struct BackwardResident {
     /// How a workgroup holds its channels.
-    pub held: Held,
+    pub held: Tile,
     /// How dx and dz are written.
     pub gradient: InputGradient,
     /// Whether dweight is wanted.
@@ -159,22 +161,22 @@ pub struct BackwardHeld {
     pub dbias: bool,
 }
 
-impl BackwardHeld {
+impl BackwardResident {
     fn gradients(&self) -> ChannelGradients {
         ChannelGradients { weight: self.dweight, bias: self.dbias, projection: false }
     }
 }
 
-impl Variant for BackwardHeld {
+impl Variant for BackwardResident {
     fn source(&self) -> Source {
-        Source::held("backward_held", &self.held)
+        Source::held("backward_resident", &self.held)
             .choose([Statistics::Batch.choice()])
             .choose(self.gradients().choices())
-            .gradient(self.gradient, self.held.places.width(), true)
+            .gradient(self.gradient, self.held.layout.width(), true)
     }
 }
 
-impl fmt::Display for BackwardHeld {
+impl fmt::Display for BackwardResident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}{}", self.held, self.gradient, self.gradients())
     }

@@ -1,7 +1,7 @@
 //! The kernels of the forward pass.
 
 use super::compose::Choice;
-use super::{Held, Lanes, Output, Source, Statistics, Storage, Tracking, Variant, Walk};
+use super::{Lanes, Output, RunningUpdate, Source, Statistics, Storage, Tile, Traversal, Variant};
 use std::fmt;
 
 /// Adds 1 to `num_batches_tracked`. One invocation; no uniform.
@@ -11,8 +11,8 @@ pub struct CountBatch;
 /// Reduces x to moments of every channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Moments {
-    /// How x is visited. [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
-    pub walk: Walk,
+    /// How x is visited. [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
     /// How x is stored.
@@ -29,18 +29,18 @@ pub enum MomentsResult {
     /// They are kept as a partial result.
     Partials,
     /// The channel is one split: its statistics are computed, and the running ones move.
-    Statistics(Tracking),
+    Statistics(RunningUpdate),
 }
 
 impl Variant for Moments {
     fn source(&self) -> Source {
         let result: &[Choice] = match self.result {
             MomentsResult::Partials => &[("split_result", "partial")],
-            MomentsResult::Statistics(tracking) => &[("split_result", "statistics"), tracking.choice()],
+            MomentsResult::Statistics(running) => &[("split_result", "statistics"), running.choice()],
         };
         Source::new("moments", self.lanes, self.workgroup_size)
-            .walk(self.walk)
-            .choose(self.storage.choices(self.walk.width()))
+            .traversal(self.traversal)
+            .choose(self.storage.choices(self.traversal.width()))
             .choose([("tensors/x", "read")])
             .choose(result.iter().copied())
     }
@@ -48,10 +48,10 @@ impl Variant for Moments {
 
 impl fmt::Display for Moments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}{}", self.walk, self.lanes, self.storage.name())?;
+        write!(f, "{}, {}{}", self.traversal, self.lanes, self.storage.name())?;
         match self.result {
             MomentsResult::Partials => f.write_str(", partials"),
-            MomentsResult::Statistics(tracking) => f.write_str(tracking.name()),
+            MomentsResult::Statistics(running) => f.write_str(running.name()),
         }
     }
 }
@@ -60,7 +60,7 @@ impl fmt::Display for Moments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Finalize {
     /// Whether there are running statistics to move.
-    pub tracking: Tracking,
+    pub running: RunningUpdate,
     /// Channels a workgroup takes, a power of two; its other lanes share the splits of each.
     pub channels_per_workgroup: u32,
     /// Invocations in a workgroup, a power of two.
@@ -71,13 +71,13 @@ impl Variant for Finalize {
     fn source(&self) -> Source {
         let lanes = Lanes::Tree { channels: self.channels_per_workgroup };
         Source::new("finalize", lanes, self.workgroup_size)
-            .choose([("data/per_channel", "one"), self.tracking.choice()])
+            .choose([("data/per_channel", "one"), self.running.choice()])
     }
 }
 
 impl fmt::Display for Finalize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} channels a workgroup{}", self.channels_per_workgroup, self.tracking.name())
+        write!(f, "{} channels a workgroup{}", self.channels_per_workgroup, self.running.name())
     }
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for Finalize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Normalize {
     /// How x is visited.
-    pub walk: Walk,
+    pub traversal: Traversal,
     /// Which statistics are used.
     pub statistics: Statistics,
     /// How y is written.
@@ -96,72 +96,72 @@ pub struct Normalize {
 
 impl Variant for Normalize {
     fn source(&self) -> Source {
-        Source::new("normalize", Lanes::Alone, self.workgroup_size)
-            .walk(self.walk)
+        Source::new("normalize", Lanes::Separate, self.workgroup_size)
+            .traversal(self.traversal)
             .choose([self.statistics.choice()])
-            .output(self.output, self.walk.width())
+            .output(self.output, self.traversal.width())
     }
 }
 
 impl fmt::Display for Normalize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}{}", self.walk, self.statistics.name(), self.output)
+        write!(f, "{}, {}{}", self.traversal, self.statistics.name(), self.output)
     }
 }
 
 /// The forward pass with batch statistics in one dispatch: every channel is one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ForwardChannel {
-    /// How x is visited: not [`Walk::Ragged`], since the statistics of a neighbouring channel are not known.
-    /// [`Walk::Columns`] goes with [`Lanes::Alone`] and only with that.
-    pub walk: Walk,
+pub struct ForwardOneDispatch {
+    /// How x is visited: not [`Traversal::PlanesMasked`], since the statistics of a neighbouring channel are not known.
+    /// [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
     /// How y is written.
     pub output: Output,
     /// Whether there are running statistics to move.
-    pub tracking: Tracking,
+    pub running: RunningUpdate,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
 }
 
-impl Variant for ForwardChannel {
+impl Variant for ForwardOneDispatch {
     fn source(&self) -> Source {
-        Source::new("forward_channel", self.lanes, self.workgroup_size)
-            .walk(self.walk)
-            .choose([self.tracking.choice()])
-            .output(self.output, self.walk.width())
+        Source::new("forward_one_dispatch", self.lanes, self.workgroup_size)
+            .traversal(self.traversal)
+            .choose([self.running.choice()])
+            .output(self.output, self.traversal.width())
     }
 }
 
-impl fmt::Display for ForwardChannel {
+impl fmt::Display for ForwardOneDispatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}{}{}", self.walk, self.lanes, self.output, self.tracking.name())
+        write!(f, "{}, {}{}{}", self.traversal, self.lanes, self.output, self.running.name())
     }
 }
 
 /// The forward pass with batch statistics in one dispatch that reads x once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ForwardHeld {
+pub struct ForwardResident {
     /// How a workgroup holds its channels.
-    pub held: Held,
+    pub held: Tile,
     /// How y is written.
     pub output: Output,
     /// Whether there are running statistics to move.
-    pub tracking: Tracking,
+    pub running: RunningUpdate,
 }
 
-impl Variant for ForwardHeld {
+impl Variant for ForwardResident {
     fn source(&self) -> Source {
-        Source::held("forward_held", &self.held)
-            .choose([self.tracking.choice()])
-            .output(self.output, self.held.places.width())
+        Source::held("forward_resident", &self.held)
+            .choose([self.running.choice()])
+            .output(self.output, self.held.layout.width())
     }
 }
 
-impl fmt::Display for ForwardHeld {
+impl fmt::Display for ForwardResident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{}", self.held, self.output, self.tracking.name())
+        write!(f, "{}{}{}", self.held, self.output, self.running.name())
     }
 }
 impl Variant for CountBatch {
@@ -169,7 +169,7 @@ impl Variant for CountBatch {
         Source {
             stem: "count_batch",
             workgroup_size: 1,
-            lanes: Lanes::Alone,
+            lanes: Lanes::Separate,
             channels_at_once: 1,
             in_place: false,
             constants: vec![],

@@ -1,6 +1,6 @@
 //! How the lanes of a workgroup work together.
 
-use super::Walk;
+use super::Traversal;
 use super::compose::Choice;
 use std::fmt;
 
@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lanes {
     /// They do not share one: each lane has a channel of its own.
-    Alone,
+    Separate,
     /// By halving, through workgroup memory.
     Tree {
         /// Channels a workgroup takes, a power of two; its other lanes share the work on each.
@@ -27,7 +27,7 @@ impl Lanes {
     /// The cases of the shader files, with that of the entry point.
     pub(super) fn choices(self) -> [Choice; 2] {
         match self {
-            Self::Alone => [("entry", "plain"), ("lanes", "separate")],
+            Self::Separate => [("entry", "plain"), ("lanes", "separate")],
             Self::Tree { .. } => [("entry", "plain"), ("lanes", "tree")],
             Self::Subgroup { .. } => [("entry", "subgroups"), ("lanes", "subgroup")],
         }
@@ -37,7 +37,7 @@ impl Lanes {
     pub(super) fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
         let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
         match self {
-            Self::Alone => {}
+            Self::Separate => {}
             Self::Tree { channels } => constants.push(("CHANNELS_PER_WORKGROUP", channels)),
             Self::Subgroup { min_size, max_size } => {
                 constants.extend([("MIN_SUBGROUP_SIZE", min_size), ("MAX_SUBGROUP_SIZE", max_size)]);
@@ -49,21 +49,24 @@ impl Lanes {
     /// How many partial results the workgroup holds in its memory.
     pub(super) fn partials_in_memory(self, workgroup_size: u32) -> u32 {
         match self {
-            Self::Alone => 0,
+            Self::Separate => 0,
             Self::Tree { .. } => workgroup_size,
             Self::Subgroup { min_size, .. } => workgroup_size / min_size,
         }
     }
 
-    /// The ways a kernel that reduces x can go with a walk.
-    pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<(Walk, Self)> {
+    /// The ways a kernel that reduces x can go with a traversal.
+    pub(super) fn every_variant(
+        workgroup_size: u32,
+        (min_size, max_size): (u32, u32),
+    ) -> Vec<(Traversal, Self)> {
         let mut variants = Vec::new();
-        for walk in Walk::every_variant(workgroup_size) {
-            match walk {
-                Walk::Columns { .. } => variants.push((walk, Self::Alone)),
-                Walk::Planes { .. } | Walk::Ragged { .. } => {
-                    variants.push((walk, Self::Tree { channels: 1 }));
-                    variants.push((walk, Self::Subgroup { min_size, max_size }));
+        for traversal in Traversal::every_variant(workgroup_size) {
+            match traversal {
+                Traversal::Columns { .. } => variants.push((traversal, Self::Separate)),
+                Traversal::Planes { .. } | Traversal::PlanesMasked { .. } => {
+                    variants.push((traversal, Self::Tree { channels: 1 }));
+                    variants.push((traversal, Self::Subgroup { min_size, max_size }));
                 }
             }
         }
@@ -74,7 +77,7 @@ impl Lanes {
 impl fmt::Display for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Alone => f.write_str("a channel each"),
+            Self::Separate => f.write_str("a channel each"),
             Self::Tree { channels: 1 } => f.write_str("tree"),
             Self::Tree { channels } => write!(f, "{channels} channels a workgroup"),
             Self::Subgroup { min_size, max_size } if min_size == max_size => {

@@ -10,42 +10,44 @@
 //! | `moments` | reduces x to moments (count, mean, sum of squared deviations) per channel and split |
 //! | `finalize` | merges the partial moments to statistics, moves the running statistics |
 //! | `normalize` | y = (x − mean) · weight · `inv_std` + bias, + z and through the activation |
-//! | `forward_channel` | all of that in one dispatch, where a workgroup or invocation has a channel to itself |
-//! | `forward_held` | the same, with the channel held in registers meanwhile, so that x is read once |
+//! | `forward_one_dispatch` | all of that in one dispatch, where a workgroup or invocation has a channel to itself |
+//! | `forward_resident` | the same, with the channel kept in registers meanwhile, so that x is read once |
 //! | `backward_sums` | reduces dy and x to sums of dy and dy·(x − mean) per channel and split |
 //! | `backward_finalize` | merges the partial sums to dweight, dbias and what dx needs of them |
 //! | `backward_input` | dx and dz |
-//! | `backward_channel` | all three in one dispatch |
-//! | `backward_held` | the same, with x and dy read once |
+//! | `backward_one_dispatch` | all three in one dispatch |
+//! | `backward_resident` | the same, with x and dy read once |
 
 mod backward;
 mod binding;
 mod compose;
+mod epilogue;
 mod forward;
-mod fused;
 mod gradients;
-mod held;
 mod lanes;
 mod params;
+mod running;
 mod statistics;
 mod storage;
-mod tracking;
+mod tile;
+mod traversal;
 mod variants;
-mod walk;
 
-pub use backward::{BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums};
+pub use backward::{BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums};
 pub use binding::{Access, Binding};
 pub use compose::{files, listed, parts};
-pub use forward::{CountBatch, Finalize, ForwardChannel, ForwardHeld, Moments, MomentsResult, Normalize};
-pub use fused::{ActivationKind, InputGradient, Output, Upstream};
+pub use epilogue::{ActivationKind, InputGradient, Output, PreActivation};
+pub use forward::{
+    CountBatch, Finalize, ForwardOneDispatch, ForwardResident, Moments, MomentsResult, Normalize,
+};
 pub use gradients::ChannelGradients;
-pub use held::{Held, Places};
 pub use lanes::Lanes;
 pub use params::{Params, Splits};
+pub use running::RunningUpdate;
 pub use statistics::Statistics;
 pub use storage::Storage;
-pub use tracking::Tracking;
-pub use walk::{Walk, Width};
+pub use tile::{Tile, TileLayout};
+pub use traversal::{Traversal, VectorWidth};
 
 use compose::{Choice, Section, compose};
 use std::fmt::{self, Write};
@@ -72,9 +74,9 @@ pub enum Kernel {
     /// Normalises.
     Normalize(Normalize),
     /// All of that at once.
-    ForwardChannel(ForwardChannel),
+    ForwardOneDispatch(ForwardOneDispatch),
     /// The same with x read once.
-    ForwardHeld(ForwardHeld),
+    ForwardResident(ForwardResident),
     /// Reduces to sums for backward.
     BackwardSums(BackwardSums),
     /// Merges the partial sums.
@@ -82,9 +84,9 @@ pub enum Kernel {
     /// Computes dx.
     BackwardInput(BackwardInput),
     /// All of that at once.
-    BackwardChannel(BackwardChannel),
+    BackwardOneDispatch(BackwardOneDispatch),
     /// The same with x and dy read once.
-    BackwardHeld(BackwardHeld),
+    BackwardResident(BackwardResident),
 }
 
 /// What a kernel is made of.
@@ -119,10 +121,10 @@ impl Source {
     }
 
     /// A kernel whose workgroups hold whole channels.
-    fn held(stem: &'static str, held: &Held) -> Self {
+    fn held(stem: &'static str, held: &Tile) -> Self {
         let mut source = Self::new(stem, held.lanes, held.workgroup_size).choose(held.choices());
-        source.constants.push(("HELD", held.loads));
-        source.channels_at_once = held.places.channels_at_once();
+        source.constants.push(("TILE_LOADS", held.loads));
+        source.channels_at_once = held.layout.channels_at_once();
         source
     }
 
@@ -131,17 +133,17 @@ impl Source {
         self
     }
 
-    fn walk(mut self, walk: Walk) -> Self {
-        self.constants.extend(walk.constants());
-        self.choose(walk.choices())
+    fn traversal(mut self, traversal: Traversal) -> Self {
+        self.constants.extend(traversal.constants());
+        self.choose(traversal.choices())
     }
 
-    fn output(mut self, output: Output, width: Width) -> Self {
+    fn output(mut self, output: Output, width: VectorWidth) -> Self {
         self.in_place = output.in_place;
         self.choose(output.choices(width))
     }
 
-    fn gradient(mut self, gradient: InputGradient, width: Width, batch: bool) -> Self {
+    fn gradient(mut self, gradient: InputGradient, width: VectorWidth, batch: bool) -> Self {
         self.in_place = gradient.in_place;
         self.choose(gradient.choices(width, batch))
     }
@@ -173,13 +175,13 @@ impl Kernel {
             Self::Moments(kernel) => kernel,
             Self::Finalize(kernel) => kernel,
             Self::Normalize(kernel) => kernel,
-            Self::ForwardChannel(kernel) => kernel,
-            Self::ForwardHeld(kernel) => kernel,
+            Self::ForwardOneDispatch(kernel) => kernel,
+            Self::ForwardResident(kernel) => kernel,
             Self::BackwardSums(kernel) => kernel,
             Self::BackwardFinalize(kernel) => kernel,
             Self::BackwardInput(kernel) => kernel,
-            Self::BackwardChannel(kernel) => kernel,
-            Self::BackwardHeld(kernel) => kernel,
+            Self::BackwardOneDispatch(kernel) => kernel,
+            Self::BackwardResident(kernel) => kernel,
         }
     }
 

@@ -34,7 +34,7 @@ pub struct Params {
     pub skip_non_finite: u32,
     pub accumulate: u32,
     pub slope: f32,
-    pub zero: u32,
+    pub opaque_zero: u32,
     pub first_channel: u32,
     pub group_channels: u32,
 }
@@ -67,7 +67,7 @@ impl Params {
         skip_non_finite,
         accumulate,
         slope,
-        zero,
+        opaque_zero,
         first_channel,
         group_channels,
     );

@@ -1,6 +1,6 @@
 //! How the elements of tensors lie in memory.
 
-use super::Width;
+use super::VectorWidth;
 use super::compose::Choice;
 use crate::{AdapterProfile, DType};
 
@@ -12,54 +12,59 @@ pub enum Storage {
     /// As f16, with [`wgpu::Features::SHADER_F16`].
     F16,
     /// As f16, two in a word, without that feature.
-    F16Words,
+    PackedF16,
     /// As bf16, two in a word: WGSL has no such type.
-    Bf16Words,
+    PackedBf16,
 }
 
 impl Storage {
-    pub(super) const ALL: [Self; 4] = [Self::F32, Self::F16, Self::F16Words, Self::Bf16Words];
+    pub(super) const ALL: [Self; 4] = [Self::F32, Self::F16, Self::PackedF16, Self::PackedBf16];
 
     /// How elements of a type, so many of which are loaded at once, are best stored on a device.
     ///
     /// Software drivers load vectors element by element: there, two words take half as long as four f16.
-    pub fn new(dtype: DType, width: Width, profile: &AdapterProfile) -> Self {
+    pub fn new(dtype: DType, width: VectorWidth, profile: &AdapterProfile) -> Self {
         let has_f16 = profile.features.contains(wgpu::Features::SHADER_F16);
-        let by_words = profile.is_cpu() && width == Width::Four;
+        let by_words = profile.is_cpu() && width == VectorWidth::Four;
         match dtype {
             DType::F32 => Self::F32,
             DType::F16 if has_f16 && !by_words => Self::F16,
-            DType::F16 => Self::F16Words,
-            DType::BF16 => Self::Bf16Words,
+            DType::F16 => Self::PackedF16,
+            DType::BF16 => Self::PackedBf16,
         }
     }
 
     /// Whether two elements share a word.
     fn is_words(self) -> bool {
-        matches!(self, Self::F16Words | Self::Bf16Words)
+        matches!(self, Self::PackedF16 | Self::PackedBf16)
     }
 
     /// The cases of the shader files.
-    pub(super) fn choices(self, width: Width) -> Vec<Choice> {
+    pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let storage = match (self, width) {
             (Self::F32, _) => "f32",
-            (Self::F16, Width::One) => "f16_scalar",
-            (Self::F16, Width::Four) => "f16_vector",
-            (Self::F16Words | Self::Bf16Words, Width::One) => "packed_scalar",
-            (Self::F16Words | Self::Bf16Words, Width::Four) => "packed_vector",
+            (Self::F16, VectorWidth::Scalar) => "f16_scalar",
+            (Self::F16, VectorWidth::Four) => "f16_vector",
+            (Self::PackedF16 | Self::PackedBf16, VectorWidth::Scalar) => "packed_scalar",
+            (Self::PackedF16 | Self::PackedBf16, VectorWidth::Four) => "packed_vector",
         };
         let mut choices = vec![("data/storage", storage)];
         match self {
             Self::F32 | Self::F16 => {}
-            Self::F16Words => choices.push(("data/packed", "f16")),
-            Self::Bf16Words => choices.push(("data/packed", "bf16")),
+            Self::PackedF16 => choices.push(("data/packed", "f16")),
+            Self::PackedBf16 => choices.push(("data/packed", "bf16")),
         }
         choices
     }
 
     /// Chooses the atomic case if two invocations may write to one word.
-    pub(super) fn atomic(self, width: Width, whole: &'static str, atomic: &'static str) -> &'static str {
-        if self.is_words() && width == Width::One { atomic } else { whole }
+    pub(super) fn atomic(
+        self,
+        width: VectorWidth,
+        whole: &'static str,
+        atomic: &'static str,
+    ) -> &'static str {
+        if self.is_words() && width == VectorWidth::Scalar { atomic } else { whole }
     }
 
     /// The name in a plan's printout; empty or with a comma in front.
@@ -67,15 +72,15 @@ impl Storage {
         match self {
             Self::F32 => "",
             Self::F16 => ", f16",
-            Self::F16Words => ", f16 in words",
-            Self::Bf16Words => ", bf16 in words",
+            Self::PackedF16 => ", f16 in words",
+            Self::PackedBf16 => ", bf16 in words",
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Width;
+    use super::super::VectorWidth;
     use super::super::compose::compose;
     use super::Storage;
     use crate::transfer::Readback;
@@ -86,8 +91,8 @@ mod tests {
     const PATTERNS: usize = 1 << 16;
 
     /// A shader that loads every element of x to `floats`, and one that stores them to y.
-    fn shaders(storage: Storage, width: Width) -> [String; 2] {
-        let vector = if width == Width::One { "scalar" } else { "four_elements" };
+    fn shaders(storage: Storage, width: VectorWidth) -> [String; 2] {
+        let vector = if width == VectorWidth::Scalar { "scalar" } else { "four_elements" };
         let mut choices = vec![("data/per_channel", "one"), ("data/vector", vector)];
         choices
             .extend([("tensors/x", "read"), ("tensors/y", storage.atomic(width, "store", "store_atomic"))]);
@@ -160,9 +165,9 @@ mod tests {
         let to_f16 = |value: f32| f16::from_f32(value).to_bits();
         let from_f16 = |bits: u16| f16::from_bits(bits).to_f32();
         let mut storages: Vec<Conversions> = vec![
-            (Storage::F16Words, from_f16, to_f16),
+            (Storage::PackedF16, from_f16, to_f16),
             (
-                Storage::Bf16Words,
+                Storage::PackedBf16,
                 |bits| bf16::from_bits(bits).to_f32(),
                 |value| bf16::from_f32(value).to_bits(),
             ),
@@ -178,7 +183,7 @@ mod tests {
         let gpu = Gpu::new()?;
         let patterns: Vec<u16> = (0..=u16::MAX).collect();
         for (storage, widened, _) in storages(&gpu) {
-            for width in [Width::One, Width::Four] {
+            for width in [VectorWidth::Scalar, VectorWidth::Four] {
                 let loads = PATTERNS / width.elements() as usize;
                 let [load, _] = shaders(storage, width);
                 let tensor = (1, bytemuck::cast_slice(&patterns));
@@ -213,7 +218,7 @@ mod tests {
                     values[k] = value;
                 }
             }
-            for width in [Width::One, Width::Four] {
+            for width in [VectorWidth::Scalar, VectorWidth::Four] {
                 let loads = PATTERNS / width.elements() as usize;
                 let [_, store] = shaders(storage, width);
                 for values in &values {

@@ -1,9 +1,9 @@
 //! Every variant there is of every kernel: what tests compile.
 
 use super::{
-    BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, ChannelGradients,
-    CountBatch, Finalize, ForwardChannel, ForwardHeld, Held, InputGradient, Kernel, Lanes, Moments,
-    MomentsResult, Normalize, Output, Statistics, Storage, Tracking, Upstream, Walk,
+    BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
+    CountBatch, Finalize, ForwardOneDispatch, ForwardResident, InputGradient, Kernel, Lanes, Moments,
+    MomentsResult, Normalize, Output, PreActivation, RunningUpdate, Statistics, Storage, Tile, Traversal,
 };
 
 impl Kernel {
@@ -15,16 +15,22 @@ impl Kernel {
         kernels.extend(Finalize::every_variant(size).into_iter().map(Self::Finalize));
         kernels.extend(Normalize::every_variant(size).into_iter().map(Self::Normalize));
         kernels.extend(
-            ForwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardChannel),
+            ForwardOneDispatch::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardOneDispatch),
         );
-        kernels.extend(ForwardHeld::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardHeld));
+        kernels.extend(
+            ForwardResident::every_variant(size, subgroup_sizes).into_iter().map(Self::ForwardResident),
+        );
         kernels.extend(BackwardSums::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardSums));
         kernels.extend(BackwardFinalize::every_variant(size).into_iter().map(Self::BackwardFinalize));
         kernels.extend(BackwardInput::every_variant(size).into_iter().map(Self::BackwardInput));
         kernels.extend(
-            BackwardChannel::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardChannel),
+            BackwardOneDispatch::every_variant(size, subgroup_sizes)
+                .into_iter()
+                .map(Self::BackwardOneDispatch),
         );
-        kernels.extend(BackwardHeld::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardHeld));
+        kernels.extend(
+            BackwardResident::every_variant(size, subgroup_sizes).into_iter().map(Self::BackwardResident),
+        );
         kernels
     }
 
@@ -44,14 +50,14 @@ impl Kernel {
 impl Moments {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        let concluded = Tracking::ALL.map(MomentsResult::Statistics);
-        for (walk, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
+        let concluded = RunningUpdate::ALL.map(MomentsResult::Statistics);
+        for (traversal, lanes) in Lanes::every_variant(workgroup_size, subgroup_sizes) {
             for result in [&[MomentsResult::Partials][..], &concluded].concat() {
-                variants.push(Self { walk, lanes, storage: Storage::F32, result, workgroup_size });
+                variants.push(Self { traversal, lanes, storage: Storage::F32, result, workgroup_size });
             }
             for storage in Storage::ALL {
                 let result = MomentsResult::Partials;
-                variants.push(Self { walk, lanes, storage, result, workgroup_size });
+                variants.push(Self { traversal, lanes, storage, result, workgroup_size });
             }
         }
         variants
@@ -61,9 +67,9 @@ impl Moments {
 impl Finalize {
     fn every_variant(workgroup_size: u32) -> Vec<Self> {
         let mut variants = Vec::new();
-        for tracking in Tracking::ALL {
+        for running in RunningUpdate::ALL {
             for channels_per_workgroup in [1, workgroup_size] {
-                variants.push(Self { tracking, channels_per_workgroup, workgroup_size });
+                variants.push(Self { running, channels_per_workgroup, workgroup_size });
             }
         }
         variants
@@ -73,10 +79,10 @@ impl Finalize {
 impl Normalize {
     fn every_variant(workgroup_size: u32) -> Vec<Self> {
         let mut variants = Vec::new();
-        for walk in Walk::every_variant(workgroup_size) {
+        for traversal in Traversal::every_variant(workgroup_size) {
             for statistics in [Statistics::Batch, Statistics::Running] {
                 for output in Output::every_plain().into_iter().chain(Output::every_fused()) {
-                    variants.push(Self { walk, statistics, output, workgroup_size });
+                    variants.push(Self { traversal, statistics, output, workgroup_size });
                 }
             }
         }
@@ -84,43 +90,43 @@ impl Normalize {
     }
 }
 
-impl ForwardChannel {
+impl ForwardOneDispatch {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, (walk, lanes)) in
+        for (index, (traversal, lanes)) in
             Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate()
         {
-            if matches!(walk, Walk::Ragged { .. }) {
+            if matches!(traversal, Traversal::PlanesMasked { .. }) {
                 continue;
             }
-            for tracking in Tracking::ALL {
+            for running in RunningUpdate::ALL {
                 for output in Output::every_plain() {
-                    variants.push(Self { walk, lanes, output, tracking, workgroup_size });
+                    variants.push(Self { traversal, lanes, output, running, workgroup_size });
                 }
             }
             // A third of what can be fused, in turn.
             for output in Output::every_fused().skip(index % 3).step_by(3) {
-                let tracking = Tracking::Fixed;
-                variants.push(Self { walk, lanes, output, tracking, workgroup_size });
+                let running = RunningUpdate::Fixed;
+                variants.push(Self { traversal, lanes, output, running, workgroup_size });
             }
         }
         variants
     }
 }
 
-impl ForwardHeld {
+impl ForwardResident {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, held) in Held::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
-            for tracking in Tracking::ALL {
+        for (index, held) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
+            for running in RunningUpdate::ALL {
                 for output in Output::every_plain() {
-                    variants.push(Self { held, output, tracking });
+                    variants.push(Self { held, output, running });
                 }
             }
             // A third of what can be fused, in turn.
             for output in Output::every_fused().skip(index % 3).step_by(3) {
-                let tracking = Tracking::Fixed;
-                variants.push(Self { held, output, tracking });
+                let running = RunningUpdate::Fixed;
+                variants.push(Self { held, output, running });
             }
         }
         variants
@@ -138,17 +144,25 @@ impl BackwardSums {
             .filter(|(gradients, statistics)| !gradients.weight || *statistics != Statistics::None);
         results.extend(concluded.map(|(gradients, statistics)| (Some(gradients), statistics)));
         let mut variants = Vec::new();
-        for (index, (walk, lanes)) in
+        for (index, (traversal, lanes)) in
             Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate()
         {
             for &(result, statistics) in &results {
-                let upstream = Upstream::plain(true);
-                variants.push(Self { walk, lanes, statistics, upstream, result, workgroup_size });
+                let pre_activation = PreActivation::plain(true);
+                variants.push(Self { traversal, lanes, statistics, pre_activation, result, workgroup_size });
             }
             // A half of what can be fused, in turn.
-            for (k, upstream) in Upstream::every_activated().enumerate().skip(index % 2).step_by(2) {
+            for (k, pre_activation) in PreActivation::every_activated().enumerate().skip(index % 2).step_by(2)
+            {
                 let statistics = [Statistics::Batch, Statistics::Running][k / 2 % 2];
-                variants.push(Self { walk, lanes, statistics, upstream, result: None, workgroup_size });
+                variants.push(Self {
+                    traversal,
+                    lanes,
+                    statistics,
+                    pre_activation,
+                    result: None,
+                    workgroup_size,
+                });
             }
         }
         variants
@@ -170,11 +184,11 @@ impl BackwardFinalize {
 impl BackwardInput {
     fn every_variant(workgroup_size: u32) -> Vec<Self> {
         let mut variants = Vec::new();
-        for walk in Walk::every_variant(workgroup_size) {
+        for traversal in Traversal::every_variant(workgroup_size) {
             let statistics =
                 [(Statistics::Batch, false), (Statistics::Batch, true), (Statistics::Running, false)];
             for (statistics, exact_products) in statistics {
-                if exact_products && !walk.has_exact_products() {
+                if exact_products && !traversal.has_exact_products() {
                     continue;
                 }
                 let plain = [(false, false), (false, true), (true, false), (true, true)]
@@ -186,7 +200,7 @@ impl BackwardInput {
                 // A half of what can be fused, in turn.
                 let fused = fused.skip(variants.len() % 2).step_by(2);
                 for gradient in plain.into_iter().chain(fused) {
-                    variants.push(Self { walk, statistics, gradient, workgroup_size });
+                    variants.push(Self { traversal, statistics, gradient, workgroup_size });
                 }
             }
         }
@@ -194,47 +208,54 @@ impl BackwardInput {
     }
 }
 
-impl BackwardChannel {
+impl BackwardOneDispatch {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, (walk, lanes)) in
+        for (index, (traversal, lanes)) in
             Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate()
         {
-            if matches!(walk, Walk::Ragged { .. }) {
+            if matches!(traversal, Traversal::PlanesMasked { .. }) {
                 continue;
             }
             for bits in 0..8 {
                 let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let exact_products = walk.has_exact_products() && dweight;
+                let exact_products = traversal.has_exact_products() && dweight;
                 let affine = dweight || dbias || in_place;
                 let gradient = InputGradient::plain(affine, in_place, exact_products);
-                variants.push(Self { walk, lanes, gradient, dweight, dbias, workgroup_size });
+                variants.push(Self { traversal, lanes, gradient, dweight, dbias, workgroup_size });
             }
             // A third of what can be fused, in turn.
             for gradient in
-                InputGradient::every_activated(walk.has_exact_products()).skip(index % 3).step_by(3)
+                InputGradient::every_activated(traversal.has_exact_products()).skip(index % 3).step_by(3)
             {
-                variants.push(Self { walk, lanes, gradient, dweight: true, dbias: true, workgroup_size });
+                variants.push(Self {
+                    traversal,
+                    lanes,
+                    gradient,
+                    dweight: true,
+                    dbias: true,
+                    workgroup_size,
+                });
             }
         }
         variants
     }
 }
 
-impl BackwardHeld {
+impl BackwardResident {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, held) in Held::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
+        for (index, held) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
             for bits in 0..8 {
                 let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let exact_products = held.places.has_exact_products() && dweight;
+                let exact_products = held.layout.has_exact_products() && dweight;
                 let affine = dweight || dbias || in_place;
                 let gradient = InputGradient::plain(affine, in_place, exact_products);
                 variants.push(Self { held, gradient, dweight, dbias });
             }
             // A third of what can be fused, in turn.
             for gradient in
-                InputGradient::every_activated(held.places.has_exact_products()).skip(index % 3).step_by(3)
+                InputGradient::every_activated(held.layout.has_exact_products()).skip(index % 3).step_by(3)
             {
                 variants.push(Self { held, gradient, dweight: true, dbias: true });
             }

@@ -3,8 +3,8 @@
 use super::geometry::{Geometry, Reduction, held_width};
 use super::{BackwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
 use crate::kernels::{
-    BackwardChannel, BackwardFinalize, BackwardHeld, BackwardInput, BackwardSums, ChannelGradients,
-    InputGradient, Kernel, Statistics, Storage, Upstream, Width,
+    BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
+    InputGradient, Kernel, PreActivation, Statistics, Storage, VectorWidth,
 };
 use crate::{AdapterProfile, BatchNormConfig, Problem, Result, Tuning};
 
@@ -47,7 +47,8 @@ impl Plan {
         let tuning = held_in_fours(tuning, problem, options.dtype);
         let mut width = backward_width(problem, config, training);
         if config.uses_batch_statistics(training) && options.wanted.input {
-            let held = if one_by_one(problem, config, training) { Width::One } else { held_width(problem) };
+            let held =
+                if one_by_one(problem, config, training) { VectorWidth::Scalar } else { held_width(problem) };
             if is_held(problem, held, profile, tuning, 2) {
                 width = held;
             }
@@ -59,7 +60,7 @@ impl Plan {
 
     fn backward_by(
         geometry: &Geometry<'_>,
-        width: Width,
+        width: VectorWidth,
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
@@ -72,13 +73,13 @@ impl Plan {
         let (statistics, affine) = (statistics(config, training), config.affine);
         let storage = Storage::new(dtype, width, profile);
         let activation = config.activation.kind();
-        let mut upstream = Upstream { storage, affine, activation, residual };
+        let mut pre_activation = PreActivation { storage, affine, activation, residual };
         // Without an activation, z makes no difference.
-        upstream.residual &= upstream.is_activated();
+        pre_activation.residual &= pre_activation.is_activated();
         let dz = wanted.residual && residual;
-        plan.more_tensors = u64::from(upstream.residual) + u64::from(dz);
+        plan.more_tensors = u64::from(pre_activation.residual) + u64::from(dz);
         let gradient = InputGradient {
-            upstream,
+            pre_activation,
             in_place: in_place && wanted.input,
             dx: wanted.input,
             dz,
@@ -92,11 +93,11 @@ impl Plan {
 
         let mut has_dx = empty || !(wanted.input || dz);
         let mut concluded = !(dweight || dbias || projection);
-        let needs_statistics = dweight || projection || upstream.is_activated();
+        let needs_statistics = dweight || projection || pre_activation.is_activated();
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
         let held = if projection { geometry.held(2) } else { None };
         let held = held.map(|(held, workgroups)| {
-            (Kernel::BackwardHeld(BackwardHeld { held, gradient, dweight, dbias }), workgroups)
+            (Kernel::BackwardResident(BackwardResident { held, gradient, dweight, dbias }), workgroups)
         });
         if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
             plan.hold(all, workgroups);
@@ -104,9 +105,9 @@ impl Plan {
         } else if !concluded && !empty {
             let reduction = geometry.reduction();
             let Reduction { lanes, workgroup_size, division } = reduction;
-            let walk = division.walk;
-            let all = BackwardChannel { walk, lanes, gradient, dweight, dbias, workgroup_size };
-            let all = Kernel::BackwardChannel(all);
+            let traversal = division.traversal;
+            let all = BackwardOneDispatch { traversal, lanes, gradient, dweight, dbias, workgroup_size };
+            let all = Kernel::BackwardOneDispatch(all);
             let one_dispatch = reduction.can_be_one_dispatch() && geometry.one_dispatch();
             if projection && one_dispatch && geometry.binds(&all) {
                 plan.reduce(division, all);
@@ -115,10 +116,10 @@ impl Plan {
                 let sums = |result| {
                     let statistics = of_sums;
                     Kernel::BackwardSums(BackwardSums {
-                        walk,
+                        traversal,
                         lanes,
                         statistics,
-                        upstream,
+                        pre_activation,
                         result,
                         workgroup_size,
                     })
@@ -139,9 +140,9 @@ impl Plan {
             let workgroup_size = geometry.workgroup_size;
             let division = geometry.map();
             // dz alone depends on statistics only through an activation.
-            let needs_statistics = wanted.input || upstream.is_activated();
+            let needs_statistics = wanted.input || pre_activation.is_activated();
             let statistics = if needs_statistics { statistics } else { Statistics::None };
-            let input = BackwardInput { walk: division.walk, statistics, gradient, workgroup_size };
+            let input = BackwardInput { traversal: division.traversal, statistics, gradient, workgroup_size };
             plan.map(division, Kernel::BackwardInput(input));
         }
         plan.lay_out(geometry);
@@ -151,8 +152,8 @@ impl Plan {
 }
 
 /// What a problem lets be loaded at once in the backward pass.
-pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> Width {
-    if one_by_one(problem, config, training) { Width::One } else { width(problem) }
+pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> VectorWidth {
+    if one_by_one(problem, config, training) { VectorWidth::Scalar } else { width(problem) }
 }
 
 /// Whether dx takes exact products, which are computed one by one for each channel.

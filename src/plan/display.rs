@@ -29,8 +29,8 @@ impl fmt::Display for Plan {
             let splits = match step.kernel {
                 Kernel::Moments(_)
                 | Kernel::BackwardSums(_)
-                | Kernel::ForwardChannel(_)
-                | Kernel::BackwardChannel(_) => {
+                | Kernel::ForwardOneDispatch(_)
+                | Kernel::BackwardOneDispatch(_) => {
                     format!(", {} splits", self.params.reduce.count)
                 }
                 Kernel::Normalize(_) | Kernel::BackwardInput(_) => {

@@ -3,8 +3,8 @@
 use super::geometry::{Geometry, Reduction, held_width};
 use super::{ForwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
 use crate::kernels::{
-    CountBatch, Finalize, ForwardChannel, ForwardHeld, Kernel, Moments, MomentsResult, Normalize, Output,
-    Statistics, Storage, Tracking, Width,
+    CountBatch, Finalize, ForwardOneDispatch, ForwardResident, Kernel, Moments, MomentsResult, Normalize,
+    Output, RunningUpdate, Statistics, Storage, VectorWidth,
 };
 use crate::{AdapterProfile, BatchNormConfig, Problem, Result, Tuning};
 
@@ -54,7 +54,7 @@ impl Plan {
 
     fn forward_by(
         geometry: &Geometry<'_>,
-        width: Width,
+        width: VectorWidth,
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
@@ -68,19 +68,19 @@ impl Plan {
         let storage = Storage::new(dtype, width, profile);
         let activation = config.activation.kind();
         let output = Output { storage, in_place, affine: config.affine, activation, residual };
-        let tracking = match (training && config.track_running_stats, config.momentum) {
-            (false, _) => Tracking::Off,
-            (true, Some(_)) => Tracking::Fixed,
-            (true, None) => Tracking::Cumulative,
+        let running = match (training && config.track_running_stats, config.momentum) {
+            (false, _) => RunningUpdate::Off,
+            (true, Some(_)) => RunningUpdate::Fixed,
+            (true, None) => RunningUpdate::Cumulative,
         };
         let empty = problem.elements() == 0;
-        if tracking == Tracking::Cumulative || (tracking == Tracking::Fixed && empty) {
+        if running == RunningUpdate::Cumulative || (running == RunningUpdate::Fixed && empty) {
             plan.stages.push((Kernel::CountBatch(CountBatch), Work::Once));
         }
         let mut normalized = empty;
         let held = if statistics == Statistics::Batch && !empty { geometry.held(1) } else { None };
         let held = held.map(|(held, workgroups)| {
-            (Kernel::ForwardHeld(ForwardHeld { held, output, tracking }), workgroups)
+            (Kernel::ForwardResident(ForwardResident { held, output, running }), workgroups)
         });
         if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
             plan.hold(all, workgroups);
@@ -88,30 +88,35 @@ impl Plan {
         } else if statistics == Statistics::Batch && !empty {
             let reduction = geometry.reduction();
             let Reduction { lanes, workgroup_size, division } = reduction;
-            let walk = division.walk;
-            let all =
-                Kernel::ForwardChannel(ForwardChannel { walk, lanes, output, tracking, workgroup_size });
+            let traversal = division.traversal;
+            let all = Kernel::ForwardOneDispatch(ForwardOneDispatch {
+                traversal,
+                lanes,
+                output,
+                running,
+                workgroup_size,
+            });
             if reduction.can_be_one_dispatch() && geometry.one_dispatch() && geometry.binds(&all) {
                 plan.reduce(division, all);
                 normalized = true;
             } else if reduction.is_whole() {
-                let result = MomentsResult::Statistics(tracking);
-                let moments = Moments { walk, lanes, storage, result, workgroup_size };
+                let result = MomentsResult::Statistics(running);
+                let moments = Moments { traversal, lanes, storage, result, workgroup_size };
                 plan.reduce(division, Kernel::Moments(moments));
             } else {
                 let result = MomentsResult::Partials;
-                let moments = Moments { walk, lanes, storage, result, workgroup_size };
+                let moments = Moments { traversal, lanes, storage, result, workgroup_size };
                 plan.reduce(division, Kernel::Moments(moments));
                 let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
                 let workgroup_size = geometry.workgroup_size;
-                let finalize = Finalize { tracking, channels_per_workgroup, workgroup_size };
+                let finalize = Finalize { running, channels_per_workgroup, workgroup_size };
                 plan.stages.push((Kernel::Finalize(finalize), Work::Channels(channels_per_workgroup)));
             }
         }
         if !normalized {
             let workgroup_size = geometry.workgroup_size;
             let division = geometry.map();
-            let normalize = Normalize { walk: division.walk, statistics, output, workgroup_size };
+            let normalize = Normalize { traversal: division.traversal, statistics, output, workgroup_size };
             plan.map(division, Kernel::Normalize(normalize));
         }
         plan.lay_out(geometry);

@@ -1,11 +1,11 @@
 //! Workgroup sizes, splits and grids: a tuning, brought within what a problem and an adapter allow.
 
 use super::tuning::{Tuning, largest_workgroup, period_rows};
-use crate::kernels::{Held, Kernel, Lanes, Places, Splits, Walk, Width};
+use crate::kernels::{Kernel, Lanes, Splits, Tile, TileLayout, Traversal, VectorWidth};
 use crate::{AdapterProfile, Problem};
 
-/// Most trips that an invocation may make through the loops of one walk. Lavapipe of Mesa 22.3 ends a
-/// shader's loops silently after 65,536; a quarter of that leaves room for a second walk and for the loops
+/// Most trips that an invocation may make through the loops of one traversal. Lavapipe of Mesa 22.3 ends a
+/// shader's loops silently after 65,536; a quarter of that leaves room for a second traversal and for the loops
 /// over blocks, and costs nothing.
 const MAX_TRIPS: usize = 1 << 14;
 
@@ -29,7 +29,7 @@ const GPU_HELD_REGISTERS: u64 = 1 << 15;
 pub(super) struct Geometry<'a> {
     problem: &'a Problem,
     profile: &'a AdapterProfile,
-    width: Width,
+    width: VectorWidth,
     tuning: Tuning,
     /// Invocations in a workgroup, where nothing asks for fewer.
     pub(super) workgroup_size: u32,
@@ -38,7 +38,7 @@ pub(super) struct Geometry<'a> {
 /// How the values of every channel are divided among workgroups.
 #[derive(Clone, Copy)]
 pub(super) struct Division {
-    pub(super) walk: Walk,
+    pub(super) traversal: Traversal,
     pub(super) splits: Splits,
     pub(super) workgroups: usize,
 }
@@ -60,14 +60,14 @@ impl Reduction {
     /// Whether one dispatch can reduce every channel and then compute its elements: the elements at a ragged
     /// plane's end belong to a channel whose statistics another workgroup has.
     pub(super) fn can_be_one_dispatch(&self) -> bool {
-        self.is_whole() && !matches!(self.division.walk, Walk::Ragged { .. })
+        self.is_whole() && !matches!(self.division.traversal, Traversal::PlanesMasked { .. })
     }
 }
 
 impl<'a> Geometry<'a> {
     pub(super) fn new(
         problem: &'a Problem,
-        width: Width,
+        width: VectorWidth,
         profile: &'a AdapterProfile,
         tuning: Tuning,
     ) -> Self {
@@ -106,17 +106,20 @@ impl<'a> Geometry<'a> {
             let values = u32_of(self.problem.values_per_channel().next_power_of_two().min(1 << 16));
             self.workgroup_size.min(values.max(max_size).next_power_of_two())
         };
-        let lanes = if columns { Lanes::Alone } else { self.lanes(workgroup_size) };
+        let lanes = if columns { Lanes::Separate } else { self.lanes(workgroup_size) };
         let division = self.divide(workgroup_size, self.tuning.splits as usize);
         Reduction { lanes, workgroup_size, division }
     }
 
     /// How workgroups can hold whole channels, in so many `tensors`, and how many workgroups that takes: not
     /// where the tuning wants none held, or a channel does not fit.
-    pub(super) fn held(&self, tensors: u32) -> Option<(Held, usize)> {
+    pub(super) fn held(&self, tensors: u32) -> Option<(Tile, usize)> {
         let (problem, width, profile) = (self.problem, self.width, self.profile);
-        let most = self.tuning.held.min(Held::MAX_LOADS);
-        if most == 0 || problem.elements() == 0 || (width != Width::One && width != held_width(problem)) {
+        let most = self.tuning.held.min(Tile::MAX_LOADS);
+        if most == 0
+            || problem.elements() == 0
+            || (width != VectorWidth::Scalar && width != held_width(problem))
+        {
             return None;
         }
         let HeldTiles { across, loads, workgroups } = held_tiles(problem, width, profile);
@@ -143,12 +146,12 @@ impl<'a> Geometry<'a> {
         };
         let values = width.elements() * tensors;
         let registers = u64::from(workgroup_size) * u64::from(loads * values);
-        let (places, lanes) = if problem.inner == 1 {
-            (Places::Columns { width }, Lanes::Tree { channels: across })
+        let (layout, lanes) = if problem.inner == 1 {
+            (TileLayout::Columns { width }, Lanes::Tree { channels: across })
         } else {
-            (Places::Planes { width }, self.lanes(workgroup_size))
+            (TileLayout::Planes { width }, self.lanes(workgroup_size))
         };
-        let held = Held { places, lanes, loads, workgroup_size };
+        let held = Tile { layout, lanes, loads, workgroup_size };
         let fits = workgroup_size <= largest
             && held.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size
             && (profile.is_cpu() || registers <= GPU_HELD_REGISTERS);
@@ -217,14 +220,14 @@ impl<'a> Geometry<'a> {
         let (groups, most) = (loads.div_ceil(lanes), most as usize);
         let abreast = groups.div_ceil(groups.div_ceil(most)).min((MAX_TRIPS / chunk).max(1));
         let tiles = loads.div_ceil(lanes * abreast);
-        let walk = Walk::Columns { width: self.width, abreast: u32_of(abreast) };
+        let traversal = Traversal::Columns { width: self.width, columns_per_lane: u32_of(abreast) };
         let splits = Splits {
             count: u32_of(blocks * rows),
             of_inner: u32_of(tiles),
             outer_chunk: u32_of(chunk),
             inner_chunk: u32_of(loads),
         };
-        Division { walk, splits, workgroups: blocks * tiles }
+        Division { traversal, splits, workgroups: blocks * tiles }
     }
 
     fn divide_planes(&self, workgroup_size: u32, wanted: usize) -> Division {
@@ -237,7 +240,11 @@ impl<'a> Geometry<'a> {
             .min(workgroup_size)
             .min(u32_of(loads.next_power_of_two()));
         let planes = (workgroup_size / lanes) as usize;
-        let walk = if ragged { Walk::Ragged { lanes } } else { Walk::Planes { lanes, width: self.width } };
+        let traversal = if ragged {
+            Traversal::PlanesMasked { lanes }
+        } else {
+            Traversal::Planes { lanes, width: self.width }
+        };
         let lanes = lanes as usize;
         let mut count = wanted.max(1);
         loop {
@@ -253,7 +260,7 @@ impl<'a> Geometry<'a> {
                     outer_chunk: u32_of(outer_chunk),
                     inner_chunk: u32_of(inner_chunk * width),
                 };
-                return Division { walk, splits, workgroups: outer_splits * of_inner * channels };
+                return Division { traversal, splits, workgroups: outer_splits * of_inner * channels };
             }
             count *= 2;
         }
@@ -262,9 +269,9 @@ impl<'a> Geometry<'a> {
 
 /// What workgroups that hold channels load at once: a load must not reach into another channel's plane, nor a
 /// column wind around.
-pub(super) fn held_width(problem: &Problem) -> Width {
+pub(super) fn held_width(problem: &Problem) -> VectorWidth {
     let length = if problem.inner == 1 { problem.channels } else { problem.inner };
-    if length.is_multiple_of(4) { Width::Four } else { Width::One }
+    if length.is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
 }
 
 /// What workgroups hold.
@@ -276,7 +283,7 @@ pub(super) struct HeldTiles {
     pub(super) workgroups: usize,
 }
 
-pub(super) fn held_tiles(problem: &Problem, width: Width, profile: &AdapterProfile) -> HeldTiles {
+pub(super) fn held_tiles(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> HeldTiles {
     let Problem { outer, channels, inner } = *problem;
     let elements = width.elements();
     if inner > 1 {

@@ -13,7 +13,8 @@ pub(crate) use backward::backward_width;
 pub use tuning::Tuning;
 
 use crate::kernels::{
-    Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics, Width,
+    Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics,
+    VectorWidth,
 };
 use crate::{AdapterProfile, BatchNormConfig, DType, Error, Layout, Problem, Result};
 use geometry::{Division, Geometry, u32_of};
@@ -99,7 +100,7 @@ enum Work {
 impl Work {
     /// What a division of planes or columns takes.
     fn of(division: &Division) -> Self {
-        match division.walk.is_columns() {
+        match division.traversal.is_columns() {
             true => Self::Workgroups(division.workgroups),
             false => Self::EachChannel(division.splits.count as usize),
         }
@@ -136,7 +137,7 @@ pub struct Plan {
     stages: Vec<(Kernel, Work)>,
     steps: Vec<Step>,
     params: Params,
-    width: Width,
+    width: VectorWidth,
     /// The plan for tensors that do not begin where this one needs them to.
     unaligned: Option<Box<Plan>>,
 }
@@ -145,7 +146,7 @@ impl Plan {
     /// A plan without steps.
     fn new(
         pass: Pass,
-        width: Width,
+        width: VectorWidth,
         problem: &Problem,
         config: &BatchNormConfig,
         training: bool,
@@ -276,7 +277,7 @@ impl Plan {
 
     /// How many elements are loaded at once. Tensors that do not begin at a multiple of as many are bound to a
     /// plan that loads them one by one.
-    pub fn width(&self) -> Width {
+    pub fn width(&self) -> VectorWidth {
         self.width
     }
 
@@ -406,31 +407,38 @@ impl Plan {
 }
 
 /// What a problem lets be loaded at once.
-pub(crate) fn width(problem: &Problem) -> Width {
+pub(crate) fn width(problem: &Problem) -> VectorWidth {
     // Planes of two or three elements are not worth a load of four each.
     let long = problem.inner == 1 || problem.inner >= 4;
-    if long && problem.elements().is_multiple_of(4) { Width::Four } else { Width::One }
+    if long && problem.elements().is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
 }
 
 /// The plan of this width, and where that is more than one, beside it the plan for unaligned tensors.
 fn with_fallback(
     problem: &Problem,
     profile: &AdapterProfile,
-    width: Width,
+    width: VectorWidth,
     tuning: Tuning,
-    plan: impl Fn(&Geometry<'_>, Width) -> Result<Plan>,
+    plan: impl Fn(&Geometry<'_>, VectorWidth) -> Result<Plan>,
 ) -> Result<Plan> {
     let mut planned = plan(&Geometry::new(problem, width, profile, tuning), width)?;
-    if width != Width::One {
-        let tuning = Tuning::new(problem, Width::One, profile);
-        let unaligned = plan(&Geometry::new(problem, Width::One, profile, tuning), Width::One)?;
+    if width != VectorWidth::Scalar {
+        let tuning = Tuning::new(problem, VectorWidth::Scalar, profile);
+        let unaligned =
+            plan(&Geometry::new(problem, VectorWidth::Scalar, profile, tuning), VectorWidth::Scalar)?;
         planned.unaligned = Some(Box::new(unaligned));
     }
     Ok(planned)
 }
 
 /// Whether workgroups hold channels, of so many `tensors`.
-fn is_held(problem: &Problem, width: Width, profile: &AdapterProfile, tuning: Tuning, tensors: u32) -> bool {
+fn is_held(
+    problem: &Problem,
+    width: VectorWidth,
+    profile: &AdapterProfile,
+    tuning: Tuning,
+    tensors: u32,
+) -> bool {
     Geometry::new(problem, width, profile, tuning).held(tensors).is_some()
 }
 
@@ -438,8 +446,9 @@ fn is_held(problem: &Problem, width: Width, profile: &AdapterProfile, tuning: Tu
 /// four are possible, too: half words are written by atomic operations. Where f16 needs no words it is planned alike,
 /// so that results are the same on every device.
 fn held_in_fours(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
-    let one_by_one =
-        dtype != DType::F32 && geometry::held_width(problem) == Width::One && width(problem) == Width::Four;
+    let one_by_one = dtype != DType::F32
+        && geometry::held_width(problem) == VectorWidth::Scalar
+        && width(problem) == VectorWidth::Four;
     Tuning { held: if one_by_one { 0 } else { tuning.held }, ..tuning }
 }
 

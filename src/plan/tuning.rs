@@ -1,7 +1,7 @@
 //! What plans for the same problem may differ in.
 
 use super::geometry::{held_tiles, held_width};
-use crate::kernels::Width;
+use crate::kernels::VectorWidth;
 use crate::{AdapterProfile, Problem};
 use std::fmt;
 
@@ -11,7 +11,7 @@ use std::fmt;
 pub struct Tuning {
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
-    /// Neighbouring lanes that walk along one plane; the others of a workgroup are in other planes.
+    /// Neighbouring lanes that traversal along one plane; the others of a workgroup are in other planes.
     pub lanes_per_plane: u32,
     /// Among how many workgroups (planes) or invocations (columns) a channel is divided to be reduced.
     pub splits: u32,
@@ -50,7 +50,7 @@ const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
 
 impl Tuning {
     /// What is planned without measuring.
-    pub fn new(problem: &Problem, width: Width, profile: &AdapterProfile) -> Self {
+    pub fn new(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Self {
         let largest = largest_workgroup(profile);
         let cpu = profile.is_cpu();
         let workgroup_size = if cpu {
@@ -101,7 +101,7 @@ impl Tuning {
     /// What is worth measuring for a problem: first [`new`](Self::new), then variations of it, most of them in
     /// one value, up to [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) in all. None is there twice, but some may make
     /// the same plan. The same input gives the same candidates.
-    pub fn candidates(problem: &Problem, width: Width, profile: &AdapterProfile) -> Vec<Self> {
+    pub fn candidates(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Vec<Self> {
         let base = Self::new(problem, width, profile);
         let (largest, columns) = (largest_workgroup(profile), problem.inner == 1);
         let mut all = vec![base];
@@ -170,7 +170,7 @@ impl Tuning {
 /// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
 /// together, where there are rows enough for many of those: to such as divide all rows and keep nine in ten lanes
 /// of a workgroup busy, or else to such as keep every lane busy.
-pub(super) fn period_rows(problem: &Problem, width: Width, lanes: usize) -> usize {
+pub(super) fn period_rows(problem: &Problem, width: VectorWidth, lanes: usize) -> usize {
     let width = width.elements() as usize;
     let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
     let loads = rows * problem.channels / width;
@@ -208,10 +208,10 @@ fn held_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
     if many { 16 } else { 4 }
 }
 
-/// Lanes that walk along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
+/// Lanes that traversal along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
 /// the more of them share one: as many as possible of which at least nine in ten are busy. Half of them in a
 /// second plane are a little faster but for long planes.
-fn lanes_per_plane(problem: &Problem, width: Width, workgroup_size: u32) -> u32 {
+fn lanes_per_plane(problem: &Problem, width: VectorWidth, workgroup_size: u32) -> u32 {
     let loads = problem.inner.div_ceil(width.elements() as usize).max(1);
     let planes_at_once = |lanes: u32| (workgroup_size / lanes) as usize;
     let mut lanes = workgroup_size;
@@ -258,7 +258,7 @@ impl fmt::Display for Tuning {
 #[cfg(test)]
 mod tests {
     use super::Tuning;
-    use crate::kernels::Width;
+    use crate::kernels::VectorWidth;
     use crate::{AdapterProfile, Problem};
     use wgpu::{AdapterInfo, Backend, DeviceType, Features, Limits};
 
@@ -281,7 +281,7 @@ mod tests {
                 [(DeviceType::Cpu, 1024), (DeviceType::DiscreteGpu, 1024), (DeviceType::IntegratedGpu, 128)]
             {
                 let profile = profile(device_type, invocations);
-                for width in [Width::One, Width::Four] {
+                for width in [VectorWidth::Scalar, VectorWidth::Four] {
                     let all = Tuning::candidates(&problem, width, &profile);
                     assert_eq!(all[0], Tuning::new(&problem, width, &profile));
                     assert!((4..=Tuning::MAX_CANDIDATES).contains(&all.len()), "{problem}: {}", all.len());

@@ -1,7 +1,7 @@
 //! The file of tunings: a header of a line for each part of the identity, a line for each tuning, and `end`.
 
 use super::{Direction, Identity, Key, Tunings};
-use crate::kernels::Held;
+use crate::kernels::Tile;
 use crate::{Error, Problem, Result, Tuning};
 use std::collections::HashMap;
 use std::fs;
@@ -132,7 +132,7 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
         other => return Err(format!("one_dispatch is {other:?}")),
     };
     let groups = number("groups", value("groups")?, 1, u32::MAX)?;
-    let held = number("held", value("held")?, 0, Held::MAX_LOADS)?;
+    let held = number("held", value("held")?, 0, Tile::MAX_LOADS)?;
     let loads = number("loads", value("loads")?, 1, u32::MAX)?;
     let loads_down = number("loads_down", value("loads_down")?, 1, u32::MAX)?;
     let abreast = number("abreast", value("abreast")?, 1, Tuning::MAX_ABREAST)?;

@@ -3,7 +3,8 @@
 use crate::support::runner;
 use proptest::prelude::*;
 use wgpu_batchnorm::kernels::{
-    BackwardFinalize, BackwardHeld, Finalize, ForwardHeld, Held, Kernel, Lanes, Places, Walk, Width,
+    BackwardFinalize, BackwardResident, Finalize, ForwardResident, Kernel, Lanes, Tile, TileLayout,
+    Traversal, VectorWidth,
 };
 use wgpu_batchnorm::plan::Step;
 use wgpu_batchnorm::{
@@ -65,9 +66,9 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
         prop_assert!(step.kernel.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size);
         prop_assert!(step.grid.iter().all(|size| (1..=65_535).contains(size)), "{plan}");
         let workgroups = step.grid.iter().map(|size| u64::from(*size)).product::<u64>();
-        let reduction = |lanes, walk: Walk| {
+        let reduction = |lanes, walk: Traversal| {
             match lanes {
-                Lanes::Alone => prop_assert!(walk.is_columns()),
+                Lanes::Separate => prop_assert!(walk.is_columns()),
                 Lanes::Tree { .. } => prop_assert!(!walk.is_columns()),
                 Lanes::Subgroup { min_size, max_size } => {
                     prop_assert!(profile.has_subgroups());
@@ -80,34 +81,34 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
         };
         let channels = u64::from(step.channels.1);
         let map = |walk| (params.map, walk);
-        let whole = |walk: Walk| {
-            let ragged = matches!(walk, Walk::Ragged { .. });
+        let whole = |walk: Traversal| {
+            let ragged = matches!(walk, Traversal::PlanesMasked { .. });
             prop_assert!(params.reduce.count == 1 && !ragged, "{plan}");
             Ok(())
         };
         // How often the tensor is walked.
         let mut walks = 1u64;
         let (splits, walk) = match step.kernel {
-            Kernel::Moments(moments) => reduction(moments.lanes, moments.walk)?,
-            Kernel::ForwardChannel(all) => {
-                whole(all.walk)?;
+            Kernel::Moments(moments) => reduction(moments.lanes, moments.traversal)?,
+            Kernel::ForwardOneDispatch(all) => {
+                whole(all.traversal)?;
                 walks = 2;
-                reduction(all.lanes, all.walk)?
+                reduction(all.lanes, all.traversal)?
             }
-            Kernel::BackwardChannel(all) => {
-                whole(all.walk)?;
+            Kernel::BackwardOneDispatch(all) => {
+                whole(all.traversal)?;
                 walks = 2;
-                reduction(all.lanes, all.walk)?
+                reduction(all.lanes, all.traversal)?
             }
-            Kernel::ForwardHeld(ForwardHeld { held, .. })
-            | Kernel::BackwardHeld(BackwardHeld { held, .. }) => {
+            Kernel::ForwardResident(ForwardResident { held, .. })
+            | Kernel::BackwardResident(BackwardResident { held, .. }) => {
                 prop_assert_eq!(channels, problem.channels as u64);
                 check_held(&held, workgroups, problem)?;
                 continue;
             }
-            Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.walk)?,
-            Kernel::Normalize(normalize) => map(normalize.walk),
-            Kernel::BackwardInput(input) => map(input.walk),
+            Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.traversal)?,
+            Kernel::Normalize(normalize) => map(normalize.traversal),
+            Kernel::BackwardInput(input) => map(input.traversal),
             Kernel::Finalize(Finalize { channels_per_workgroup, .. })
             | Kernel::BackwardFinalize(BackwardFinalize { channels_per_workgroup, .. }) => {
                 prop_assert!(channels_per_workgroup.is_power_of_two());
@@ -122,8 +123,8 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
         let [count, of_inner, outer_chunk, inner_chunk] =
             [splits.count, splits.of_inner, splits.outer_chunk, splits.inner_chunk].map(u64::from);
         let trips = match walk {
-            Walk::Planes { lanes, .. } | Walk::Ragged { lanes } => {
-                let ragged = matches!(walk, Walk::Ragged { .. });
+            Traversal::Planes { lanes, .. } | Traversal::PlanesMasked { lanes } => {
+                let ragged = matches!(walk, Traversal::PlanesMasked { .. });
                 let width = u64::from(walk.width().elements());
                 prop_assert!(lanes.is_power_of_two() && lanes <= size);
                 prop_assert_eq!(ragged, !(problem.inner as u64).is_multiple_of(width));
@@ -147,7 +148,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 let loads = (inner_chunk / width).div_ceil(u64::from(lanes)) + u64::from(ragged);
                 outer_chunk.div_ceil(planes) * (loads + 1)
             }
-            Walk::Columns { width, abreast } => {
+            Traversal::Columns { width, columns_per_lane: abreast } => {
                 let (width, abreast) = (u64::from(width.elements()), u64::from(abreast));
                 let (channels, period, tiles) = (problem.channels as u64, inner_chunk, of_inner);
                 // An invocation that goes on comes to its own channels again, and all loads are whole.
@@ -175,18 +176,18 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
 }
 
 /// Every value has a register of some invocation.
-fn check_held(held: &Held, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
+fn check_held(held: &Tile, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
     let (outer, channels, inner) = (problem.outer as u64, problem.channels as u64, problem.inner as u64);
     let (size, loads) = (u64::from(held.workgroup_size), u64::from(held.loads));
-    prop_assert!((1..=u64::from(Held::MAX_LOADS)).contains(&loads));
-    let width = u64::from(held.places.width().elements());
-    match held.places {
-        Places::Planes { .. } => {
+    prop_assert!((1..=u64::from(Tile::MAX_LOADS)).contains(&loads));
+    let width = u64::from(held.layout.width().elements());
+    match held.layout {
+        TileLayout::Planes { .. } => {
             prop_assert!(inner.is_multiple_of(width) && inner > 1);
-            prop_assert!(!matches!(held.lanes, Lanes::Alone));
+            prop_assert!(!matches!(held.lanes, Lanes::Separate));
             prop_assert!(size * loads * width >= outer * inner && workgroups >= channels);
         }
-        Places::Columns { .. } => {
+        TileLayout::Columns { .. } => {
             prop_assert!(channels.is_multiple_of(width) && inner == 1);
             let Lanes::Tree { channels: across } = held.lanes else { panic!("columns: {}", held.lanes) };
             prop_assert!(size.is_multiple_of(across.into()));
@@ -237,7 +238,7 @@ fn stages_follow_mode_and_options() {
     let profile = &profiles()[3];
     let stems_of = |config: BatchNormConfig, training, shape: &[usize], held| -> Vec<&str> {
         let problem = Problem::new(shape, Layout::ChannelsFirst).unwrap();
-        let heuristic = Tuning::new(&problem, Width::Four, profile);
+        let heuristic = Tuning::new(&problem, VectorWidth::Four, profile);
         let tuning = Tuning { held: if held { heuristic.held } else { 0 }, ..heuristic };
         let plan =
             Plan::forward_tuned(&problem, &config, training, &ForwardOptions::default(), profile, tuning)
@@ -254,10 +255,10 @@ fn stages_follow_mode_and_options() {
     assert_eq!(stems(config(), false, full), ["normalize"]);
     // The statistics of the next channel are needed where a load reaches into its plane, and only there.
     let even = &[4, 5, 8][..];
-    assert_eq!(stems(config(), true, even), ["forward_channel"]);
-    assert_eq!(stems(cumulative(), true, even), ["count_batch", "forward_channel"]);
-    assert_eq!(stems(untracked(), true, even), ["forward_channel"]);
-    assert_eq!(stems(untracked(), false, even), ["forward_channel"]);
+    assert_eq!(stems(config(), true, even), ["forward_one_dispatch"]);
+    assert_eq!(stems(cumulative(), true, even), ["count_batch", "forward_one_dispatch"]);
+    assert_eq!(stems(untracked(), true, even), ["forward_one_dispatch"]);
+    assert_eq!(stems(untracked(), false, even), ["forward_one_dispatch"]);
     let large = &[4, 5, 100_000][..];
     assert_eq!(stems(config(), true, large), ["moments", "finalize", "normalize"]);
     assert_eq!(stems(cumulative(), true, large), ["count_batch", "moments", "finalize", "normalize"]);
@@ -267,9 +268,9 @@ fn stages_follow_mode_and_options() {
     assert!(stems(untracked(), true, empty).is_empty());
     // Where channels fit into registers, and batch statistics are used.
     for shape in [full, even] {
-        assert_eq!(stems_of(config(), true, shape, true), ["forward_held"]);
-        assert_eq!(stems_of(cumulative(), true, shape, true), ["count_batch", "forward_held"]);
-        assert_eq!(stems_of(untracked(), false, shape, true), ["forward_held"]);
+        assert_eq!(stems_of(config(), true, shape, true), ["forward_resident"]);
+        assert_eq!(stems_of(cumulative(), true, shape, true), ["count_batch", "forward_resident"]);
+        assert_eq!(stems_of(untracked(), false, shape, true), ["forward_resident"]);
         assert_eq!(stems_of(config(), false, shape, true), ["normalize"]);
     }
     assert_eq!(stems_of(config(), true, large, true), ["moments", "finalize", "normalize"]);
@@ -279,7 +280,7 @@ fn stages_follow_mode_and_options() {
 fn groups_have_all_stages_one_after_the_other() {
     let problem = Problem::new(&[4, 10, 100_000], Layout::ChannelsFirst).unwrap();
     let (config, profile) = (BatchNormConfig::new(10).momentum(None), &profiles()[3]);
-    let heuristic = Tuning::new(&problem, Width::Four, profile);
+    let heuristic = Tuning::new(&problem, VectorWidth::Four, profile);
     let plan = |groups| {
         let tuning = Tuning { groups, one_dispatch: false, ..heuristic };
         Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), profile, tuning).unwrap()
@@ -343,12 +344,12 @@ fn channels_that_fit_are_held() {
         let problem = Problem::new(shape, layout).unwrap();
         let plan = training(&problem, nvidia);
         let [step] = plan.steps() else { panic!("{plan}") };
-        let Kernel::ForwardHeld(ForwardHeld { held, .. }) = step.kernel else { panic!("{plan}") };
-        let registers = held.workgroup_size * held.loads * held.places.width().elements();
+        let Kernel::ForwardResident(ForwardResident { held, .. }) = step.kernel else { panic!("{plan}") };
+        let registers = held.workgroup_size * held.loads * held.layout.width().elements();
         assert!(registers <= 1 << 15 && held.loads <= 16, "{plan}");
         assert_eq!(plan.bytes_moved(), plan.floor_bytes());
         for step in training(&problem, intel).steps() {
-            if let Kernel::ForwardHeld(ForwardHeld { held, .. }) = step.kernel {
+            if let Kernel::ForwardResident(ForwardResident { held, .. }) = step.kernel {
                 assert!(held.loads <= 4, "{} on Intel", held.loads);
             }
         }
@@ -357,7 +358,7 @@ fn channels_that_fit_are_held() {
     for shape in [[32, 64, 112, 112], [2048, 3, 4, 4]] {
         let problem = Problem::new(&shape, Layout::ChannelsFirst).unwrap();
         let plan = training(&problem, nvidia);
-        let is_held = |step: &Step| matches!(step.kernel, Kernel::ForwardHeld(_));
+        let is_held = |step: &Step| matches!(step.kernel, Kernel::ForwardResident(_));
         assert!(!plan.steps().iter().any(is_held), "{plan}");
     }
 }
@@ -378,8 +379,10 @@ fn few_channels_with_many_values_are_split() {
             // Enough for the plan for unaligned tensors as well, which may need more splits.
             let scratch = u64::from(splits) * 3 * 16;
             match plan.width() {
-                Width::One => assert_eq!(plan.scratch_bytes(), scratch),
-                Width::Four => assert!((scratch..=4 * scratch).contains(&plan.scratch_bytes()), "{plan}"),
+                VectorWidth::Scalar => assert_eq!(plan.scratch_bytes(), scratch),
+                VectorWidth::Four => {
+                    assert!((scratch..=4 * scratch).contains(&plan.scratch_bytes()), "{plan}")
+                }
             }
         }
     }
@@ -404,7 +407,7 @@ fn plans_count_their_bytes() {
     let tensor = 2 * 3 * 4 * 5 * 4;
     // One dispatch, which finds in the cache what it reads again; or several.
     assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (2 * tensor, 2 * tensor));
-    let tuning = Tuning { one_dispatch: false, ..Tuning::new(&problem, Width::Four, &profiles()[0]) };
+    let tuning = Tuning { one_dispatch: false, ..Tuning::new(&problem, VectorWidth::Four, &profiles()[0]) };
     let config = BatchNormConfig::new(3);
     let plan =
         Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), &profiles()[0], tuning)

@@ -4,7 +4,7 @@
 use crate::support::{self, buffer, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
-use wgpu_batchnorm::kernels::{Binding, Width};
+use wgpu_batchnorm::kernels::{Binding, VectorWidth};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
 };
@@ -98,7 +98,7 @@ impl Implementation for Recorded<'_> {
         let problem = config.problem(&case.shape, config.layout, case.training)?;
         let (training, profile) = (case.training, &self.profile);
         let loads_four = (problem.inner == 1 || problem.inner >= 4) && problem.elements().is_multiple_of(4);
-        let width = if loads_four { Width::Four } else { Width::One };
+        let width = if loads_four { VectorWidth::Four } else { VectorWidth::Scalar };
         let tuning = (self.tune)(Tuning::new(&problem, width, profile));
         let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
         let options = ForwardOptions { in_place, residual, dtype };

@@ -282,12 +282,12 @@ fn every_load_that_is_held_is_visited_once() {
         text.lines().map(str::trim).filter(|line| line.starts_with(name)).collect()
     };
     for (case, loads) in [("up_to_4", 4), ("up_to_16", 16)] {
-        let expected: Vec<String> = (0..loads).map(|k| format!("turn(stage, {k}u);")).collect();
-        assert_eq!(calls(case, "turn("), expected, "{case}");
+        let expected: Vec<String> = (0..loads).map(|k| format!("process_one(stage, {k}u);")).collect();
+        assert_eq!(calls(case, "process_one("), expected, "{case}");
     }
-    let fours = [0, 16, 32, 48].map(|k| format!("visit_sixteen(stage, {k}u);"));
-    assert_eq!(calls("up_to_64", "visit_sixteen("), fours);
-    let first = "turn(stage, k);".to_owned();
-    let rest = (1..16).map(|k| format!("turn(stage, k + {k}u);"));
-    assert_eq!(calls("up_to_64", "turn("), std::iter::once(first).chain(rest).collect::<Vec<_>>());
+    let fours = [0, 16, 32, 48].map(|k| format!("for_sixteen_loads(stage, {k}u);"));
+    assert_eq!(calls("up_to_64", "for_sixteen_loads("), fours);
+    let first = "process_one(stage, k);".to_owned();
+    let rest = (1..16).map(|k| format!("process_one(stage, k + {k}u);"));
+    assert_eq!(calls("up_to_64", "process_one("), std::iter::once(first).chain(rest).collect::<Vec<_>>());
 }

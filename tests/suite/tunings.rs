@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 use std::fs;
 use std::path::Path;
-use wgpu_batchnorm::kernels::Width;
+use wgpu_batchnorm::kernels::VectorWidth;
 use wgpu_batchnorm::verify::{Case, check};
 use wgpu_batchnorm::{
     AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, DType, Direction, Error, ForwardOptions,
@@ -82,7 +82,7 @@ fn every_candidate_is_right_and_gives_the_same_bits_again() {
     for case in cases() {
         let mut plans = Vec::new();
         let gpu = open();
-        for tuning in Tuning::candidates(&problem(&case), Width::Four, gpu.profile()) {
+        for tuning in Tuning::candidates(&problem(&case), VectorWidth::Four, gpu.profile()) {
             let tunings = only(&gpu, &case, tuning);
             // Candidates that make the same plans are the same.
             let (problem, options) = (problem(&case), BackwardOptions::default());
@@ -110,7 +110,7 @@ fn plans_follow_the_tunings_that_are_set() {
     let gpu = open();
     let case = case(&[64, 2, 32, 32], Layout::ChannelsFirst);
     let problem = problem(&case);
-    let heuristic = Tuning::new(&problem, Width::Four, gpu.profile());
+    let heuristic = Tuning::new(&problem, VectorWidth::Four, gpu.profile());
     let tuning = Tuning { splits: heuristic.splits * 2 + 7, one_dispatch: false, ..heuristic };
     let tuned = |gpu: &Gpu| {
         gpu.tunings()
@@ -172,7 +172,7 @@ fn tuning_keeps_a_candidate_that_is_no_slower() {
         [(Direction::Forward, true), (Direction::Forward, false), (Direction::Backward, true)]
     {
         let tuned = tunings.tune(&gpu, &problem, &config, training, direction).unwrap();
-        let candidates = Tuning::candidates(&problem, Width::Four, gpu.profile());
+        let candidates = Tuning::candidates(&problem, VectorWidth::Four, gpu.profile());
         assert!(candidates.contains(&tuned.tuning), "{tuned:?}");
         assert_eq!(tuned.heuristic, candidates[0]);
         let times = [tuned.milliseconds, tuned.heuristic_milliseconds];

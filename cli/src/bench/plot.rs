@@ -10,7 +10,7 @@ use wgpu_batchnorm::Layout;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-/// Width and height.
+/// VectorWidth and height.
 const SIZE: (u32, u32) = (960, 640);
 /// Half the size of a marker.
 const SIZE_OF_MARK: i32 = 5;

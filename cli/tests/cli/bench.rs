@@ -63,10 +63,10 @@ fn bench_checks_times_and_writes() {
         let elements: u64 = shape.iter().map(|size| size.as_u64().unwrap()).product();
         // By one dispatch or by several.
         let (tensors, kernels) = match case["pass"].as_str().unwrap() {
-            "forward_train" => (2, ["forward_channel ", "moments "]),
+            "forward_train" => (2, ["forward_one_dispatch ", "moments "]),
             "forward_eval" => (2, ["normalize "; 2]),
-            "backward" => (3, ["backward_channel ", "backward_sums "]),
-            "forward_backward" => (5, ["backward_channel ", "backward_sums "]),
+            "backward" => (3, ["backward_one_dispatch ", "backward_sums "]),
+            "forward_backward" => (5, ["backward_one_dispatch ", "backward_sums "]),
             other => panic!("{other}"),
         };
         // The last bits may differ: only the order of the operations is another.

@@ -105,7 +105,7 @@ fn any_offset_of_four_bytes_will_do() {
                 gpu.profile(),
             )
             .unwrap();
-            let by_fours = plan.width() == Width::Four;
+            let by_fours = plan.width() == VectorWidth::Four;
             let same = |gradients: &Gradients| {
                 if by_fours { are_close(gradients, &aligned) } else { all_bits(gradients) == expected }
             };

@@ -10,7 +10,7 @@ mod outputs;
 use crate::support::{self, buffer, gpu, gpu_without_subgroups, poisoned, runner};
 use ndarray::{Array1, ArrayD, Axis, IxDyn};
 use proptest::prelude::*;
-use wgpu_batchnorm::kernels::{Binding, Width};
+use wgpu_batchnorm::kernels::{Binding, VectorWidth};
 use wgpu_batchnorm::reference;
 use wgpu_batchnorm::verify::{Case, Inputs, TOLERANCE, compare, compare_scaled, largest};
 use wgpu_batchnorm::{

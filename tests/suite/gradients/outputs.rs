@@ -64,7 +64,7 @@ fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
                 let one_dispatch = dx && uses_batch && !divided && !has_ragged_planes(&case);
                 let mut expected = Vec::new();
                 if one_dispatch {
-                    expected.push("backward_channel");
+                    expected.push("backward_one_dispatch");
                 } else {
                     expected.extend((sums && !empty).then_some("backward_sums"));
                     expected.extend((sums && (empty || divided)).then_some("backward_finalize"));

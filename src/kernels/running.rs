@@ -4,7 +4,7 @@ use super::compose::Choice;
 
 /// What becomes of the running statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tracking {
+pub enum RunningUpdate {
     /// There are none.
     Off,
     /// They move by the momentum, and the batch is counted.
@@ -14,7 +14,7 @@ pub enum Tracking {
     Cumulative,
 }
 
-impl Tracking {
+impl RunningUpdate {
     pub(super) const ALL: [Self; 3] = [Self::Off, Self::Fixed, Self::Cumulative];
 
     /// The case of the shader file.

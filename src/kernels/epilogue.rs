@@ -1,7 +1,7 @@
 //! What is computed along with the normalisation: an activation, and a sum before it.
 
 use super::compose::Choice;
-use super::{Storage, Width};
+use super::{Storage, VectorWidth};
 use std::fmt;
 
 /// The function that an [`Activation`](crate::Activation) is, without its parameter.
@@ -94,7 +94,7 @@ pub struct Output {
 
 impl Output {
     /// The cases of the shader files.
-    pub(super) fn choices(self, width: Width) -> Vec<Choice> {
+    pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let x =
             if self.in_place { self.storage.atomic(width, "in_place", "in_place_atomic") } else { "read" };
         let mut choices = vec![
@@ -138,7 +138,7 @@ impl fmt::Display for Output {
 
 /// How the gradient of y arrives at what is normalised: through the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Upstream {
+pub struct PreActivation {
     /// How x, dy and z are stored.
     pub storage: Storage,
     /// Whether there are weight and bias.
@@ -149,14 +149,14 @@ pub struct Upstream {
     pub residual: bool,
 }
 
-impl Upstream {
+impl PreActivation {
     /// Whether what went into the activation is computed once more, from x.
     pub(crate) fn is_activated(self) -> bool {
         self.activation != ActivationKind::Identity
     }
 
     /// The cases of the shader files.
-    pub(super) fn choices(self, width: Width) -> Vec<Choice> {
+    pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let mut choices = self.storage.choices(width);
         choices.extend([
             ("epilogue/weight", per_channel(self.affine)),
@@ -182,7 +182,7 @@ impl Upstream {
     }
 }
 
-impl fmt::Display for Upstream {
+impl fmt::Display for PreActivation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let affine = if self.affine { ", weight" } else { "" };
         let residual = if self.residual { ", + z" } else { "" };
@@ -194,7 +194,7 @@ impl fmt::Display for Upstream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InputGradient {
     /// How dy arrives.
-    pub upstream: Upstream,
+    pub pre_activation: PreActivation,
     /// Whether dx overwrites dy.
     pub in_place: bool,
     /// Whether dx is wanted.
@@ -209,17 +209,17 @@ pub struct InputGradient {
 
 impl InputGradient {
     /// The cases of the shader files; with `batch`, of kernels that go through batch statistics.
-    pub(super) fn choices(self, width: Width, batch: bool) -> Vec<Choice> {
-        let storage = self.upstream.storage;
+    pub(super) fn choices(self, width: VectorWidth, batch: bool) -> Vec<Choice> {
+        let storage = self.pre_activation.storage;
         let store = |wanted| if wanted { storage.atomic(width, "store", "store_atomic") } else { "none" };
         let dy = if self.in_place { storage.atomic(width, "in_place", "in_place_atomic") } else { "read" };
-        let needs_x = batch || self.upstream.is_activated();
+        let needs_x = batch || self.pre_activation.is_activated();
         let center = match (batch, self.exact_products) {
             (false, _) => "running",
             (true, false) => "batch",
             (true, true) => "batch_exact",
         };
-        let mut choices = self.upstream.choices(width);
+        let mut choices = self.pre_activation.choices(width);
         choices.extend([
             ("tensors/dy", dy),
             ("tensors/dx", store(self.dx)),
@@ -232,16 +232,16 @@ impl InputGradient {
 
     /// With dx alone, and nothing fused.
     pub(super) fn plain(affine: bool, in_place: bool, exact_products: bool) -> Self {
-        Self { upstream: Upstream::plain(affine), in_place, dx: true, dz: false, exact_products }
+        Self { pre_activation: PreActivation::plain(affine), in_place, dx: true, dz: false, exact_products }
     }
 
     /// Every activation, with dz or without.
     pub(super) fn every_activated(exact_products: bool) -> impl Iterator<Item = Self> {
-        Upstream::every_activated().enumerate().map(move |(k, upstream)| Self {
-            upstream,
+        PreActivation::every_activated().enumerate().map(move |(k, pre_activation)| Self {
+            pre_activation,
             in_place: k % 3 == 1,
             dx: true,
-            dz: upstream.residual,
+            dz: pre_activation.residual,
             exact_products,
         })
     }
@@ -253,6 +253,6 @@ impl fmt::Display for InputGradient {
         let in_place = if self.in_place { ", in place" } else { "" };
         let dx = if self.dx { "" } else { ", no dx" };
         let dz = if self.dz { ", dz" } else { "" };
-        write!(f, "{}{exact}{in_place}{dx}{dz}", self.upstream)
+        write!(f, "{}{exact}{in_place}{dx}{dz}", self.pre_activation)
     }
 }

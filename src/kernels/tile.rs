@@ -1,18 +1,18 @@
 //! Kernels whose workgroups hold whole channels in registers.
 
 use super::compose::Choice;
-use super::walk::vector_choices;
-use super::{Lanes, PARTIAL_BYTES, Width};
+use super::traversal::vector_choices;
+use super::{Lanes, PARTIAL_BYTES, VectorWidth};
 use std::fmt;
 
 /// How a workgroup holds channels: every value is loaded by one of its invocations, and kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Held {
+pub struct Tile {
     /// Which loads an invocation has.
-    pub places: Places,
-    /// How lanes merge: a tree of as many channels as [`Places::Columns`] has columns, or all lanes together.
+    pub layout: TileLayout,
+    /// How lanes merge: a tree of as many channels as [`TileLayout::Columns`] has columns, or all lanes together.
     pub lanes: Lanes,
-    /// How many loads an invocation has at most, up to [`Held::MAX_LOADS`].
+    /// How many loads an invocation has at most, up to [`Tile::MAX_LOADS`].
     pub loads: u32,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
@@ -20,20 +20,20 @@ pub struct Held {
 
 /// Where the values are that a workgroup holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Places {
+pub enum TileLayout {
     /// inner > 1: all planes of one channel.
     Planes {
-        /// What is loaded at once. With [`Width::Four`], planes are a multiple of four long.
-        width: Width,
+        /// What is loaded at once. With [`VectorWidth::Four`], planes are a multiple of four long.
+        width: VectorWidth,
     },
     /// inner = 1: columns of single channels, or of four neighbouring ones.
     Columns {
-        /// How many channels. With [`Width::Four`], there are a multiple of four.
-        width: Width,
+        /// How many channels. With [`VectorWidth::Four`], there are a multiple of four.
+        width: VectorWidth,
     },
 }
 
-impl Places {
+impl TileLayout {
     /// The cases of the shader files.
     fn choices(self) -> Vec<Choice> {
         let (columns, tile) = match self {
@@ -46,7 +46,7 @@ impl Places {
     }
 
     /// What is loaded at once.
-    pub fn width(self) -> Width {
+    pub fn width(self) -> VectorWidth {
         match self {
             Self::Planes { width } | Self::Columns { width } => width,
         }
@@ -62,11 +62,11 @@ impl Places {
 
     /// Whether exact products are computed as many at a time as channels are.
     pub(super) fn has_exact_products(self) -> bool {
-        self.width() == Width::One || matches!(self, Self::Columns { .. })
+        self.width() == VectorWidth::Scalar || matches!(self, Self::Columns { .. })
     }
 }
 
-impl Held {
+impl Tile {
     /// As many loads as the last case of resident.wgsl visits.
     pub const MAX_LOADS: u32 = 64;
 
@@ -77,7 +77,7 @@ impl Held {
             5..=16 => "up_to_16",
             _ => "up_to_64",
         };
-        let mut choices = self.places.choices();
+        let mut choices = self.layout.choices();
         choices.push(("iterate/resident", resident));
         choices.extend(self.lanes.choices());
         choices
@@ -86,20 +86,20 @@ impl Held {
     /// Bytes of workgroup memory.
     pub(crate) fn workgroup_memory(&self) -> u32 {
         let partials = self.lanes.partials_in_memory(self.workgroup_size);
-        partials * PARTIAL_BYTES as u32 * self.places.channels_at_once()
+        partials * PARTIAL_BYTES as u32 * self.layout.channels_at_once()
     }
 
     pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<Self> {
         let columns = Lanes::Tree { channels: workgroup_size / 2 };
         let mut variants = Vec::new();
-        for width in [Width::One, Width::Four] {
-            for (places, lanes) in [
-                (Places::Planes { width }, Lanes::Tree { channels: 1 }),
-                (Places::Planes { width }, Lanes::Subgroup { min_size, max_size }),
-                (Places::Columns { width }, columns),
+        for width in [VectorWidth::Scalar, VectorWidth::Four] {
+            for (layout, lanes) in [
+                (TileLayout::Planes { width }, Lanes::Tree { channels: 1 }),
+                (TileLayout::Planes { width }, Lanes::Subgroup { min_size, max_size }),
+                (TileLayout::Columns { width }, columns),
             ] {
-                for loads in if width == Width::One { [4, 5] } else { [16, Self::MAX_LOADS] } {
-                    variants.push(Self { places, lanes, loads, workgroup_size });
+                for loads in if width == VectorWidth::Scalar { [4, 5] } else { [16, Self::MAX_LOADS] } {
+                    variants.push(Self { layout, lanes, loads, workgroup_size });
                 }
             }
         }
@@ -107,12 +107,12 @@ impl Held {
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.places {
-            Places::Planes { .. } => "planes",
-            Places::Columns { .. } => "columns",
+        let kind = match self.layout {
+            TileLayout::Planes { .. } => "planes",
+            TileLayout::Columns { .. } => "columns",
         };
-        write!(f, "{kind}, {} × {} held, {}", self.loads, self.places.width().elements(), self.lanes)
+        write!(f, "{kind}, {} × {} held, {}", self.loads, self.layout.width().elements(), self.lanes)
     }
 }

@@ -5,65 +5,65 @@ use std::fmt;
 
 /// How many neighbouring elements are loaded and computed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Width {
+pub enum VectorWidth {
     /// One.
-    One,
+    Scalar,
     /// Four, as a vector. The tensor has a multiple of four elements and begins at a multiple of 16 bytes.
     Four,
 }
 
-impl Width {
+impl VectorWidth {
     /// The number.
     pub fn elements(self) -> u32 {
         match self {
-            Self::One => 1,
+            Self::Scalar => 1,
             Self::Four => 4,
         }
     }
 }
 
 /// What an invocation computes at once, of one channel or of several neighbouring ones.
-pub(super) fn vector_choices(width: Width, columns: bool) -> [Choice; 2] {
+pub(super) fn vector_choices(width: VectorWidth, columns: bool) -> [Choice; 2] {
     match (width, columns) {
-        (Width::One, _) => [("data/per_channel", "one"), ("data/vector", "scalar")],
-        (Width::Four, false) => [("data/per_channel", "one"), ("data/vector", "four_elements")],
-        (Width::Four, true) => [("data/per_channel", "four"), ("data/vector", "four_channels")],
+        (VectorWidth::Scalar, _) => [("data/per_channel", "one"), ("data/vector", "scalar")],
+        (VectorWidth::Four, false) => [("data/per_channel", "one"), ("data/vector", "four_elements")],
+        (VectorWidth::Four, true) => [("data/per_channel", "four"), ("data/vector", "four_channels")],
     }
 }
 
 /// How a tensor's elements are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Walk {
-    /// inner > 1: a workgroup takes one split of one channel's planes. With [`Width::Four`], planes are a
+pub enum Traversal {
+    /// inner > 1: a workgroup takes one split of one channel's planes. With [`VectorWidth::Four`], planes are a
     /// multiple of four long.
     Planes {
-        /// Lanes that walk along one plane, a power of two that divides the workgroup size.
+        /// Lanes that traversal along one plane, a power of two that divides the workgroup size.
         lanes: u32,
         /// What each of them takes at once.
-        width: Width,
+        width: VectorWidth,
     },
     /// The same by four where planes, four or more long, are not a multiple of four: loads at a plane's ends
     /// reach into its neighbours.
-    Ragged {
-        /// Lanes that walk along one plane, a power of two that divides the workgroup size.
+    PlanesMasked {
+        /// Lanes that traversal along one plane, a power of two that divides the workgroup size.
         lanes: u32,
     },
     /// inner = 1: an invocation takes every so many rows of one channel, or of four neighbouring ones.
     Columns {
         /// How many channels.
-        width: Width,
+        width: VectorWidth,
         /// How many of these beside each other, each as far from the next as a workgroup is wide: more than one
         /// where it pays to read longer stretches of memory.
-        abreast: u32,
+        columns_per_lane: u32,
     },
 }
 
-impl Walk {
+impl Traversal {
     /// The cases of the shader files.
     pub(super) fn choices(self) -> Vec<Choice> {
         let traversal = match self {
             Self::Planes { .. } => "planes",
-            Self::Ragged { .. } => "planes_masked",
+            Self::PlanesMasked { .. } => "planes_masked",
             Self::Columns { .. } => "columns",
         };
         let mut choices = vector_choices(self.width(), self.is_columns()).to_vec();
@@ -72,10 +72,10 @@ impl Walk {
     }
 
     /// What is loaded at once.
-    pub fn width(self) -> Width {
+    pub fn width(self) -> VectorWidth {
         match self {
             Self::Planes { width, .. } | Self::Columns { width, .. } => width,
-            Self::Ragged { .. } => Width::Four,
+            Self::PlanesMasked { .. } => VectorWidth::Four,
         }
     }
 
@@ -87,37 +87,37 @@ impl Walk {
     /// Whether a load has one element of each of its channels: exact products are computed as many at a time
     /// as channels are.
     pub(super) fn has_exact_products(self) -> bool {
-        self.width() == Width::One || self.is_columns()
+        self.width() == VectorWidth::Scalar || self.is_columns()
     }
 
     /// The ways to visit every element, for tests.
     pub(super) fn every_variant(workgroup_size: u32) -> [Self; 5] {
         [
-            Self::Planes { lanes: 2, width: Width::One },
-            Self::Planes { lanes: workgroup_size, width: Width::Four },
-            Self::Ragged { lanes: 1 },
-            Self::Columns { width: Width::One, abreast: 1 },
-            Self::Columns { width: Width::Four, abreast: 3 },
+            Self::Planes { lanes: 2, width: VectorWidth::Scalar },
+            Self::Planes { lanes: workgroup_size, width: VectorWidth::Four },
+            Self::PlanesMasked { lanes: 1 },
+            Self::Columns { width: VectorWidth::Scalar, columns_per_lane: 1 },
+            Self::Columns { width: VectorWidth::Four, columns_per_lane: 3 },
         ]
     }
 
     /// The constants of the pieces.
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
-            Self::Planes { lanes, .. } | Self::Ragged { lanes } => vec![("LANES_PER_PLANE", lanes)],
-            Self::Columns { abreast, .. } => vec![("ABREAST", abreast)],
+            Self::Planes { lanes, .. } | Self::PlanesMasked { lanes } => vec![("LANES_PER_PLANE", lanes)],
+            Self::Columns { columns_per_lane, .. } => vec![("COLUMNS_PER_LANE", columns_per_lane)],
         }
     }
 }
 
-impl fmt::Display for Walk {
+impl fmt::Display for Traversal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Planes { lanes, width } => write!(f, "planes by {lanes} × {}", width.elements()),
-            Self::Ragged { lanes } => write!(f, "ragged planes by {lanes} × 4"),
-            Self::Columns { width, abreast: 1 } => write!(f, "columns by {}", width.elements()),
-            Self::Columns { width, abreast } => {
-                write!(f, "columns by {}, {abreast} abreast", width.elements())
+            Self::PlanesMasked { lanes } => write!(f, "ragged planes by {lanes} × 4"),
+            Self::Columns { width, columns_per_lane: 1 } => write!(f, "columns by {}", width.elements()),
+            Self::Columns { width, columns_per_lane } => {
+                write!(f, "columns by {}, {columns_per_lane} a lane", width.elements())
             }
         }
     }

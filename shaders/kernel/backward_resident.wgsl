@@ -1,0 +1,49 @@
+// uses: entry, lanes, data/params, data/per_channel, data/vector, numerics/float_float, iterate/resident
+// uses: iterate/tile, tensors/dx, tensors/dy, tensors/dz, tensors/x, statistics/source, statistics/type
+// uses: epilogue/pre_activation, backward/deviation, backward/finish_channel, backward/input_gradient
+// uses: backward/projection_of, backward/sums
+
+// The whole backward pass through batch statistics, for channels whose values the invocations of a workgroup
+// hold: x and dy are read once.
+
+const LOAD: u32 = 0u;
+const STORE: u32 = 1u;
+
+var<private> tile_dy: array<Vector, TILE_LOADS>;
+// How far x lies from its mean.
+var<private> tile_deviation: array<Vector, TILE_LOADS>;
+var<private> of_channel: Statistics;
+var<private> pre_activation: PreActivation;
+var<private> sum: Vector;
+var<private> sum_of_products: Vector;
+var<private> gradient: Gradient;
+
+fn kernel(invocation: Invocation) {
+    let begin = cursor_begin(invocation.workgroup, invocation.lane);
+    of_channel = channel_statistics(begin.channel);
+    pre_activation = pre_activation_of(begin.channel, of_channel);
+    for_each_load(LOAD, begin);
+    let zero = PerChannel(0.0);
+    let own = Sums(FloatFloat(horizontal_sum(sum), zero), FloatFloat(horizontal_sum(sum_of_products), zero));
+    let merged = broadcast(reduce_lanes(own, invocation), invocation);
+    if is_leader(invocation) && begin.channel < params.channels {
+        finish_channel(begin.channel, merged, of_channel);
+    }
+    gradient = gradient_of(begin.channel, of_channel, projection_of(merged, of_channel));
+    for_each_load(STORE, begin);
+}
+
+fn process(stage: u32, k: u32) {
+    if stage == LOAD {
+        let x = load_x(cursor.element);
+        let dy = through_pre_activation(load_dy(cursor.element), x, cursor.element, pre_activation);
+        let deviation = deviation_of(x, of_channel);
+        store_dz(cursor.element, dy);
+        tile_dy[k] = dy;
+        tile_deviation[k] = deviation;
+        sum += dy;
+        sum_of_products += dy * deviation;
+    } else {
+        store_dx(cursor.element, input_gradient(tile_dy[k], tile_deviation[k], gradient));
+    }
+}

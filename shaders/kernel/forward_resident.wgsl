@@ -1,0 +1,54 @@
+// uses: entry, lanes, data/params, data/per_channel, data/vector, numerics/float_float, iterate/resident
+// uses: iterate/tile, tensors/x, tensors/y, epilogue/activation, epilogue/residual, forward/finish_channel
+// uses: forward/moments, forward/scale_shift
+
+// The whole forward pass in training, for channels whose values the invocations of a workgroup hold: x is read
+// once.
+
+const LOAD: u32 = 0u;
+const SQUARE: u32 = 1u;
+const STORE: u32 = 2u;
+
+var<private> tile: array<Vector, TILE_LOADS>;
+// Sums over the invocation's values: of deviations from the first of them, and of squared ones from their mean.
+var<private> pivot: PerChannel;
+var<private> sum: Vector;
+var<private> mean: FloatFloat;
+var<private> sum_of_squares: Vector;
+var<private> scale_shift: ScaleShift;
+
+fn kernel(invocation: Invocation) {
+    let begin = cursor_begin(invocation.workgroup, invocation.lane);
+    let merged = broadcast(reduce_lanes(load_and_reduce(begin), invocation), invocation);
+    if is_leader(invocation) && begin.channel < params.channels {
+        finish_channel(begin.channel, merged);
+    }
+    scale_shift = scale_shift_of(begin.channel, batch_statistics(merged));
+    for_each_load(STORE, begin);
+}
+
+// The moments of the invocation's own values.
+fn load_and_reduce(begin: Cursor) -> Moments {
+    for_each_load(LOAD, begin);
+    let count = begin.loads * VALUES_OF_CHANNEL;
+    mean = two_sum(pivot, horizontal_sum(sum) / f32(max(count, 1u)));
+    for_each_load(SQUARE, begin);
+    return Moments(count, mean, horizontal_sum(sum_of_squares));
+}
+
+fn process(stage: u32, k: u32) {
+    if stage == LOAD {
+        let value = load_x(cursor.element);
+        tile[k] = value;
+        if k == 0u {
+            pivot = finite_or_zero(first_component(value));
+        }
+        sum += value - pivot;
+    } else if stage == SQUARE {
+        let deviation = opaque_vector(tile[k] - mean.hi) - mean.lo;
+        sum_of_squares += deviation * deviation;
+    } else {
+        let y = apply(tile[k], scale_shift);
+        store_y(cursor.element, activated(with_residual(y, cursor.element)));
+    }
+}
