@@ -381,7 +381,7 @@ fn few_channels_with_many_values_are_split() {
             match plan.width() {
                 VectorWidth::Scalar => assert_eq!(plan.scratch_bytes(), scratch),
                 VectorWidth::Four => {
-                    assert!((scratch..=4 * scratch).contains(&plan.scratch_bytes()), "{plan}")
+                    assert!((scratch..=4 * scratch).contains(&plan.scratch_bytes()), "{plan}");
                 }
             }
         }
