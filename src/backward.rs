@@ -1,8 +1,12 @@
 //! The backward pass of the layer, on tensors.
 
+use crate::batch_norm::BatchNorm;
 use crate::batch_norm::{Pass, PlanKey};
+use crate::error::{Error, Result};
 use crate::plan::{BackwardOptions, Wanted};
-use crate::{BatchNorm, Buffers, Error, Layout, PreparedPlan, Result, Tensor};
+use crate::record::{Buffers, PreparedPlan};
+use crate::shape::Layout;
+use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// What a forward pass leaves for its backward pass: the input and what was added (handles, not copies), and the

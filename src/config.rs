@@ -1,6 +1,8 @@
 //! The options of a batch-norm layer, shared by the GPU layer and the CPU reference.
 
-use crate::{Activation, Error, Layout, Problem, Result};
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::shape::{Layout, Problem};
 
 /// The options of PyTorch's `BatchNorm1d/2d/3d`, with PyTorch's names and defaults.
 ///

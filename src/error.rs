@@ -1,7 +1,8 @@
 //! Everything that can go wrong, with the numbers at fault and the remedy.
 
 use crate::checkpoint::BadCheckpoint;
-use crate::{DType, Layout};
+use crate::dtype::DType;
+use crate::shape::Layout;
 use std::path::PathBuf;
 
 /// `Result` with this crate's [`Error`].

@@ -1,7 +1,10 @@
 //! Inference without a batch norm: its eval mode as one multiplication and one addition per channel, or taken
 //! into the weights of the layer before it.
 
-use crate::{BatchNorm, BatchNormConfig, BatchNormState, Error, Result};
+use crate::batch_norm::BatchNorm;
+use crate::config::BatchNormConfig;
+use crate::error::{Error, Result};
+use crate::state::BatchNormState;
 use ndarray::{Array, Array1, ArrayView, ArrayView1, ArrayView2, ArrayViewMutD, Axis, Dimension, Ix2};
 
 /// Eval mode as y = x · scale + shift, per channel.

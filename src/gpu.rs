@@ -1,8 +1,10 @@
 //! A GPU to work on: adapter choice, device, and the kernels compiled for it.
 
+use crate::error::{Error, Result};
 use crate::kernels::{Access, Kernel};
 use crate::pipeline_cache::PipelineCache;
-use crate::{AdapterProfile, Error, Result, Tunings};
+use crate::profile::AdapterProfile;
+use crate::tuner::Tunings;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};

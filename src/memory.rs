@@ -1,6 +1,10 @@
 //! The memory of tensors, and when it may be used again.
 
-use crate::{DType, Gpu, Layout, Result, Tensor};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::shape::Layout;
+use crate::tensor::Tensor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -63,7 +67,11 @@ impl Reused {
 #[cfg(test)]
 mod tests {
     use super::Reused;
-    use crate::{DType, Gpu, Layout, Result, Tensor};
+    use crate::dtype::DType;
+    use crate::error::Result;
+    use crate::gpu::Gpu;
+    use crate::shape::Layout;
+    use crate::tensor::Tensor;
     use std::sync::Arc;
 
     #[test]

@@ -4,8 +4,8 @@
 //! that names adapter and driver version. Data that does not fit is dropped, by us, by wgpu or by the driver,
 //! and the kernels are compiled as without it.
 
+use crate::error::{Error, Result};
 use crate::files::replace;
-use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

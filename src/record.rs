@@ -4,9 +4,11 @@
 //! bind groups, [`BoundPlan::record`] records. Recording allocates nothing, submits nothing and reads
 //! nothing back; a bound plan can be recorded any number of times.
 
+use crate::error::{Error, Result};
 use crate::gpu::CompiledKernel;
+use crate::gpu::Gpu;
 use crate::kernels::{Access, Binding, Params};
-use crate::{Error, Gpu, Plan, Result};
+use crate::plan::Plan;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

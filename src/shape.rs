@@ -1,6 +1,6 @@
 //! How a tensor of any rank is seen: `[outer, channels, inner]`.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use std::fmt;
 
 /// Where the channel axis is.

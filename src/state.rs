@@ -1,6 +1,7 @@
 //! Parameters and running statistics on the host: what PyTorch calls a state dict.
 
-use crate::{BatchNormConfig, Error, Result};
+use crate::config::BatchNormConfig;
+use crate::error::{Error, Result};
 use ndarray::Array1;
 
 /// Parameters and running statistics of a layer, named as in PyTorch's `state_dict()`.

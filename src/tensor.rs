@@ -1,8 +1,12 @@
 //! Tensors on the GPU.
 
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use crate::memory::Memory;
+use crate::record::BufferRegion;
+use crate::shape::Layout;
 use crate::transfer::{self, Readback, Region};
-use crate::{BufferRegion, DType, Element, Error, Gpu, Layout, Result};
 use half::{bf16, f16};
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
 use std::fmt;

@@ -1,6 +1,8 @@
 //! Moving bytes between host and GPU.
 
-use crate::{Element, Error, Gpu, Result};
+use crate::dtype::Element;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
 /// Fills a mapped buffer from its beginning, each of the contents from a whole word on, and unmaps it.
@@ -227,7 +229,10 @@ fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::{Readback, Region, Staging};
-    use crate::{Gpu, Layout, Result, Tensor};
+    use crate::error::Result;
+    use crate::gpu::Gpu;
+    use crate::shape::Layout;
+    use crate::tensor::Tensor;
 
     /// Sends values to the GPU and back, and tells which buffers they went through.
     fn round_trip(gpu: &Gpu, staging: &mut Staging, values: &[f32]) -> Result<[wgpu::Buffer; 2]> {

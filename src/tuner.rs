@@ -29,11 +29,13 @@
 mod file;
 mod measure;
 
+use crate::config::BatchNormConfig;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::plan::{BackwardOptions, ForwardOptions, Plan, Tuning};
 use crate::plan::{backward_width, width};
-use crate::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Error, ForwardOptions, Gpu, Plan, Problem, Result,
-    Tuning,
-};
+use crate::profile::AdapterProfile;
+use crate::shape::Problem;
 use measure::Contest;
 use std::collections::HashMap;
 use std::path::Path;

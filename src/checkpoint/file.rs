@@ -1,7 +1,7 @@
 //! Reading a safetensors file whole, and writing one whole or not at all.
 
 use super::Checkpoint;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorView};
 use std::collections::BTreeMap;

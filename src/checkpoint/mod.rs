@@ -20,7 +20,10 @@ mod names;
 pub use file::{BadCheckpoint, StoredTensor};
 pub use names::StateNames;
 
-use crate::{BatchNorm, BatchNormConfig, BatchNormState, Error, Result};
+use crate::batch_norm::BatchNorm;
+use crate::config::BatchNormConfig;
+use crate::error::{Error, Result};
+use crate::state::BatchNormState;
 use half::{bf16, f16};
 use ndarray::Array1;
 use safetensors::Dtype;

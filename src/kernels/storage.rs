@@ -2,7 +2,8 @@
 
 use super::VectorWidth;
 use super::compose::Choice;
-use crate::{AdapterProfile, DType};
+use crate::dtype::DType;
+use crate::profile::AdapterProfile;
 
 /// How the elements of tensors lie in memory. They are computed with as f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,8 +84,9 @@ mod tests {
     use super::super::VectorWidth;
     use super::super::compose::compose;
     use super::Storage;
+    use crate::error::Result;
+    use crate::gpu::Gpu;
     use crate::transfer::Readback;
-    use crate::{Gpu, Result};
     use half::{bf16, f16};
 
     /// All patterns of 16 bits.

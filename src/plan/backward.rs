@@ -2,11 +2,15 @@
 
 use super::geometry::{Geometry, Reduction, held_width};
 use super::{BackwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
+use crate::config::BatchNormConfig;
+use crate::error::Result;
 use crate::kernels::{
     BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
     InputGradient, Kernel, PreActivation, Statistics, Storage, VectorWidth,
 };
-use crate::{AdapterProfile, BatchNormConfig, Problem, Result, Tuning};
+use crate::plan::Tuning;
+use crate::profile::AdapterProfile;
+use crate::shape::Problem;
 
 /// Up to so many values per channel, dx is computed with exact products. Batch statistics take two of the n
 /// dimensions of dy away, so of a random dy a share of (n − 2) / n is left: with more values than these, the

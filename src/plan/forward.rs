@@ -2,11 +2,15 @@
 
 use super::geometry::{Geometry, Reduction, held_width};
 use super::{ForwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
+use crate::config::BatchNormConfig;
+use crate::error::Result;
 use crate::kernels::{
     CountBatch, Finalize, ForwardOneDispatch, ForwardResident, Kernel, Moments, MomentsResult, Normalize,
     Output, RunningUpdate, Statistics, Storage, VectorWidth,
 };
-use crate::{AdapterProfile, BatchNormConfig, Problem, Result, Tuning};
+use crate::plan::Tuning;
+use crate::profile::AdapterProfile;
+use crate::shape::Problem;
 
 impl Plan {
     /// Plans a forward pass.

@@ -2,7 +2,8 @@
 
 use super::tuning::{Tuning, largest_workgroup, period_rows};
 use crate::kernels::{Kernel, Lanes, Splits, Tile, TileLayout, Traversal, VectorWidth};
-use crate::{AdapterProfile, Problem};
+use crate::profile::AdapterProfile;
+use crate::shape::Problem;
 
 /// Most trips that an invocation may make through the loops of one traversal. Lavapipe of Mesa 22.3 ends a
 /// shader's loops silently after 65,536; a quarter of that leaves room for a second traversal and for the loops

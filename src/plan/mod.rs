@@ -12,11 +12,15 @@ mod tuning;
 pub(crate) use backward::backward_width;
 pub use tuning::Tuning;
 
+use crate::config::BatchNormConfig;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
 use crate::kernels::{
     Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics,
     VectorWidth,
 };
-use crate::{AdapterProfile, BatchNormConfig, DType, Error, Layout, Problem, Result};
+use crate::profile::AdapterProfile;
+use crate::shape::{Layout, Problem};
 use geometry::{Division, Geometry, u32_of};
 
 /// One dispatch of a plan.

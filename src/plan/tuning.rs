@@ -2,7 +2,8 @@
 
 use super::geometry::{held_tiles, held_width};
 use crate::kernels::VectorWidth;
-use crate::{AdapterProfile, Problem};
+use crate::profile::AdapterProfile;
+use crate::shape::Problem;
 use std::fmt;
 
 /// How work is spread over an adapter. Any values make a valid plan, since a plan keeps within what the
@@ -259,7 +260,8 @@ impl fmt::Display for Tuning {
 mod tests {
     use super::Tuning;
     use crate::kernels::VectorWidth;
-    use crate::{AdapterProfile, Problem};
+    use crate::profile::AdapterProfile;
+    use crate::shape::Problem;
     use wgpu::{AdapterInfo, Backend, DeviceType, Features, Limits};
 
     fn profile(device_type: DeviceType, invocations: u32) -> AdapterProfile {

@@ -15,7 +15,9 @@
 //! # Ok::<(), wgpu_batchnorm::Error>(())
 //! ```
 
-use crate::{BatchNormConfig, BatchNormState, Error, Result};
+use crate::config::BatchNormConfig;
+use crate::error::{Error, Result};
+use crate::state::BatchNormState;
 use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayViewD, Axis, Dimension, Zip};
 
 /// A batch-norm layer on the CPU, in `f64`.

@@ -2,7 +2,11 @@
 //! differences.
 
 use super::{BatchNorm, Gradients};
-use crate::{Activation, BatchNormConfig, BatchNormState, Error, Layout, Result};
+use crate::activation::Activation;
+use crate::config::BatchNormConfig;
+use crate::error::{Error, Result};
+use crate::shape::Layout;
+use crate::state::BatchNormState;
 use ndarray::{Array, Array1, Array2, ArrayD, Axis, Dimension, IxDyn, arr1, array};
 
 /// Values that look random: the fractional parts of multiples of an irrational number, in [−1, 1).

@@ -1,8 +1,10 @@
 //! The file of tunings: a header of a line for each part of the identity, a line for each tuning, and `end`.
 
 use super::{Direction, Identity, Key, Tunings};
+use crate::error::{Error, Result};
 use crate::kernels::Tile;
-use crate::{Error, Problem, Result, Tuning};
+use crate::plan::Tuning;
+use crate::shape::Problem;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,12 @@
 //! Timing candidates against each other.
 
 use super::Tuned;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
 use crate::kernels::Binding;
+use crate::plan::{Plan, Tuning};
+use crate::record::{BoundPlan, BufferRegion, Buffers};
 use crate::transfer::Readback;
-use crate::{BoundPlan, BufferRegion, Buffers, Error, Gpu, Plan, Result, Tuning};
 use std::time::Instant;
 
 /// Rounds in which every candidate runs: before those that count, before the slow ones are left out, and in

@@ -1,7 +1,11 @@
 //! The table of cases, and their inputs.
 
 use super::random::Random;
-use crate::{Activation, BatchNormConfig, BatchNormState, DType, Layout};
+use crate::activation::Activation;
+use crate::config::BatchNormConfig;
+use crate::dtype::DType;
+use crate::shape::Layout;
+use crate::state::BatchNormState;
 use ndarray::{Array1, ArrayD, Axis, IxDyn};
 
 /// One problem for an [`Implementation`](super::Implementation): a shape, the options, and which data.
@@ -427,7 +431,8 @@ fn boundaries() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::{Case, table};
-    use crate::{Layout, Problem, Result};
+    use crate::error::Result;
+    use crate::shape::{Layout, Problem};
     use ndarray::Axis;
     use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! The measure of error, and what counts as a miss.
 
-use crate::DType;
+use crate::dtype::DType;
 use ndarray::{ArrayView, Dimension};
 
 /// Two results that should agree do not.
@@ -202,7 +202,7 @@ fn difference(actual: f64, exact: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{Mismatch, compare, compare_scaled, compare_stored};
-    use crate::DType;
+    use crate::dtype::DType;
     use ndarray::{arr0, arr1, arr2};
 
     const NAN: f64 = f64::NAN;

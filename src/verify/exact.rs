@@ -13,7 +13,7 @@ impl Implementation for Reference {
         "reference".to_owned()
     }
 
-    fn run(&self, case: &Case, inputs: &Inputs) -> crate::Result<Outputs> {
+    fn run(&self, case: &Case, inputs: &Inputs) -> crate::error::Result<Outputs> {
         let mut layer = BatchNorm::with_state(case.config.clone(), &inputs.state)?;
         if !case.training {
             layer.eval();
@@ -41,7 +41,7 @@ impl Implementation for Reference {
 }
 
 /// The gradients after the layer's last forward pass, and their scales.
-fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::Result<StepGradients> {
+fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::error::Result<StepGradients> {
     let gradients = layer.backward(dy.view())?;
     let scales = gradient_scales(layer, dy);
     let reference::Gradients { dx, dweight, dbias, dz } = gradients;

@@ -25,7 +25,7 @@ pub use cases::{Case, Inputs, table};
 pub use compare::{Mismatch, compare, compare_scaled, compare_stored, largest};
 pub use exact::Reference;
 
-use crate::DType;
+use crate::dtype::DType;
 use ndarray::{Array1, ArrayD, Zip};
 use std::fmt;
 
@@ -49,7 +49,7 @@ pub trait Implementation {
     ///
     /// # Errors
     /// Whatever the implementation reports.
-    fn run(&self, case: &Case, inputs: &Inputs) -> crate::Result<Outputs>;
+    fn run(&self, case: &Case, inputs: &Inputs) -> crate::error::Result<Outputs>;
 }
 
 /// What an implementation computed.
@@ -187,7 +187,10 @@ impl fmt::Display for CheckReport {
 ///
 /// # Errors
 /// Whatever the implementation reports. A wrong result is no error but a mismatch in the report.
-pub fn check(case: &Case, implementation: &(impl Implementation + ?Sized)) -> crate::Result<CheckReport> {
+pub fn check(
+    case: &Case,
+    implementation: &(impl Implementation + ?Sized),
+) -> crate::error::Result<CheckReport> {
     let inputs = case.inputs();
     let exact = Reference.run(case, &inputs)?;
     Ok(judge(case, &implementation.run(case, &inputs)?, &exact))
@@ -303,7 +306,8 @@ fn judge_gradients(
 #[cfg(test)]
 mod tests {
     use super::{Case, Implementation, Mismatch, Outputs, Reference, check, judge, table};
-    use crate::{Activation, Result};
+    use crate::activation::Activation;
+    use crate::error::Result;
     use ndarray::Array1;
 
     fn small_cases() -> Vec<Case> {
@@ -335,7 +339,7 @@ mod tests {
         (case.steps, case.training) = (1, false);
         let mut inputs = case.inputs();
         // Running mean 0 and variance 1, and weight 1 and bias 0: x goes to the activation as it is.
-        inputs.state = crate::BatchNormState::new(&case.config);
+        inputs.state = crate::state::BatchNormState::new(&case.config);
         inputs.xs[0][[1, 2]] = 1e-8;
         let exact = Reference.run(&case, &inputs)?;
         let run = |y: f64, dx: f64, index: [usize; 2]| {
