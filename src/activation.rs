@@ -1,6 +1,5 @@
 //! Activations that are fused with the normalisation, in f64.
 
-use crate::kernels::ActivationKind;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::fmt;
 use std::str::FromStr;
@@ -226,6 +225,21 @@ impl FromStr for Activation {
             )
         })
     }
+}
+
+/// The function that an [`Activation`](Activation) is, without its parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "named as in Activation")]
+pub enum ActivationKind {
+    Identity,
+    Relu,
+    LeakyRelu,
+    Relu6,
+    Silu,
+    Sigmoid,
+    Tanh,
+    Gelu,
+    GeluTanh,
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::shape::{Layout, Problem};
+use crate::layout::Layout;
+use crate::shape::Problem;
 
 /// The options of PyTorch's `BatchNorm1d/2d/3d`, with PyTorch's names and defaults.
 ///

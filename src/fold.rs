@@ -1,9 +1,9 @@
 //! Inference without a batch norm: its eval mode as one multiplication and one addition per channel, or taken
 //! into the weights of the layer before it.
 
-use crate::batch_norm::BatchNorm;
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
+use crate::layer::BatchNorm;
 use crate::state::BatchNormState;
 use ndarray::{Array, Array1, ArrayView, ArrayView1, ArrayView2, ArrayViewMutD, Axis, Dimension, Ix2};
 

@@ -9,30 +9,9 @@ use crate::gpu::CompiledKernel;
 use crate::gpu::Gpu;
 use crate::kernels::{Access, Binding, Params};
 use crate::plan::Plan;
+use crate::tensor::BufferRegion;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// A buffer from an offset on.
-#[derive(Clone, Copy, Debug)]
-pub struct BufferRegion<'a> {
-    /// The buffer.
-    pub buffer: &'a wgpu::Buffer,
-    /// Where the region begins, in bytes. For x, y, z, dy, dx and dz any whole number of elements; for the others
-    /// a multiple of the device's `min_storage_buffer_offset_alignment`.
-    pub offset: u64,
-}
-
-impl<'a> From<&'a wgpu::Buffer> for BufferRegion<'a> {
-    fn from(buffer: &'a wgpu::Buffer) -> Self {
-        Self { buffer, offset: 0 }
-    }
-}
-
-impl<'a> From<(&'a wgpu::Buffer, u64)> for BufferRegion<'a> {
-    fn from((buffer, offset): (&'a wgpu::Buffer, u64)) -> Self {
-        Self { buffer, offset }
-    }
-}
 
 /// The buffers a plan works on. [`Plan::buffers`] tells which it needs; others may be given and are not
 /// touched.
@@ -334,7 +313,7 @@ impl PreparedPlan {
             usage: wgpu::BufferUsages::UNIFORM,
             mapped_at_creation: true,
         });
-        crate::transfer::fill_mapped(&buffer, &[&bytes])?;
+        crate::tensor::transfer::fill_mapped(&buffer, &[&bytes])?;
         *last = Some((*params, buffer.clone()));
         Ok(buffer)
     }

@@ -1,49 +1,8 @@
 //! How a tensor of any rank is seen: `[outer, channels, inner]`.
 
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use std::fmt;
-
-/// Where the channel axis is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Layout {
-    /// `[N, C, spatial…]`, PyTorch's default. A channel's values lie in contiguous planes.
-    #[default]
-    ChannelsFirst,
-    /// `[N, spatial…, C]`, TensorFlow's default. Neighbouring values belong to neighbouring channels.
-    ChannelsLast,
-}
-
-impl Layout {
-    /// The axis that holds the channels in a tensor of `rank` dimensions.
-    pub fn channel_axis(self, rank: usize) -> usize {
-        match self {
-            Self::ChannelsFirst => 1,
-            Self::ChannelsLast => rank - 1,
-        }
-    }
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ChannelsFirst => "channels-first",
-            Self::ChannelsLast => "channels-last",
-        })
-    }
-}
-
-impl std::str::FromStr for Layout {
-    type Err = String;
-
-    /// Accepts `channels-first` and `channels-last`, with `-` or `_`.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text.replace('_', "-").as_str() {
-            "channels-first" => Ok(Self::ChannelsFirst),
-            "channels-last" => Ok(Self::ChannelsLast),
-            _ => Err(format!("unknown layout {text:?}: channels-first or channels-last")),
-        }
-    }
-}
 
 /// A tensor's shape as batch norm sees it: `[outer, channels, inner]`.
 ///

@@ -1,7 +1,7 @@
 //! Reading a safetensors file whole, and writing one whole or not at all.
 
 use super::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::{BadCheckpoint, Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorView};
 use std::collections::BTreeMap;
@@ -21,49 +21,6 @@ pub struct StoredTensor {
     pub shape: Vec<usize>,
     /// Its elements, row-major and little-endian.
     pub data: Vec<u8>,
-}
-
-/// Why a file is no safetensors file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BadCheckpoint {
-    /// It ends within the first eight bytes.
-    #[error("it has only {found} of the 8 bytes that say how long the header is")]
-    Short {
-        /// Bytes there are.
-        found: usize,
-    },
-    /// The header would be longer than the format allows.
-    #[error("the header would be {length} bytes long")]
-    LongHeader {
-        /// Its length, as the file says.
-        length: u64,
-    },
-    /// It ends within the header.
-    #[error("it is cut off: the header would be {length} bytes long, there are {found}")]
-    CutHeader {
-        /// The header's length, as the file says.
-        length: u64,
-        /// Bytes there are.
-        found: usize,
-    },
-    /// The header is no description of tensors.
-    #[error("the header cannot be read")]
-    Header(#[source] serde_json::Error),
-    /// It ends within a tensor.
-    #[error("it is cut off: the tensors would take {length} bytes, there are {found}")]
-    CutData {
-        /// Bytes of all tensors, as the header says.
-        length: u64,
-        /// Bytes there are.
-        found: u64,
-    },
-    /// It does not end after the tensors.
-    #[error("it goes on after the tensors' {length} bytes")]
-    Surplus {
-        /// Bytes of all tensors.
-        length: u64,
-    },
 }
 
 impl Checkpoint {

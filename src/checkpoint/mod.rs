@@ -17,12 +17,13 @@
 mod file;
 mod names;
 
-pub use file::{BadCheckpoint, StoredTensor};
+pub use crate::error::BadCheckpoint;
+pub use file::StoredTensor;
 pub use names::StateNames;
 
-use crate::batch_norm::BatchNorm;
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
+use crate::layer::BatchNorm;
 use crate::state::BatchNormState;
 use half::{bf16, f16};
 use ndarray::Array1;

@@ -2,22 +2,8 @@
 
 use super::compose::Choice;
 use super::{Storage, VectorWidth};
+use crate::activation::ActivationKind;
 use std::fmt;
-
-/// The function that an [`Activation`](crate::Activation) is, without its parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "named as in Activation")]
-pub enum ActivationKind {
-    Identity,
-    Relu,
-    LeakyRelu,
-    Relu6,
-    Silu,
-    Sigmoid,
-    Tanh,
-    Gelu,
-    GeluTanh,
-}
 
 impl ActivationKind {
     pub(super) const ALL: [Self; 9] = [

@@ -33,10 +33,11 @@ mod tile;
 mod traversal;
 mod variants;
 
+pub use crate::activation::ActivationKind;
 pub use backward::{BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums};
 pub use binding::{Access, Binding};
 pub use compose::{files, listed, parts};
-pub use epilogue::{ActivationKind, InputGradient, Output, PreActivation};
+pub use epilogue::{InputGradient, Output, PreActivation};
 pub use forward::{
     CountBatch, Finalize, ForwardOneDispatch, ForwardResident, Moments, MomentsResult, Normalize,
 };

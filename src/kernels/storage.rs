@@ -86,7 +86,7 @@ mod tests {
     use super::Storage;
     use crate::error::Result;
     use crate::gpu::Gpu;
-    use crate::transfer::Readback;
+    use crate::tensor::transfer::Readback;
     use half::{bf16, f16};
 
     /// All patterns of 16 bits.

@@ -19,8 +19,9 @@ use crate::kernels::{
     Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics,
     VectorWidth,
 };
+use crate::layout::Layout;
 use crate::profile::AdapterProfile;
-use crate::shape::{Layout, Problem};
+use crate::shape::Problem;
 use geometry::{Division, Geometry, u32_of};
 
 /// One dispatch of a plan.

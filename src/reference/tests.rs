@@ -5,7 +5,7 @@ use super::{BatchNorm, Gradients};
 use crate::activation::Activation;
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
-use crate::shape::Layout;
+use crate::layout::Layout;
 use crate::state::BatchNormState;
 use ndarray::{Array, Array1, Array2, ArrayD, Axis, Dimension, IxDyn, arr1, array};
 

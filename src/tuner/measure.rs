@@ -5,8 +5,9 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Binding;
 use crate::plan::{Plan, Tuning};
-use crate::record::{BoundPlan, BufferRegion, Buffers};
-use crate::transfer::Readback;
+use crate::record::{BoundPlan, Buffers};
+use crate::tensor::BufferRegion;
+use crate::tensor::transfer::Readback;
 use std::time::Instant;
 
 /// Rounds in which every candidate runs: before those that count, before the slow ones are left out, and in

@@ -4,7 +4,7 @@ use super::random::Random;
 use crate::activation::Activation;
 use crate::config::BatchNormConfig;
 use crate::dtype::DType;
-use crate::shape::Layout;
+use crate::layout::Layout;
 use crate::state::BatchNormState;
 use ndarray::{Array1, ArrayD, Axis, IxDyn};
 
@@ -432,7 +432,8 @@ fn boundaries() -> Vec<Case> {
 mod tests {
     use super::{Case, table};
     use crate::error::Result;
-    use crate::shape::{Layout, Problem};
+    use crate::layout::Layout;
+    use crate::shape::Problem;
     use ndarray::Axis;
     use std::collections::BTreeSet;
 

@@ -1,11 +1,11 @@
 //! The GPU as an implementation to check.
 
 use super::{Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients};
-use crate::array::ArrayGradients;
-use crate::batch_norm::BatchNorm;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::layer::ArrayGradients;
+use crate::layer::BatchNorm;
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 

@@ -26,6 +26,7 @@ mod recorded;
 mod reuse;
 mod shader_files;
 mod shaders;
+mod structure;
 mod support;
 mod table;
 mod tunings;

@@ -3,15 +3,15 @@
 //! A call uploads, computes and reads back in one submission. The buffers that it goes through are the last
 //! call's, where they are large enough.
 
-use crate::backward::{Gradients, Saved};
-use crate::batch_norm::BatchNorm;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
-use crate::memory::Reused;
+use crate::layer::BatchNorm;
+use crate::layer::{Gradients, Saved};
+use crate::layout::Layout;
 use crate::plan::ForwardOptions;
-use crate::shape::Layout;
 use crate::tensor::Tensor;
-use crate::transfer::{self, Readback, Region, Staging};
+use crate::tensor::memory::Reused;
+use crate::tensor::transfer::{self, Readback, Region, Staging};
 use ndarray::{Array, Array1, ArrayView, Dimension};
 
 /// [`Gradients`] as arrays: those of tensors in their element type.

@@ -1,19 +1,25 @@
 //! The layer: parameters and running statistics on the GPU, and what its passes share.
 
-use crate::array::ArrayBuffers;
-use crate::backward::Saved;
+mod arrays;
+mod backward;
+mod forward;
+
+pub use arrays::ArrayGradients;
+pub use backward::{Gradients, Saved};
+
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::Binding;
-use crate::memory::Reused;
+use crate::layer::arrays::ArrayBuffers;
+use crate::lru::Recent;
 use crate::plan::{BackwardOptions, ForwardOptions, Plan};
-use crate::recent::Recent;
 use crate::record::{Buffers, PreparedPlan};
 use crate::shape::Problem;
 use crate::state::BatchNormState;
 use crate::tensor::Tensor;
-use crate::transfer::{self, Readback, Region};
+use crate::tensor::memory::Reused;
+use crate::tensor::transfer::{self, Readback, Region};
 use ndarray::Array1;
 use std::sync::Arc;
 
@@ -345,14 +351,14 @@ impl BatchNorm {
 #[cfg(test)]
 mod tests {
     use super::{Pass, PlanKey};
-    use crate::batch_norm::BatchNorm;
     use crate::config::BatchNormConfig;
     use crate::error::Result;
     use crate::gpu::Gpu;
     use crate::kernels::VectorWidth;
+    use crate::layer::BatchNorm;
     use crate::plan::{BackwardOptions, ForwardOptions, Plan, Tuning};
     use crate::shape::Problem;
-    use crate::tuner::{Direction, Tunings};
+    use crate::tunings::{Direction, Tunings};
 
     #[test]
     fn a_layer_plans_by_the_tunings_of_its_gpu() -> Result<()> {

@@ -1,11 +1,11 @@
 //! The backward pass of the layer, on tensors.
 
-use crate::batch_norm::BatchNorm;
-use crate::batch_norm::{Pass, PlanKey};
 use crate::error::{Error, Result};
+use crate::layer::BatchNorm;
+use crate::layer::{Pass, PlanKey};
+use crate::layout::Layout;
 use crate::plan::{BackwardOptions, Wanted};
 use crate::record::{Buffers, PreparedPlan};
-use crate::shape::Layout;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

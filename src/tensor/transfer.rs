@@ -231,7 +231,7 @@ mod tests {
     use super::{Readback, Region, Staging};
     use crate::error::Result;
     use crate::gpu::Gpu;
-    use crate::shape::Layout;
+    use crate::layout::Layout;
     use crate::tensor::Tensor;
 
     /// Sends values to the GPU and back, and tells which buffers they went through.

@@ -1,14 +1,14 @@
 //! The forward pass of the layer, on tensors.
 
-use crate::backward::Saved;
-use crate::batch_norm::BatchNorm;
-use crate::batch_norm::{Pass, PlanKey};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernels::Binding;
+use crate::layer::BatchNorm;
+use crate::layer::Saved;
+use crate::layer::{Pass, PlanKey};
+use crate::layout::Layout;
 use crate::plan::{ForwardOptions, Plan};
 use crate::record::{Buffers, PreparedPlan};
-use crate::shape::Layout;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 

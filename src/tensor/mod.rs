@@ -1,16 +1,21 @@
 //! Tensors on the GPU.
 
+pub(crate) mod memory;
+mod region;
+pub(crate) mod transfer;
+
+pub use region::BufferRegion;
+
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::memory::Memory;
-use crate::record::BufferRegion;
-use crate::shape::Layout;
-use crate::transfer::{self, Readback, Region};
+use crate::layout::Layout;
+use crate::tensor::memory::Memory;
 use half::{bf16, f16};
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
 use std::fmt;
 use std::sync::Arc;
+use transfer::{Readback, Region};
 
 /// A tensor on the GPU: a buffer, a byte offset, an element type, a shape and a layout. Clones share the buffer.
 #[derive(Clone)]

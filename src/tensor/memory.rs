@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::shape::Layout;
+use crate::layout::Layout;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -70,7 +70,7 @@ mod tests {
     use crate::dtype::DType;
     use crate::error::Result;
     use crate::gpu::Gpu;
-    use crate::shape::Layout;
+    use crate::layout::Layout;
     use crate::tensor::Tensor;
     use std::sync::Arc;
 

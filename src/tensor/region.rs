@@ -1,0 +1,23 @@
+//! A part of a buffer.
+
+/// A buffer from an offset on.
+#[derive(Clone, Copy, Debug)]
+pub struct BufferRegion<'a> {
+    /// The buffer.
+    pub buffer: &'a wgpu::Buffer,
+    /// Where the region begins, in bytes. For x, y, z, dy, dx and dz any whole number of elements; for the others
+    /// a multiple of the device's `min_storage_buffer_offset_alignment`.
+    pub offset: u64,
+}
+
+impl<'a> From<&'a wgpu::Buffer> for BufferRegion<'a> {
+    fn from(buffer: &'a wgpu::Buffer) -> Self {
+        Self { buffer, offset: 0 }
+    }
+}
+
+impl<'a> From<(&'a wgpu::Buffer, u64)> for BufferRegion<'a> {
+    fn from((buffer, offset): (&'a wgpu::Buffer, u64)) -> Self {
+        Self { buffer, offset }
+    }
+}
