@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 /// Values that were made for keys; those used longest ago go first. Few enough to be searched one by one.
 #[derive(Debug)]
-pub(crate) struct Recent<K, V> {
+pub(crate) struct LruCache<K, V> {
     limit: usize,
     /// The last used at the end.
     entries: Vec<(K, Arc<V>)>,
 }
 
-impl<K: PartialEq, V> Recent<K, V> {
+impl<K: PartialEq, V> LruCache<K, V> {
     /// Keeps up to `limit` values, at least one.
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, entries: Vec::new() }
@@ -33,14 +33,14 @@ impl<K: PartialEq, V> Recent<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::Recent;
+    use super::LruCache;
     use std::sync::Arc;
 
     #[test]
     fn values_are_made_once_and_the_oldest_go_first() {
-        let mut recent = Recent::<u32, String>::new(3);
+        let mut recent = LruCache::<u32, String>::new(3);
         let mut made = Vec::new();
-        let mut get = |recent: &mut Recent<u32, String>, key: u32| {
+        let mut get = |recent: &mut LruCache<u32, String>, key: u32| {
             let value = recent.get(key, || {
                 made.push(key);
                 Ok::<_, ()>(key.to_string())
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn an_error_is_not_kept() {
-        let mut recent = Recent::<u32, u32>::new(1);
+        let mut recent = LruCache::<u32, u32>::new(1);
         recent.get(1, || Ok::<_, &str>(10)).unwrap_or_default();
         assert_eq!(recent.get(2, || Err("no")), Err("no"));
         assert_eq!(recent.get(1, || Err("it is still there")), Ok(Arc::new(10)));

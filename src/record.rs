@@ -106,12 +106,12 @@ pub struct PreparedPlan {
     gpu: Gpu,
     plan: Plan,
     kernels: Vec<Arc<CompiledKernel>>,
-    kept: Arc<Kept>,
+    kept: Arc<BindCache>,
 }
 
 /// What one binding leaves for the next.
 #[derive(Default)]
-struct Kept {
+struct BindCache {
     /// The last uniforms, one after the other: of every group of channels. Nothing ever writes to them again, so
     /// several bindings can share them.
     uniforms: Mutex<Option<(Params, wgpu::Buffer)>>,
@@ -233,7 +233,7 @@ impl PreparedPlan {
 
     /// Checks one buffer, and tells how it is bound.
     fn check<'a>(&self, buffers: &Buffers<'a>, binding: Binding) -> Result<Bound<'a>> {
-        let binding = self.plan.stands_for(binding);
+        let binding = self.plan.bound_as(binding);
         let name = binding.name();
         let is_tensor = Binding::TENSORS.contains(&binding);
         let element = self.plan.dtype().bytes();

@@ -52,8 +52,7 @@ pub enum Traversal {
     Columns {
         /// How many channels.
         width: VectorWidth,
-        /// How many of these beside each other, each as far from the next as a workgroup is wide: more than one
-        /// where it pays to read longer stretches of memory.
+        /// Columns per lane, one workgroup apart. More than one gives longer contiguous reads.
         columns_per_lane: u32,
     },
 }

@@ -10,7 +10,7 @@ use crate::layer::{Gradients, Saved};
 use crate::layout::Layout;
 use crate::plan::ForwardOptions;
 use crate::tensor::Tensor;
-use crate::tensor::memory::Reused;
+use crate::tensor::memory::ReusableBuffer;
 use crate::tensor::transfer::{self, Readback, Region, Staging};
 use ndarray::{Array, Array1, ArrayView, Dimension};
 
@@ -31,13 +31,13 @@ pub struct ArrayGradients<D: Dimension, T = f32> {
 #[derive(Debug, Default)]
 pub(crate) struct ArrayBuffers {
     staging: Staging,
-    x: Reused,
+    x: ReusableBuffer,
     /// For y, and later for dy, which dx overwrites.
-    y: Reused,
-    z: Reused,
-    dz: Reused,
-    dweight: Reused,
-    dbias: Reused,
+    y: ReusableBuffer,
+    z: ReusableBuffer,
+    dz: ReusableBuffer,
+    dweight: ReusableBuffer,
+    dbias: ReusableBuffer,
 }
 
 impl BatchNorm {
@@ -171,7 +171,7 @@ impl BatchNorm {
             let on_gpu = self.arrays.y.tensor(&gpu, of_dy, &[])?;
             // Before a dy that does not fit is uploaded.
             self.check_backward(&saved, &on_gpu)?;
-            let vector = |reused: &mut Reused| {
+            let vector = |reused: &mut ReusableBuffer| {
                 let of_vector = (DType::F32, &channels[..], Layout::ChannelsFirst);
                 affine.then(|| reused.tensor(&gpu, of_vector, &[])).transpose()
             };

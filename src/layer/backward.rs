@@ -166,8 +166,8 @@ impl BatchNorm {
     ) -> Result<()> {
         self.record_gradients(encoder, saved, dy, gradients, accumulate)?;
         let Gradients { input, weight, bias, residual } = gradients;
-        self.lend(&[Some(&saved.x), saved.z(), saved.statistics(), Some(dy)]);
-        self.lend(&[input.as_ref(), weight.as_ref(), bias.as_ref(), residual.as_ref()]);
+        self.mark_shared(&[Some(&saved.x), saved.z(), saved.statistics(), Some(dy)]);
+        self.mark_shared(&[input.as_ref(), weight.as_ref(), bias.as_ref(), residual.as_ref()]);
         Ok(())
     }
 

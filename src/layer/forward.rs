@@ -70,7 +70,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward_into`](Self::forward_into) and [`forward_add`](Self::forward_add).
     pub fn forward_add_into(&mut self, x: &Tensor, z: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, apart(x, y), Some(z), y))
+        self.submit(|layer, encoder| layer.record(encoder, unless_same_memory(x, y), Some(z), y))
     }
 
     /// Normalises `x` in place.
@@ -93,7 +93,7 @@ impl BatchNorm {
         y: &Tensor,
     ) -> Result<()> {
         self.record(encoder, Some(x), None, y)?;
-        self.lend(&[Some(x), Some(y), self.statistics.as_ref()]);
+        self.mark_shared(&[Some(x), Some(y), self.statistics.as_ref()]);
         Ok(())
     }
 
@@ -108,8 +108,8 @@ impl BatchNorm {
         z: &Tensor,
         y: &Tensor,
     ) -> Result<()> {
-        self.record(encoder, apart(x, y), Some(z), y)?;
-        self.lend(&[Some(x), Some(z), Some(y), self.statistics.as_ref()]);
+        self.record(encoder, unless_same_memory(x, y), Some(z), y)?;
+        self.mark_shared(&[Some(x), Some(z), Some(y), self.statistics.as_ref()]);
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl BatchNorm {
     /// As [`forward_in_place`](Self::forward_in_place). Nothing is recorded then.
     pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
         self.record(encoder, None, None, x)?;
-        self.lend(&[Some(x), self.statistics.as_ref()]);
+        self.mark_shared(&[Some(x), self.statistics.as_ref()]);
         Ok(())
     }
 
@@ -158,10 +158,10 @@ impl BatchNorm {
         let statistics = uses_batch
             .then(|| {
                 let of_saved = self.saved.as_ref().and_then(Saved::statistics);
-                let replaced = [self.statistics.as_ref(), of_saved];
+                let released = [self.statistics.as_ref(), of_saved];
                 let shape = [self.config.num_features, 4];
                 let of_statistics = (DType::F32, &shape[..], Layout::ChannelsFirst);
-                self.statistics_memory.tensor(&self.gpu, of_statistics, &replaced)
+                self.statistics_memory.tensor(&self.gpu, of_statistics, &released)
             })
             .transpose()?;
         let bound = prepared.bind(&Buffers {
@@ -181,6 +181,6 @@ impl BatchNorm {
 }
 
 /// x, unless y is to overwrite it.
-fn apart<'a>(x: &'a Tensor, y: &Tensor) -> Option<&'a Tensor> {
+fn unless_same_memory<'a>(x: &'a Tensor, y: &Tensor) -> Option<&'a Tensor> {
     (!x.is_same_memory(y)).then_some(x)
 }

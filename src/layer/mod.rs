@@ -12,13 +12,13 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::Binding;
 use crate::layer::arrays::ArrayBuffers;
-use crate::lru::Recent;
+use crate::lru::LruCache;
 use crate::plan::{BackwardOptions, ForwardOptions, Plan};
 use crate::record::{Buffers, PreparedPlan};
 use crate::shape::Problem;
 use crate::state::BatchNormState;
 use crate::tensor::Tensor;
-use crate::tensor::memory::Reused;
+use crate::tensor::memory::ReusableBuffer;
 use crate::tensor::transfer::{self, Readback, Region};
 use ndarray::Array1;
 use std::sync::Arc;
@@ -77,12 +77,12 @@ pub struct BatchNorm {
     /// What the last forward pass left for backward, unless it overwrote its input.
     pub(crate) saved: Option<Saved>,
     /// Plans of the last passes, so that a pass like one of them is not planned again.
-    plans: Recent<PlanKey, PreparedPlan>,
+    plans: LruCache<PlanKey, PreparedPlan>,
     /// Scratch, as large as any pass so far needed.
     partials: Option<wgpu::Buffer>,
     projections: Option<wgpu::Buffer>,
     /// Where the next statistics go, unless the last ones are still wanted.
-    pub(crate) statistics_memory: Reused,
+    pub(crate) statistics_memory: ReusableBuffer,
     pub(crate) arrays: ArrayBuffers,
 }
 
@@ -145,10 +145,10 @@ impl BatchNorm {
             num_batches_tracked: state.num_batches_tracked.map(count).transpose()?,
             statistics: None,
             saved: None,
-            plans: Recent::new(PLANS_KEPT),
+            plans: LruCache::new(PLANS_KEPT),
             partials: None,
             projections: None,
-            statistics_memory: Reused::default(),
+            statistics_memory: ReusableBuffer::default(),
             arrays: ArrayBuffers::default(),
             config,
         })
@@ -276,9 +276,9 @@ impl BatchNorm {
     /// What backward needs of the last forward pass stays, until [`forget`](Self::forget). All of it is freed
     /// with the layer, too.
     pub fn release_buffers(&mut self) {
-        self.plans = Recent::new(PLANS_KEPT);
+        self.plans = LruCache::new(PLANS_KEPT);
         (self.partials, self.projections) = (None, None);
-        self.statistics_memory = Reused::default();
+        self.statistics_memory = ReusableBuffer::default();
         self.arrays = ArrayBuffers::default();
     }
 
@@ -313,9 +313,9 @@ impl BatchNorm {
         })
     }
 
-    /// Notes what commands use that the caller submits, at a time of his own.
-    pub(crate) fn lend(&self, tensors: &[Option<&Tensor>]) {
-        tensors.iter().flatten().for_each(|tensor| tensor.lend());
+    /// Marks tensors as shared: the caller submits commands that use them, at an unknown time.
+    pub(crate) fn mark_shared(&self, tensors: &[Option<&Tensor>]) {
+        tensors.iter().flatten().for_each(|tensor| tensor.mark_shared());
     }
 
     /// The buffers of the layer itself.

@@ -1,7 +1,9 @@
 //! Backward plans.
 
-use super::geometry::{Geometry, Reduction, held_width};
-use super::{BackwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
+use super::geometry::{GridPlanner, Reduction, held_width};
+use super::{
+    BackwardOptions, Pass, Plan, Work, is_held, statistics, width, with_fallback, without_scalar_packed_tile,
+};
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::kernels::{
@@ -48,7 +50,7 @@ impl Plan {
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
-        let tuning = held_in_fours(tuning, problem, options.dtype);
+        let tuning = without_scalar_packed_tile(tuning, problem, options.dtype);
         let mut width = backward_width(problem, config, training);
         if config.uses_batch_statistics(training) && options.wanted.input {
             let held =
@@ -63,7 +65,7 @@ impl Plan {
     }
 
     fn backward_by(
-        geometry: &Geometry<'_>,
+        geometry: &GridPlanner<'_>,
         width: VectorWidth,
         problem: &Problem,
         config: &BatchNormConfig,
@@ -81,7 +83,7 @@ impl Plan {
         // Without an activation, z makes no difference.
         pre_activation.residual &= pre_activation.is_activated();
         let dz = wanted.residual && residual;
-        plan.more_tensors = u64::from(pre_activation.residual) + u64::from(dz);
+        plan.extra_tensors = u64::from(pre_activation.residual) + u64::from(dz);
         let gradient = InputGradient {
             pre_activation,
             in_place: in_place && wanted.input,
@@ -104,7 +106,7 @@ impl Plan {
             (Kernel::BackwardResident(BackwardResident { held, gradient, dweight, dbias }), workgroups)
         });
         if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
-            plan.hold(all, workgroups);
+            plan.push_resident(all, workgroups);
             (concluded, has_dx) = (true, true);
         } else if !concluded && !empty {
             let reduction = geometry.reduction();
@@ -114,7 +116,7 @@ impl Plan {
             let all = Kernel::BackwardOneDispatch(all);
             let one_dispatch = reduction.can_be_one_dispatch() && geometry.one_dispatch();
             if projection && one_dispatch && geometry.binds(&all) {
-                plan.reduce(division, all);
+                plan.push_reduction(division, all);
                 (concluded, has_dx) = (true, true);
             } else {
                 let sums = |result| {
@@ -129,8 +131,8 @@ impl Plan {
                     })
                 };
                 let conclusion = sums(Some(gradients));
-                concluded = reduction.is_whole() && geometry.binds(&conclusion);
-                plan.reduce(division, if concluded { conclusion } else { sums(None) });
+                concluded = reduction.is_unsplit() && geometry.binds(&conclusion);
+                plan.push_reduction(division, if concluded { conclusion } else { sums(None) });
             }
         }
         if !concluded {
@@ -147,7 +149,7 @@ impl Plan {
             let needs_statistics = wanted.input || pre_activation.is_activated();
             let statistics = if needs_statistics { statistics } else { Statistics::None };
             let input = BackwardInput { traversal: division.traversal, statistics, gradient, workgroup_size };
-            plan.map(division, Kernel::BackwardInput(input));
+            plan.push_elementwise(division, Kernel::BackwardInput(input));
         }
         plan.lay_out(geometry);
         plan.check_limits(profile)?;

@@ -1,7 +1,9 @@
 //! Forward plans.
 
-use super::geometry::{Geometry, Reduction, held_width};
-use super::{ForwardOptions, Pass, Plan, Work, held_in_fours, is_held, statistics, width, with_fallback};
+use super::geometry::{GridPlanner, Reduction, held_width};
+use super::{
+    ForwardOptions, Pass, Plan, Work, is_held, statistics, width, with_fallback, without_scalar_packed_tile,
+};
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::kernels::{
@@ -45,7 +47,7 @@ impl Plan {
         profile: &AdapterProfile,
         tuning: Tuning,
     ) -> Result<Self> {
-        let tuning = held_in_fours(tuning, problem, options.dtype);
+        let tuning = without_scalar_packed_tile(tuning, problem, options.dtype);
         let mut width = width(problem);
         if config.uses_batch_statistics(training) && is_held(problem, held_width(problem), profile, tuning, 1)
         {
@@ -57,7 +59,7 @@ impl Plan {
     }
 
     fn forward_by(
-        geometry: &Geometry<'_>,
+        geometry: &GridPlanner<'_>,
         width: VectorWidth,
         problem: &Problem,
         config: &BatchNormConfig,
@@ -67,7 +69,7 @@ impl Plan {
     ) -> Result<Self> {
         let ForwardOptions { in_place, residual, dtype } = *options;
         let mut plan = Self::new(Pass::Forward, width, problem, config, training, (in_place, dtype))?;
-        plan.more_tensors = residual.into();
+        plan.extra_tensors = residual.into();
         let statistics = statistics(config, training);
         let storage = Storage::new(dtype, width, profile);
         let activation = config.activation.kind();
@@ -87,7 +89,7 @@ impl Plan {
             (Kernel::ForwardResident(ForwardResident { held, output, running }), workgroups)
         });
         if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
-            plan.hold(all, workgroups);
+            plan.push_resident(all, workgroups);
             normalized = true;
         } else if statistics == Statistics::Batch && !empty {
             let reduction = geometry.reduction();
@@ -101,16 +103,16 @@ impl Plan {
                 workgroup_size,
             });
             if reduction.can_be_one_dispatch() && geometry.one_dispatch() && geometry.binds(&all) {
-                plan.reduce(division, all);
+                plan.push_reduction(division, all);
                 normalized = true;
-            } else if reduction.is_whole() {
+            } else if reduction.is_unsplit() {
                 let result = MomentsResult::Statistics(running);
                 let moments = Moments { traversal, lanes, storage, result, workgroup_size };
-                plan.reduce(division, Kernel::Moments(moments));
+                plan.push_reduction(division, Kernel::Moments(moments));
             } else {
                 let result = MomentsResult::Partials;
                 let moments = Moments { traversal, lanes, storage, result, workgroup_size };
-                plan.reduce(division, Kernel::Moments(moments));
+                plan.push_reduction(division, Kernel::Moments(moments));
                 let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
                 let workgroup_size = geometry.workgroup_size;
                 let finalize = Finalize { running, channels_per_workgroup, workgroup_size };
@@ -121,7 +123,7 @@ impl Plan {
             let workgroup_size = geometry.workgroup_size;
             let division = geometry.map();
             let normalize = Normalize { traversal: division.traversal, statistics, output, workgroup_size };
-            plan.map(division, Kernel::Normalize(normalize));
+            plan.push_elementwise(division, Kernel::Normalize(normalize));
         }
         plan.lay_out(geometry);
         plan.check_limits(profile)?;

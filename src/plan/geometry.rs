@@ -27,7 +27,7 @@ fn largest_held_on_cpu(profile: &AdapterProfile, problem: &Problem, workgroup_si
 const GPU_HELD_REGISTERS: u64 = 1 << 15;
 
 /// How a problem's kernels are laid out.
-pub(super) struct Geometry<'a> {
+pub(super) struct GridPlanner<'a> {
     problem: &'a Problem,
     profile: &'a AdapterProfile,
     width: VectorWidth,
@@ -54,18 +54,18 @@ pub(super) struct Reduction {
 
 impl Reduction {
     /// Whether every channel is one split.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn is_unsplit(&self) -> bool {
         self.division.splits.count == 1
     }
 
     /// Whether one dispatch can reduce every channel and then compute its elements: the elements at a ragged
     /// plane's end belong to a channel whose statistics another workgroup has.
     pub(super) fn can_be_one_dispatch(&self) -> bool {
-        self.is_whole() && !matches!(self.division.traversal, Traversal::PlanesMasked { .. })
+        self.is_unsplit() && !matches!(self.division.traversal, Traversal::PlanesMasked { .. })
     }
 }
 
-impl<'a> Geometry<'a> {
+impl<'a> GridPlanner<'a> {
     pub(super) fn new(
         problem: &'a Problem,
         width: VectorWidth,

@@ -22,7 +22,7 @@ use crate::kernels::{
 use crate::layout::Layout;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
-use geometry::{Division, Geometry, u32_of};
+use geometry::{Division, GridPlanner, u32_of};
 
 /// One dispatch of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub struct Plan {
     in_place: bool,
     dtype: DType,
     /// Tensors that are read and written beside x and y, or x, dy and dx.
-    more_tensors: u64,
+    extra_tensors: u64,
     /// Kernels in order, before they become steps.
     stages: Vec<(Kernel, Work)>,
     steps: Vec<Step>,
@@ -180,7 +180,7 @@ impl Plan {
             training,
             in_place,
             dtype,
-            more_tensors: 0,
+            extra_tensors: 0,
             stages: Vec::new(),
             steps: Vec::new(),
             params,
@@ -190,25 +190,25 @@ impl Plan {
     }
 
     /// Adds a kernel that reduces every channel.
-    fn reduce(&mut self, division: Division, kernel: Kernel) {
+    fn push_reduction(&mut self, division: Division, kernel: Kernel) {
         self.params.reduce = division.splits;
         self.stages.push((kernel, Work::of(&division)));
     }
 
-    /// Adds a kernel that holds every channel, undivided.
-    fn hold(&mut self, kernel: Kernel, workgroups: usize) {
+    /// Adds a kernel whose workgroups keep whole channels in registers.
+    fn push_resident(&mut self, kernel: Kernel, workgroups: usize) {
         self.params.reduce.count = 1;
         self.stages.push((kernel, Work::Workgroups(workgroups)));
     }
 
-    /// Adds a kernel that computes every element.
-    fn map(&mut self, division: Division, kernel: Kernel) {
+    /// Adds an elementwise kernel.
+    fn push_elementwise(&mut self, division: Division, kernel: Kernel) {
         self.params.map = division.splits;
         self.stages.push((kernel, Work::of(&division)));
     }
 
     /// Makes steps of the stages: all of them for one group of channels after the other.
-    fn lay_out(&mut self, geometry: &Geometry<'_>) {
+    fn lay_out(&mut self, geometry: &GridPlanner<'_>) {
         let stages = std::mem::take(&mut self.stages);
         let (once, repeated): (Vec<_>, Vec<_>) =
             stages.into_iter().partition(|(_, work)| matches!(work, Work::Once));
@@ -290,8 +290,8 @@ impl Plan {
         self.unaligned.as_deref()
     }
 
-    /// Where in place, the binding that stands for another: y for x, dx for dy.
-    pub(crate) fn stands_for(&self, binding: Binding) -> Binding {
+    /// In place, x is bound as y and dy as dx.
+    pub(crate) fn bound_as(&self, binding: Binding) -> Binding {
         match (self.in_place, self.pass, binding) {
             (true, Pass::Forward, Binding::X) => Binding::Y,
             (true, Pass::Backward, Binding::Dy) => Binding::Dx,
@@ -307,7 +307,7 @@ impl Plan {
             .iter()
             .flat_map(Kernel::bindings)
             .filter(|(_, access)| *access != Access::Uniform)
-            .map(|(binding, _)| self.stands_for(binding))
+            .map(|(binding, _)| self.bound_as(binding))
             .collect();
         bindings.sort_unstable();
         bindings.dedup();
@@ -372,7 +372,7 @@ impl Plan {
             Pass::Forward => 2,
             Pass::Backward => 3,
         };
-        (tensors + self.more_tensors) * self.tensor_bytes()
+        (tensors + self.extra_tensors) * self.tensor_bytes()
     }
 
     fn check_limits(&self, profile: &AdapterProfile) -> Result<()> {
@@ -424,13 +424,13 @@ fn with_fallback(
     profile: &AdapterProfile,
     width: VectorWidth,
     tuning: Tuning,
-    plan: impl Fn(&Geometry<'_>, VectorWidth) -> Result<Plan>,
+    plan: impl Fn(&GridPlanner<'_>, VectorWidth) -> Result<Plan>,
 ) -> Result<Plan> {
-    let mut planned = plan(&Geometry::new(problem, width, profile, tuning), width)?;
+    let mut planned = plan(&GridPlanner::new(problem, width, profile, tuning), width)?;
     if width != VectorWidth::Scalar {
         let tuning = Tuning::new(problem, VectorWidth::Scalar, profile);
         let unaligned =
-            plan(&Geometry::new(problem, VectorWidth::Scalar, profile, tuning), VectorWidth::Scalar)?;
+            plan(&GridPlanner::new(problem, VectorWidth::Scalar, profile, tuning), VectorWidth::Scalar)?;
         planned.unaligned = Some(Box::new(unaligned));
     }
     Ok(planned)
@@ -444,13 +444,12 @@ fn is_held(
     tuning: Tuning,
     tensors: u32,
 ) -> bool {
-    Geometry::new(problem, width, profile, tuning).held(tensors).is_some()
+    GridPlanner::new(problem, width, profile, tuning).held(tensors).is_some()
 }
 
-/// The tuning without holding channels where each value of 16 bits would be loaded and written by itself, though loads of
-/// four are possible, too: half words are written by atomic operations. Where f16 needs no words it is planned alike,
-/// so that results are the same on every device.
-fn held_in_fours(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
+/// Turns the resident kernel off if it would need scalar 16-bit stores, which are atomic, although loads of four are
+/// possible. f16 that needs no words is planned alike, so that results are the same on every device.
+fn without_scalar_packed_tile(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
     let one_by_one = dtype != DType::F32
         && geometry::held_width(problem) == VectorWidth::Scalar
         && width(problem) == VectorWidth::Four;

@@ -25,12 +25,12 @@ pub struct Tuning {
     /// How many loads of each tensor an invocation holds at most, in a dispatch that reads memory once. Where a
     /// channel takes more, or with 0, values are read again.
     pub held: u32,
-    /// Loads that an invocation makes which computes elements one by one, along planes.
+    /// Loads per lane in elementwise kernels, for planes.
     pub loads: u32,
-    /// The same down columns.
+    /// Loads per lane in elementwise kernels, for columns.
     pub loads_down: u32,
-    /// How many loads of each row a lane takes of columns, at most: with more, a workgroup reads longer stretches
-    /// of memory, and there are fewer workgroups.
+    /// Columns per lane at most, one workgroup apart. More than one gives longer contiguous reads and fewer
+    /// workgroups.
     pub abreast: u32,
 }
 

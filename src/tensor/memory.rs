@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 #[derive(Debug)]
 pub(crate) struct Memory {
     buffer: wgpu::Buffer,
-    lent: AtomicBool,
+    shared: AtomicBool,
 }
 
 impl Memory {
     pub(crate) fn new(buffer: wgpu::Buffer) -> Self {
-        Self { buffer, lent: AtomicBool::new(false) }
+        Self { buffer, shared: AtomicBool::new(false) }
     }
 
     pub(crate) fn buffer(&self) -> &wgpu::Buffer {
@@ -25,32 +25,32 @@ impl Memory {
     }
 
     /// Notes that the caller may use it in commands that we do not submit, at any time and without a tensor.
-    pub(crate) fn lend(&self) {
-        self.lent.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_shared(&self) {
+        self.shared.store(true, Ordering::Relaxed);
     }
 }
 
-/// Memory that a layer uses again for one purpose, once nobody else has it.
+/// Memory that a layer uses again for one purpose, once nobody else references it.
 #[derive(Debug, Default)]
-pub(crate) struct Reused(Option<Arc<Memory>>);
+pub(crate) struct ReusableBuffer(Option<Arc<Memory>>);
 
-impl Reused {
-    /// A tensor, whose contents are anything. Its memory is the last one's, if that is large enough, was never
-    /// lent and is in no other hands than those of the tensors `replaced`; else it is new.
+impl ReusableBuffer {
+    /// Returns an uninitialised tensor. Reuses the last buffer if it is large enough, was never shared, and is
+    /// referenced only by the tensors `released`. Otherwise allocates.
     pub(crate) fn tensor(
         &mut self,
         gpu: &Gpu,
         (dtype, shape, layout): (DType, &[usize], Layout),
-        replaced: &[Option<&Tensor>],
+        released: &[Option<&Tensor>],
     ) -> Result<Tensor> {
         let fits = |memory: &&Arc<Memory>| {
-            let replaced =
-                replaced.iter().flatten().filter(|tensor| Arc::ptr_eq(tensor.memory(), memory)).count();
-            // Whoever else had it took all hands off before we look whether it was lent meanwhile.
-            let is_ours = Arc::strong_count(memory) == 1 + replaced;
+            let released =
+                released.iter().flatten().filter(|tensor| Arc::ptr_eq(tensor.memory(), memory)).count();
+            // Others drop their handles before this looks at whether they shared it.
+            let is_ours = Arc::strong_count(memory) == 1 + released;
             fence(Ordering::Acquire);
             is_ours
-                && !memory.lent.load(Ordering::Relaxed)
+                && !memory.shared.load(Ordering::Relaxed)
                 && memory.buffer.size() >= Tensor::bytes_of(dtype, shape)
         };
         if let Some(memory) = self.0.as_ref().filter(fits) {
@@ -66,7 +66,7 @@ impl Reused {
 
 #[cfg(test)]
 mod tests {
-    use super::Reused;
+    use super::ReusableBuffer;
     use crate::dtype::DType;
     use crate::error::Result;
     use crate::gpu::Gpu;
@@ -77,9 +77,9 @@ mod tests {
     #[test]
     fn memory_is_used_again_when_nobody_else_has_it() -> Result<()> {
         let gpu = Gpu::new()?;
-        let mut reused = Reused::default();
-        let mut tensor = |shape: &[usize], replaced: &[Option<&Tensor>]| {
-            reused.tensor(&gpu, (DType::F32, shape, Layout::ChannelsFirst), replaced)
+        let mut reused = ReusableBuffer::default();
+        let mut tensor = |shape: &[usize], released: &[Option<&Tensor>]| {
+            reused.tensor(&gpu, (DType::F32, shape, Layout::ChannelsFirst), released)
         };
         let is_same = |one: &Tensor, other: &Tensor| Arc::ptr_eq(one.memory(), other.memory());
 
@@ -106,15 +106,15 @@ mod tests {
         assert!(!is_weak(&tensor(&[7], &[])?) && weak.upgrade().is_none());
 
         // Lent, it is never free again, by either way.
-        for lend in [Tensor::lend, |tensor: &Tensor| drop(tensor.buffer().clone())] {
-            let lent = tensor(&[7], &[])?;
-            lend(&lent);
-            let next = tensor(&[7], &[Some(&lent)])?;
-            assert!(!is_same(&lent, &next));
+        for mark_shared in [Tensor::mark_shared, |tensor: &Tensor| drop(tensor.buffer().clone())] {
+            let shared = tensor(&[7], &[])?;
+            mark_shared(&shared);
+            let next = tensor(&[7], &[Some(&shared)])?;
+            assert!(!is_same(&shared, &next));
             drop(next);
             let next = tensor(&[7], &[])?.memory().clone();
             let after = tensor(&[7], &[])?;
-            assert!(!Arc::ptr_eq(&next, after.memory()) && !is_same(&lent, &after));
+            assert!(!Arc::ptr_eq(&next, after.memory()) && !is_same(&shared, &after));
         }
         Ok(())
     }

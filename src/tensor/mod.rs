@@ -171,7 +171,7 @@ impl Tensor {
 
     /// The buffer. What is written to it shows in the tensor.
     pub fn buffer(&self) -> &wgpu::Buffer {
-        self.lend();
+        self.mark_shared();
         self.memory.buffer()
     }
 
@@ -269,8 +269,8 @@ impl Tensor {
     }
 
     /// Notes that commands that we do not submit may use the tensor's memory.
-    pub(crate) fn lend(&self) {
-        self.memory.lend();
+    pub(crate) fn mark_shared(&self) {
+        self.memory.mark_shared();
     }
 
     /// Whether both are the same part of the same buffer.
