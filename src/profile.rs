@@ -49,6 +49,13 @@ impl AdapterProfile {
         self.features.contains(wgpu::Features::SUBGROUP)
     }
 
+    /// Whether shaders are compiled by FXC, which DX12 falls back on where there is no `dxcompiler.dll`. wgpu does not
+    /// tell; but with DXC there are subgroups, f16 or 64-bit integers on every adapter that is not very old.
+    pub fn is_fxc(&self) -> bool {
+        let of_dxc = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64;
+        self.backend == wgpu::Backend::Dx12 && !self.features.intersects(of_dxc)
+    }
+
     /// The same device without subgroup operations: its plans use workgroup memory instead.
     #[must_use]
     pub fn without_subgroups(mut self) -> Self {

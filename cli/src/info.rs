@@ -56,19 +56,19 @@ fn is_same(one: &AdapterProfile, other: &AdapterProfile) -> bool {
     key(one) == key(other)
 }
 
-/// What the kernels are written in for this adapter, and who compiles that. wgpu does not tell which compiler and which
-/// shader model of DX12 it has; but it offers subgroups from shader model 6.0 on, and f16 from 6.2 on, which FXC does
-/// not know.
+/// What the kernels are written in for this adapter, and who compiles that. wgpu does not tell which shader model of DX12
+/// it has; but it offers f16 from 6.2 on.
 fn compiler(profile: &AdapterProfile) -> &'static str {
-    let has = |feature| profile.features.contains(feature);
     match profile.backend {
         Backend::Vulkan => "SPIR-V, by the driver",
         Backend::Metal => "MSL, by Metal",
-        Backend::Dx12 if has(Features::SHADER_F16) => "HLSL, shader model 6.2 or later, by DXC",
-        Backend::Dx12 if has(Features::SUBGROUP) || has(Features::SHADER_INT64) => {
-            "HLSL, shader model 6.0 or later, by DXC"
+        Backend::Dx12 if profile.is_fxc() => {
+            "HLSL, shader model 5.1, by FXC: ship dxcompiler.dll for subgroups and f16"
         }
-        Backend::Dx12 => "HLSL, shader model 5.1, by FXC: ship dxcompiler.dll for subgroups and f16",
+        Backend::Dx12 if profile.features.contains(Features::SHADER_F16) => {
+            "HLSL, shader model 6.2 or later, by DXC"
+        }
+        Backend::Dx12 => "HLSL, shader model 6.0 or later, by DXC",
         _ => "by wgpu",
     }
 }

@@ -363,6 +363,26 @@ fn channels_that_fit_are_held() {
     }
 }
 
+/// FXC takes seconds to compile many loads, which only plans for software adapters have.
+#[test]
+fn plans_for_fxc_hold_few_loads() {
+    let problem = Problem::new(&[8, 1024, 14, 14], Layout::ChannelsFirst).unwrap();
+    let loads = |profile: &AdapterProfile| {
+        let plan = training(&problem, profile);
+        let tiles = plan.steps().iter().filter_map(|step| match step.kernel {
+            Kernel::ForwardResident(kernel) => Some(kernel.held.loads),
+            _ => None,
+        });
+        tiles.max().unwrap_or_default()
+    };
+    let with_dxc = AdapterProfile { backend: wgpu::Backend::Dx12, ..profiles()[0].clone() };
+    assert!(!with_dxc.is_fxc() && loads(&with_dxc) > 16, "{} loads", loads(&with_dxc));
+    let with_fxc = AdapterProfile { features: wgpu::Features::empty(), ..with_dxc };
+    assert!(with_fxc.is_fxc() && loads(&with_fxc) <= 16, "{} loads", loads(&with_fxc));
+    let vulkan = AdapterProfile { backend: wgpu::Backend::Vulkan, ..with_fxc };
+    assert!(!vulkan.is_fxc());
+}
+
 #[test]
 fn few_channels_with_many_values_are_split() {
     let shapes = [

@@ -194,13 +194,19 @@ fn every_way(
     Ok(())
 }
 
-/// Every variant there is of every kernel, for workgroups and subgroups of several sizes.
+/// Every variant there is of every kernel, for workgroups and subgroups of several sizes; for FXC, without those that keep
+/// more loads than any plan does there.
 fn every_variant(language: Language) -> Vec<(Kernel, bool)> {
     let sizes = [(4, (4, 4)), (8, (8, 8)), (128, (8, 32)), (256, (4, 128))];
     let (mut kernels, mut seen) = (Vec::new(), HashSet::new());
     for (size, subgroups) in sizes {
         for kernel in Kernel::every_variant(size, subgroups) {
-            let needs_more = kernel.uses_subgroups() || kernel.uses_f16();
+            let loads = match kernel {
+                Kernel::ForwardResident(kernel) => kernel.held.loads,
+                Kernel::BackwardResident(kernel) => kernel.held.loads,
+                _ => 0,
+            };
+            let needs_more = kernel.uses_subgroups() || kernel.uses_f16() || loads > 32;
             if !(language == Language::Hlsl51 && needs_more) && seen.insert(kernel) {
                 kernels.push((kernel, language != Language::Hlsl51));
             }
