@@ -4,8 +4,8 @@
 // Where every kernel begins: the entry point, which calls the kernel.
 
 // case plain:
-// What the hardware tells is taken as arguments, not as a struct, and the workgroup's number is computed here: in
-// naga's HLSL, num_workgroups from a struct that is handed on is the workgroup's id (docs/naga.md).
+// Builtins are arguments, not members of a struct, and the workgroup's number is computed here: in naga's HLSL,
+// num_workgroups of a struct that a function gets is the workgroup's id (docs/naga.md).
 struct Invocation {
     // The number of the workgroup, and of the invocation in it.
     workgroup: u32,
@@ -23,8 +23,8 @@ fn main(
 }
 
 // case subgroups:
-// The same for kernels whose lanes work together in subgroups. Naga's HLSL knows subgroup builtins as
-// arguments only, too: as members of a struct they are missing their value (docs/naga.md).
+// The same for kernels that use subgroups. In naga's HLSL, subgroup builtins must be arguments, too: as members of a
+// struct they have no value (docs/naga.md).
 struct Invocation {
     // The number of the workgroup, and of the invocation in it.
     workgroup: u32,

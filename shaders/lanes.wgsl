@@ -1,11 +1,11 @@
 // uses: entry
 
-// How the lanes of a workgroup that share a channel merge their partial results: reduce_lanes, broadcast,
+// The merge of partial results across the lanes of a workgroup that share a channel: reduce_lanes, broadcast,
 // is_leader.
 
 // case separate:
 // needs: Partial
-// Every invocation has a channel of its own: nothing to merge, and each writes its result.
+// Each lane has a channel of its own: there is nothing to merge, and each writes its result.
 fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
     return own;
 }
@@ -20,9 +20,8 @@ fn is_leader(invocation: Invocation) -> bool {
 
 // case tree:
 // needs: Partial, merge
-// Merges partial results across a workgroup through workgroup memory: the lanes whose numbers are equal modulo
-// CHANNELS_PER_WORKGROUP (a power of two, like WORKGROUP_SIZE) share a channel. The first lanes, one for
-// each channel, end up with the results. The order of merging is fixed.
+// Lanes merge through workgroup memory. Lanes whose numbers are equal modulo CHANNELS_PER_WORKGROUP (a power of two, as
+// WORKGROUP_SIZE is) share a channel. The first lanes, one a channel, get the results. The order is fixed.
 var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;
 
 fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
@@ -49,18 +48,17 @@ fn is_leader(invocation: Invocation) -> bool {
 
 // case subgroup:
 // needs: Partial, merge, pack, unpack
-// Merges partial results across a workgroup that works on one channel: first within each subgroup by shuffles,
-// then over the subgroups through workgroup memory. Lane 0 ends up with the result. The workgroup is a
-// whole number of subgroups of any size from MIN_SUBGROUP_SIZE to MAX_SUBGROUP_SIZE, and the order of
-// merging is fixed for a given size.
+// The workgroup has one channel. Lanes merge within each subgroup by shuffles, then subgroups merge through workgroup
+// memory. Lane 0 gets the result. The workgroup is a whole number of subgroups of any size from MIN_SUBGROUP_SIZE to
+// MAX_SUBGROUP_SIZE, and the order is fixed for a given size.
 const MAX_SUBGROUPS: u32 = WORKGROUP_SIZE / MIN_SUBGROUP_SIZE;
 
 var<workgroup> sh_partials: array<Partial, MAX_SUBGROUPS>;
 
 fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
     var merged = own;
-    // The same trips in every lane, since all must take part in a shuffle; reaches beyond the actual
-    // subgroup are shuffled, too, and dropped.
+    // Every lane makes the same trips, since all must take part in a shuffle. Reaches beyond the actual subgroup are
+    // shuffled, too, and dropped.
     for (var reach = MAX_SUBGROUP_SIZE / 2u; reach > 0u; reach /= 2u) {
         let other = unpack(subgroupShuffleDown(pack(merged, 0u), reach));
         if reach < invocation.subgroup_size {

@@ -1,9 +1,9 @@
-// What becomes of the partial result of one split: store_result.
+// store_result: what becomes of the result of one split.
 
 // case partial:
 // uses: data/params, data/per_channel
 // needs: Partial, pack
-// A split's result is one of several: partials[split * channels + channel].
+// A channel has several splits: partials[split * channels + channel] is stored.
 @group(0) @binding(9) var<storage, read_write> partials: array<vec4<u32>>;
 
 fn store_result(split: u32, channel: u32, result: Partial) {
@@ -15,7 +15,7 @@ fn store_result(split: u32, channel: u32, result: Partial) {
 // case statistics:
 // uses: forward/finish_channel
 // needs: Partial
-// The only split's result is the channel's.
+// A channel is one split: its result is the channel's.
 fn store_result(split: u32, channel: u32, result: Partial) {
     finish_channel(channel, result);
 }
@@ -23,7 +23,7 @@ fn store_result(split: u32, channel: u32, result: Partial) {
 // case gradients:
 // uses: statistics/source, backward/finish_channel
 // needs: Partial
-// The only split's result is the channel's.
+// A channel is one split: its result is the channel's.
 fn store_result(split: u32, channel: u32, result: Partial) {
     finish_channel(channel, result, channel_statistics(channel));
 }

@@ -1,16 +1,15 @@
 // uses: data/vector, backward/projection
 
-// What remains of dy when what flows through the statistics is taken away: remaining.
+// project_out: dy without what flows through the statistics.
 
 // case running:
-// Running statistics do not depend on x: all of dy remains.
+// Running statistics do not depend on x: nothing is taken from dy.
 fn project_out(dy: Vector, deviation: Vector, projection: Projection) -> Vector {
     return dy;
 }
 
 // case batch:
-// Batch statistics depend on x: the gradient that flows through them is taken from dy, its mean and its
-// slope along x.
+// Batch statistics depend on x: the mean of dy and its slope along x are taken from dy.
 fn project_out(dy: Vector, deviation: Vector, projection: Projection) -> Vector {
     let centered = opaque_vector(dy - projection.mean_dy.hi) - projection.mean_dy.lo;
     return centered - deviation * projection.slope.hi;
@@ -18,8 +17,8 @@ fn project_out(dy: Vector, deviation: Vector, projection: Projection) -> Vector 
 
 // case batch_exact:
 // uses: numerics/float_float
-// The same, but keeping what the product of slope and deviation loses by rounding: where few
-// values share a channel, almost nothing remains of dy, and it would show.
+// The same with an exact product of slope and deviation: if few values share a channel, almost nothing is left of dy,
+// and rounding errors would show.
 fn project_out(dy: Vector, deviation: Vector, projection: Projection) -> Vector {
     let centered = opaque(dy - projection.mean_dy.hi) - projection.mean_dy.lo;
     let along = exact_product(deviation, projection.slope.hi);

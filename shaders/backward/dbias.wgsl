@@ -4,7 +4,7 @@
 
 // case store:
 // uses: data/params
-// The gradient with respect to the bias.
+// It is stored, or added to what is there.
 @group(0) @binding(13) var<storage, read_write> dbias: array<f32>;
 
 fn store_dbias(first_channel: u32, value: PerChannel) {
@@ -19,5 +19,5 @@ fn store_dbias(first_channel: u32, value: PerChannel) {
 }
 
 // case none:
-// The gradient with respect to the bias is not wanted.
+// It is not wanted.
 fn store_dbias(first_channel: u32, value: PerChannel) {}

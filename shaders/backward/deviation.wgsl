@@ -1,9 +1,9 @@
 // uses: data/vector, statistics/type
 
-// How far an element of x lies from the mean: deviation.
+// deviation_of: an element of x less its channel's mean.
 
 // case from_mean:
-// How far an element of x lies from its channel's mean.
+// x is read.
 fn deviation_of(value: Vector, channel: Statistics) -> Vector {
     return opaque_vector(value - channel.mean.hi) - channel.mean.lo;
 }

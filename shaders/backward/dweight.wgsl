@@ -4,7 +4,7 @@
 
 // case store:
 // uses: data/params
-// The gradient with respect to the weight.
+// It is stored, or added to what is there.
 @group(0) @binding(12) var<storage, read_write> dweight: array<f32>;
 
 fn store_dweight(first_channel: u32, value: PerChannel) {
@@ -19,5 +19,5 @@ fn store_dweight(first_channel: u32, value: PerChannel) {
 }
 
 // case none:
-// The gradient with respect to the weight is not wanted.
+// It is not wanted.
 fn store_dweight(first_channel: u32, value: PerChannel) {}

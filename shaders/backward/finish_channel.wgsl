@@ -1,6 +1,6 @@
 // uses: statistics/type, backward/dbias, backward/dweight, backward/projections, backward/sums
 
-// What a channel's sums lead to: dbias = sum of dy, dweight = sum of dy * x_hat, and what dx needs of them.
+// Stores what follows from the sums of a channel: dbias = sum of dy, dweight = sum of dy * x_hat, and what dx needs.
 fn finish_channel(channel: u32, sums: Sums, of_channel: Statistics) {
     store_dbias(channel, sums.dy.hi);
     store_dweight(channel, sums.product.hi * of_channel.inv_std);

@@ -1,6 +1,6 @@
 // uses: data/per_channel, data/vector, statistics/type, epilogue/weight, backward/center, backward/projection
 
-// What dx is computed with, of one channel.
+// What dx of a channel is computed with.
 struct Gradient {
     statistics: Statistics,
     projection: Projection,
@@ -11,7 +11,7 @@ fn gradient_of(channel: u32, statistics: Statistics, projection: Projection) -> 
     return Gradient(statistics, projection, channel_weight(channel) * statistics.inv_std);
 }
 
-// dx of an element from its dy, and how far its x is away from the mean.
+// dx of an element from its dy and the deviation of its x.
 fn input_gradient(dy: Vector, deviation: Vector, gradient: Gradient) -> Vector {
     return gradient.scale * project_out(dy, deviation, gradient.projection);
 }

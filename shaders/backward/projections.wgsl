@@ -1,8 +1,8 @@
-// What dx needs of the sums, between two dispatches: store_projection, channel_projection.
+// The projection of a channel between two dispatches: store_projection, channel_projection.
 
 // case store:
 // uses: data/per_channel, statistics/type, backward/projection_of, backward/sums
-// What dx needs of the sums is left for `backward_input`.
+// `backward_input` will read it.
 @group(0) @binding(14) var<storage, read_write> projections: array<vec4<f32>>;
 
 fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {
@@ -19,12 +19,12 @@ fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {
 
 // case not_stored:
 // uses: statistics/type, backward/sums
-// What dx needs of the sums is not left for later.
+// Nobody will read it.
 fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {}
 
 // case read:
 // uses: data/per_channel, backward/projection
-// What dx needs of the sums, as `backward_sums` or `backward_finalize` left it.
+// `backward_sums` or `backward_finalize` stored it.
 @group(0) @binding(14) var<storage, read> projections: array<vec4<f32>>;
 
 fn channel_projection(channel: u32) -> Projection {

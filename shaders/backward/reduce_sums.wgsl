@@ -1,10 +1,10 @@
 // uses: data/vector, numerics/float_float, iterate/traversal, tensors/dy, tensors/x, statistics/type
 // uses: epilogue/pre_activation, backward/deviation, backward/sums
 
-// Reduces what an invocation visits to the sums of dy, behind the activation, and of dy * (x - mean): of each of its
-// columns.
+// Reduces the elements that an invocation visits to the sums of dy, behind the activation, and of dy * (x - mean), of
+// each of its columns.
 
-// The plain sums run over blocks of about so many loads, so that their rounding errors stay small.
+// Plain sums run over blocks of about so many loads, so that their rounding errors stay small.
 const BLOCK: u32 = 64u;
 
 fn reduce_sums(

@@ -1,7 +1,7 @@
 // uses: data/per_channel, numerics/float_float
 
-// The two sums of the backward pass over a set of values: of dy, and of dy times the deviation of x from
-// its mean. Each is a pair, so that a million terms sum as well as a few.
+// The two sums of the backward pass over a set of values: of dy, and of dy times the deviation of x from its mean. Each
+// is float-float, so that a million terms sum as well as a few.
 struct Sums {
     dy: FloatFloat,
     product: FloatFloat,
@@ -10,7 +10,7 @@ struct Sums {
 // What a workgroup merges across its lanes.
 alias Partial = Sums;
 
-// The sums of the k-th channel at once, in four words.
+// The sums of the k-th channel, in four words.
 fn pack(value: Partial, k: u32) -> vec4<u32> {
     return bitcast<vec4<u32>>(vec4<f32>(
         component(value.dy.hi, k),

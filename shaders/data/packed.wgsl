@@ -3,17 +3,17 @@
 // Two elements of 16 bits in a word: unpacked, bits_of_type.
 
 // case f16:
-// f16 as bits, of which a word holds two, the first one in its low half.
+// A word holds two f16, the first one in its low half.
 fn unpacked(word: u32) -> vec2<f32> {
     return unpack2x16float(word);
 }
 
-// The bits of the nearest f16, to even where two are as near. pack2x16float leaves it to the driver which of the two
-// neighbours it takes, and one driver lets bits of NaN spill into the other half.
+// The bits of the nearest f16; of two that are as near, the even one. pack2x16float lets the driver choose between the
+// two neighbours, and one driver lets bits of NaN spill into the other half.
 fn bits_of_type(value: Vector) -> VectorBits {
     let bits = bitcast<VectorBits>(value);
     let size = bits & VectorBits(0x7fffffffu);
-    // Of 23 bits of the fraction, 10 are left; a carry goes into the exponent, as it should, and may make infinity.
+    // 10 of the 23 bits of the fraction are left. A carry goes into the exponent, as it should, and may make infinity.
     let half_unit = VectorBits(0xfffu) + ((size >> VectorBits(13u)) & VectorBits(1u));
     let normal = min((size + half_unit - VectorBits(112u << 23u)) >> VectorBits(13u), VectorBits(0x7c00u));
     // Below 2^-14, the unit is 2^-24 throughout.
@@ -24,13 +24,13 @@ fn bits_of_type(value: Vector) -> VectorBits {
 }
 
 // case bf16:
-// bf16 as bits, of which a word holds two, the first one in its low half: the upper halves of their f32.
+// A word holds two bf16, the first one in its low half. A bf16 is the upper half of an f32.
 fn unpacked(word: u32) -> vec2<f32> {
     return bitcast<vec2<f32>>(vec2<u32>(word << 16u, word & 0xffff0000u));
 }
 
-// The bits of the nearest bf16, to even where two are as near. Of 23 bits of the fraction, 7 are left; a carry goes
-// into the exponent, as it should. NaN stays NaN, where a carry could make infinity or zero of it.
+// The bits of the nearest bf16; of two that are as near, the even one. 7 of the 23 bits of the fraction are left. A
+// carry goes into the exponent, as it should. NaN stays NaN: a carry could make infinity or zero of it.
 fn bits_of_type(value: Vector) -> VectorBits {
     let bits = bitcast<VectorBits>(value);
     let half_unit = VectorBits(0x7fffu) + ((bits >> VectorBits(16u)) & VectorBits(1u));

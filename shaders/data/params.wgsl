@@ -1,5 +1,5 @@
-// What every kernel is told, and what all of them share. Names and meanings are those of the Rust
-// struct `Params`; a test holds the two layouts against each other.
+// The uniform that every kernel gets, and what all kernels share. Names and meanings are those of the Rust struct
+// `Params`; a test compares the two layouts.
 
 // How a channel is divided among workgroups (planes) or invocations (columns).
 struct Splits {
@@ -7,7 +7,7 @@ struct Splits {
     count: u32,
     // How many of them share each plane.
     of_inner: u32,
-    // Planes, and elements of each plane, that one takes at most.
+    // At most so many planes, and elements of each plane, a workgroup.
     outer_chunk: u32,
     inner_chunk: u32,
 }
@@ -18,10 +18,10 @@ struct Params {
     channels: u32,
     inner: u32,
     values: u32,
-    // Of kernels that reduce a channel, and of those that compute every element.
+    // For kernels that reduce channels, and for elementwise kernels.
     reduce: Splits,
     map: Splits,
-    // Where the tensors begin in their bindings, in Vectors.
+    // Where each tensor begins in its binding, in Vectors.
     x_offset: u32,
     y_offset: u32,
     dy_offset: u32,
@@ -35,9 +35,9 @@ struct Params {
     skip_non_finite: u32,
     // Whether the gradients of weight and bias are added to what is there.
     accumulate: u32,
-    // Of LeakyReLU, where it is not positive.
+    // The slope of LeakyReLU for negative values.
     slope: f32,
-    // Always 0, but no compiler knows: see `opaque` in numerics/float_float.wgsl.
+    // Always 0, which no compiler knows: see `opaque` in numerics/float_float.wgsl.
     opaque_zero: u32,
     // The channels of this dispatch: a large tensor may be normalised in groups, each while it is in the cache.
     first_channel: u32,
@@ -46,17 +46,17 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> uniform_params: Params;
 
-// Every kernel begins with a copy to here. Where a shader writes to a buffer, some compilers read a uniform
-// anew at every use, for fear that the two overlap; a private variable ends up in registers.
+// Every kernel begins with a copy of the uniform to here. Some compilers read a uniform anew at every use if the shader
+// writes to a buffer, since the two may overlap. A private variable ends up in registers.
 var<private> params: Params;
 
-// Dispatches of more than 65,535 workgroups are spread over two dimensions; this is the number in a row.
+// The number of a workgroup. Dispatches of more than 65,535 workgroups have two dimensions.
 fn linear_workgroup(workgroup: vec3<u32>, grid: vec3<u32>) -> u32 {
     return workgroup.y * grid.x + workgroup.x;
 }
 
-// Whether a number is neither infinite nor NaN, told by its exponent: comparisons with NaN are not
-// reliable under the drivers' fast-math rules.
+// Whether a number is neither infinite nor NaN. The exponent tells: comparisons with NaN are not reliable under the
+// drivers' fast-math rules.
 fn is_finite(value: f32) -> bool {
     return (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
 }

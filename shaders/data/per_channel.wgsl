@@ -1,15 +1,15 @@
 // uses: data/params
 
-// What belongs to a channel: PerChannel. An invocation computes one channel at a time, or four.
+// PerChannel: one number for each channel that an invocation computes at a time, which is one channel or four.
 
 // case one:
-// An invocation computes one channel at a time: what belongs to a channel is one number.
+// An invocation computes one channel at a time.
 alias PerChannel = f32;
 alias PerChannelBits = u32;
 
 const CHANNELS_PER_VECTOR: u32 = 1u;
 
-// The number of the k-th channel at once, and all numbers with that one replaced.
+// The k-th component, and all components with the k-th one replaced.
 fn component(number: PerChannel, k: u32) -> f32 {
     return number;
 }
@@ -28,14 +28,13 @@ fn finite(number: PerChannel) -> bool {
 }
 
 // case four:
-// An invocation computes four neighbouring channels at once: what belongs to a channel is one component.
-// After the last channel comes the first again.
+// An invocation computes four neighbouring channels at a time: a component each. The first channel follows the last.
 alias PerChannel = vec4<f32>;
 alias PerChannelBits = vec4<u32>;
 
 const CHANNELS_PER_VECTOR: u32 = 4u;
 
-// The number of the k-th channel at once, and all numbers with that one replaced. Chosen by selection, not by index:
+// The k-th component, and all components with the k-th one replaced. Chosen by selection, not by index:
 // FXC takes the k-th component as a sum of products with 0 and 1, in which NaN and infinity spread to all four.
 fn component(number: PerChannel, k: u32) -> f32 {
     return select(select(number.x, number.y, k == 1u), select(number.z, number.w, k == 3u), k >= 2u);

@@ -6,7 +6,7 @@
 // Tensors hold f32: elements lie in memory as they are computed with.
 alias Stored = Vector;
 
-// Where in its binding the load of an element is.
+// The index of an element's load in its binding.
 fn word_of(element: u32) -> u32 {
     return element;
 }
@@ -21,10 +21,10 @@ fn stored(value: Vector) -> Stored {
 
 // case f16_scalar:
 // uses: data/round_f16
-// Tensors hold f16, a type of the adapter's; elements are computed with as f32.
+// Tensors hold f16, which the adapter has as a type. Elements are computed with as f32.
 alias Stored = f16;
 
-// Where in its binding the load of an element is.
+// The index of an element's load in its binding.
 fn word_of(element: u32) -> u32 {
     return element;
 }
@@ -39,10 +39,10 @@ fn stored(value: Vector) -> Stored {
 
 // case f16_vector:
 // uses: data/round_f16
-// Tensors hold f16, a type of the adapter's; elements are computed with as f32.
+// Tensors hold f16, which the adapter has as a type. Elements are computed with as f32.
 alias Stored = vec4<f16>;
 
-// Where in its binding the load of an element is.
+// The index of an element's load in its binding.
 fn word_of(element: u32) -> u32 {
     return element;
 }
@@ -57,11 +57,11 @@ fn stored(value: Vector) -> Stored {
 
 // case packed_scalar:
 // uses: data/packed
-// Tensors hold elements of 16 bits in words, two in each, and one is loaded or stored at a time. Another
-// invocation may write the other one of the word meanwhile: hence stores are atomic, and touch only their half.
+// A word holds two elements of 16 bits, and one is loaded or stored at a time. Another invocation may write the other
+// half of the word meanwhile, so stores are atomic and change their half only.
 alias Stored = u32;
 
-// Where in its binding the word of an element is.
+// The index of an element's word in its binding.
 fn word_of(element: u32) -> u32 {
     return element / 2u;
 }
@@ -83,10 +83,10 @@ fn other_half(element: u32) -> u32 {
 
 // case packed_vector:
 // uses: data/packed
-// Tensors hold elements of 16 bits in words, two in each: a load is two words.
+// A word holds two elements of 16 bits. A load is two words.
 alias Stored = vec2<u32>;
 
-// Where in its binding the load of an element is.
+// The index of an element's load in its binding.
 fn word_of(element: u32) -> u32 {
     return element;
 }

@@ -1,17 +1,17 @@
 // uses: data/per_channel
 
-// What is loaded and computed at once: Vector.
+// Vector: the elements that are loaded and computed at once.
 
 // case scalar:
 // uses: numerics/float_float
-// Elements are loaded one by one.
+// One element.
 alias Vector = f32;
 
-// Its bits, and what is true of its elements.
+// Its bits, and a condition for each element.
 alias VectorBits = u32;
 alias VectorMask = bool;
 
-// Elements in a Vector, and how many of them are of one channel.
+// The elements of a Vector, and how many of them belong to one channel.
 const VECTOR_WIDTH: u32 = 1u;
 const VALUES_OF_CHANNEL: u32 = 1u;
 
@@ -30,14 +30,14 @@ fn opaque_vector(value: Vector) -> Vector {
 
 // case four_elements:
 // uses: data/params
-// Elements are loaded in fours along a plane: all of one channel.
+// Four neighbouring elements of a plane: all of one channel.
 alias Vector = vec4<f32>;
 
-// Its bits, and what is true of its elements.
+// Its bits, and a condition for each element.
 alias VectorBits = vec4<u32>;
 alias VectorMask = vec4<bool>;
 
-// Elements in a Vector, and how many of them are of one channel.
+// The elements of a Vector, and how many of them belong to one channel.
 const VECTOR_WIDTH: u32 = 4u;
 const VALUES_OF_CHANNEL: u32 = 4u;
 
@@ -56,14 +56,14 @@ fn opaque_vector(value: Vector) -> Vector {
 
 // case four_channels:
 // uses: numerics/float_float
-// Elements are loaded in fours across channels: each of a channel of its own.
+// Four neighbouring elements of a row: each of another channel.
 alias Vector = PerChannel;
 
-// Its bits, and what is true of its elements.
+// Its bits, and a condition for each element.
 alias VectorBits = vec4<u32>;
 alias VectorMask = vec4<bool>;
 
-// Elements in a Vector, and how many of them are of one channel.
+// The elements of a Vector, and how many of them belong to one channel.
 const VECTOR_WIDTH: u32 = 4u;
 const VALUES_OF_CHANNEL: u32 = 1u;
 

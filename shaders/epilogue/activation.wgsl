@@ -1,6 +1,6 @@
 // uses: data/vector
 
-// The activation: activated, and the way of a gradient through it, through_activation.
+// The activation, activated, and its gradient, through_activation.
 
 // case identity:
 // No activation.
@@ -22,7 +22,7 @@ fn through_activation(dy: Vector, value: Vector) -> Vector {
 
 // case leaky_relu:
 // uses: data/params, numerics/sign
-// The value, times a slope where it is not positive.
+// The value, times a slope if it is not positive.
 fn activated(value: Vector) -> Vector {
     return select(value, value * params.slope, is_not_positive(value));
 }

@@ -1,9 +1,9 @@
 // uses: data/vector, statistics/type
 
-// How the gradient of y arrives at what is normalised: upstream.
+// The gradient of bn(x) + z from that of y: through_pre_activation.
 
 // case plain:
-// y is what is normalised: its gradient arrives as it is.
+// There is no activation: both are the same.
 alias PreActivation = u32;
 
 fn pre_activation_of(channel: u32, statistics: Statistics) -> PreActivation {
@@ -16,8 +16,7 @@ fn through_pre_activation(dy: Vector, x: Vector, element: u32, pre_activation: P
 
 // case recomputed:
 // uses: epilogue/activation, epilogue/residual, forward/scale_shift
-// y = activation(bn(x) + z): its gradient goes through the activation first, at a value that is computed once more,
-// since that is cheaper than to have it written and read.
+// y = activation(bn(x) + z). bn(x) + z is computed once more, which is cheaper than writing and reading it.
 alias PreActivation = ScaleShift;
 
 fn pre_activation_of(channel: u32, statistics: Statistics) -> PreActivation {

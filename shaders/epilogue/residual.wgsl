@@ -4,7 +4,7 @@
 
 // case add_z:
 // uses: data/params, data/storage
-// What is added to the normalised input.
+// A tensor of the shape of x.
 @group(0) @binding(15) var<storage, read> z: array<Stored>;
 
 fn load_z(element: u32) -> Vector {

@@ -1,6 +1,6 @@
 // uses: data/per_channel, statistics/type, forward/moments, forward/running_statistics
 
-// What a channel's moments lead to: its statistics, and the running ones.
+// Computes the statistics of a channel from its moments, and moves the running ones.
 @group(0) @binding(3) var<storage, read_write> statistics: array<vec4<f32>>;
 
 fn finish_channel(channel: u32, batch: Moments) {
@@ -16,7 +16,7 @@ fn finish_channel(channel: u32, batch: Moments) {
     move_running_statistics(channel, batch);
 }
 
-// The biased variance normalises, the unbiased one moves the running average.
+// The biased variance normalises. The unbiased one moves the running average.
 fn batch_statistics(batch: Moments) -> Statistics {
     let variance = batch.m2 / f32(batch.count);
     return Statistics(batch.mean, inverse_deviation(variance), variance);

@@ -1,8 +1,8 @@
 // uses: data/per_channel, numerics/float_float
 
-// Moments of a set of values: how many, their mean and the sum of squared deviations from it.
+// The moments of a set of values: count, mean, and the sum of squared deviations from it.
 //
-// The mean is a pair, because one f32 is not enough for data whose mean is large beside its spread: at mean
+// The mean is float-float, because one f32 is not enough for data whose mean is large beside its spread: at mean
 // 1e4 and deviation 1, half a unit in the mean's last place is already an error of 5e-4 in every x - mean.
 struct Moments {
     count: u32,
@@ -13,7 +13,7 @@ struct Moments {
 // What a workgroup merges across its lanes.
 alias Partial = Moments;
 
-// The moments of the k-th channel at once, in four words.
+// The moments of the k-th channel, in four words.
 fn pack(value: Partial, k: u32) -> vec4<u32> {
     let parts = vec3<f32>(component(value.mean.hi, k), component(value.mean.lo, k), component(value.m2, k));
     return vec4<u32>(value.count, bitcast<vec3<u32>>(parts));
@@ -55,7 +55,7 @@ fn merge(a: Moments, b: Moments) -> Moments {
     );
 }
 
-// With infinity for a pivot, every deviation would be NaN.
+// A pivot: every deviation from infinity would be NaN.
 fn finite_or_zero(value: PerChannel) -> PerChannel {
     return select(PerChannel(0.0), value, finite(value));
 }

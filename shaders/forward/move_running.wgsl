@@ -1,7 +1,7 @@
 // uses: data/params, data/per_channel, forward/moments
 // needs: running_momentum
 
-// The shares of the batch and of what was there in a running average.
+// The weights of the batch and of the present value in a running average.
 struct Momentum {
     of_batch: f32,
     retain: f32,

@@ -1,9 +1,9 @@
 // uses: data/per_channel, data/vector, iterate/traversal, tensors/x, forward/moments
 
-// Reduces what an invocation visits to moments: of each of its columns.
+// Reduces the elements that an invocation visits to moments of each of its columns.
 
-// The plain sums run over blocks of about so many loads, so that their rounding errors stay small. The first
-// block has no better pivot than its first value, and is short.
+// Plain sums run over blocks of about so many loads, so that their rounding errors stay small. The first block is
+// short: its pivot is its first value.
 const FIRST_BLOCK: u32 = 8u;
 const BLOCK: u32 = 64u;
 

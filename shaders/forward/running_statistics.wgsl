@@ -7,7 +7,7 @@ fn move_running_statistics(first_channel: u32, batch: Moments) {}
 
 // case momentum:
 // uses: data/params, forward/count_batch, forward/move_running
-// The momentum is given. num_batches_tracked is counted on the way, by whoever has the first channel.
+// The momentum is given. The invocation that has the first channel counts the batch.
 @group(0) @binding(8) var<storage, read_write> num_batches_tracked: array<u32, 2>;
 
 fn running_momentum(first_channel: u32) -> Momentum {
@@ -19,7 +19,7 @@ fn running_momentum(first_channel: u32) -> Momentum {
 
 // case cumulative:
 // uses: forward/move_running
-// The cumulative average: every batch weighs the same. This one was counted already, by `count_batch`.
+// The cumulative average: every batch has the same weight. `count_batch` has counted this one.
 @group(0) @binding(8) var<storage, read> num_batches_tracked: array<u32, 2>;
 
 fn running_momentum(first_channel: u32) -> Momentum {

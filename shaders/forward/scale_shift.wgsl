@@ -2,8 +2,8 @@
 
 // y = ((x - mean.hi) - mean.lo) * (weight * inv_std) + bias.
 //
-// The mean is subtracted first: y = x * a + b with a folded b would lose the digits that a large mean has
-// in common with x.
+// The mean is subtracted first: y = x * a + b with a folded b would lose the digits that x has in common with a large
+// mean.
 struct ScaleShift {
     mean: FloatFloat,
     scale: PerChannel,

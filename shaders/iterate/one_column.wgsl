@@ -1,6 +1,6 @@
 // needs: Traversal
 
-// An invocation visits one place at a time, of one channel.
+// A lane has one column, of one channel. (In planes, a plane is its column.)
 const COLUMNS_PER_LANE: u32 = 1u;
 
 fn has_column(traversal: Traversal, k: u32) -> bool {

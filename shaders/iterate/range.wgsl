@@ -1,21 +1,21 @@
 // uses: data/per_channel, data/vector
 
-// A walk goes in runs.
+// A strided range of loads, all of whose elements count.
 
-// Elements begin, begin + step, and so on, before end, counted in Vectors.
+// The loads begin, begin + step, and so on, before end, counted in Vectors.
 struct Range {
     begin: u32,
     end: u32,
     step: u32,
 }
 
-// Where a run is after so many more loads, or its end.
+// Where a range is after so many more loads, or its end.
 fn block_end(range: Range, element: u32, loads: u32) -> u32 {
     // The product must fit into 32 bits, for up to 64 loads.
     return element + min(range.end - element, min(range.step, 0x3ffffffu) * loads);
 }
 
-// Every load lies inside the channel or channels that are walked.
+// No load reaches into another channel.
 const MASKED: bool = false;
 
 fn next_channel(channel: u32) -> u32 {

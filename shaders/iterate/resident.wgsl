@@ -1,12 +1,12 @@
 // uses: iterate/tile
 // needs: process
 
-// The loads of an invocation that holds what it has read in registers, so that memory is read once. Registers cannot
+// The loop over the loads that an invocation keeps in registers, so that memory is read once. Registers cannot
 // be indexed at run time, and with a loop over the loads some compilers would keep the values in memory. Hence
 // `for_each_load` has one call after the other, of which the first TILE_LOADS do something. There are several lengths
 // of it, since calls that do nothing take time to compile, too.
 
-// Where the present load is.
+// The present load.
 var<private> cursor: Cursor;
 
 fn process_one(stage: u32, k: u32) {
@@ -19,7 +19,7 @@ fn process_one(stage: u32, k: u32) {
 }
 
 // case up_to_4:
-// Visits all loads from the first on: up to 4.
+// Up to 4 loads.
 fn for_each_load(stage: u32, first: Cursor) {
     cursor = first;
     process_one(stage, 0u);
@@ -29,7 +29,7 @@ fn for_each_load(stage: u32, first: Cursor) {
 }
 
 // case up_to_16:
-// Visits all loads from the first on: up to 16.
+// Up to 16 loads.
 fn for_each_load(stage: u32, first: Cursor) {
     cursor = first;
     process_one(stage, 0u);
@@ -51,7 +51,7 @@ fn for_each_load(stage: u32, first: Cursor) {
 }
 
 // case up_to_64:
-// Visits all loads from the first on: up to 64.
+// Up to 64 loads.
 fn for_each_load(stage: u32, first: Cursor) {
     cursor = first;
     for_sixteen_loads(stage, 0u);

@@ -1,11 +1,11 @@
 // uses: data/params, data/vector
 // needs: cursor
 
-// Which loads an invocation of a workgroup has that holds whole channels: Cursor, cursor_begin, cursor_next.
+// The loads of an invocation whose workgroup keeps whole channels in registers: Cursor, cursor_begin, cursor_next.
 
 // case planes:
-// Which loads an invocation holds when a channel lies in planes: a workgroup takes all of one channel, in the
-// order of memory and from plane to plane, all lanes side by side, so that none is idle before the end.
+// A workgroup takes all planes of one channel, in the order of memory, all lanes side by side, so that none is idle
+// before the end.
 struct Cursor {
     channel: u32,
     // How many loads the invocation has in all.
@@ -13,7 +13,7 @@ struct Cursor {
     // The present one, and its number in its plane.
     element: u32,
     along: u32,
-    // To the next one: so far in all, and so far along a plane; and what is added behind a plane's end.
+    // The distance to the next load, in all and along the plane, and what is added at a plane's end.
     step: u32,
     step_along: u32,
     skip: u32,
@@ -47,14 +47,13 @@ fn cursor_next() {
 }
 
 // case columns:
-// Which loads an invocation holds when channels are neighbours (inner = 1): a workgroup takes
-// CHANNELS_PER_WORKGROUP columns, each as wide as a load. Its lanes with equal numbers modulo that share a column,
-// one row after the other.
+// Channels are neighbours (inner = 1). A workgroup takes CHANNELS_PER_WORKGROUP columns, each as wide as a load. Lanes
+// whose numbers are equal modulo that share a column, one row after the other.
 struct Cursor {
     channel: u32,
     // How many loads the invocation has in all.
     loads: u32,
-    // The present one, and how far it is to the next.
+    // The present one, and the distance to the next.
     element: u32,
     step: u32,
 }

@@ -1,13 +1,12 @@
 // uses: data/params, data/vector
 
-// Which elements an invocation visits: Traversal, traversal_begin, next_range, next_store_range.
+// The elements that an invocation visits: Traversal, traversal_begin, has_next, next_range, next_store_range.
 
 // case planes:
 // includes: iterate/range, iterate/one_column
-// Which elements an invocation visits when a channel lies in planes: x[o, c, i] is element
-// (o * channels + c) * inner + i. A workgroup takes one split of one channel: some of its planes, and of
-// each plane a part. LANES_PER_PLANE neighbouring lanes walk along a plane, so that they read neighbouring
-// elements; the workgroup's other lanes are in the next planes meanwhile.
+// Channels lie in planes: x[o, c, i] is element (o * channels + c) * inner + i. A workgroup takes one split of one
+// channel: some of its planes, and a part of each plane. LANES_PER_PLANE neighbouring lanes go along a plane, so that
+// they read neighbouring elements. The workgroup's other lanes are in the next planes meanwhile.
 struct Traversal {
     channel: u32,
     split: u32,
@@ -52,8 +51,8 @@ fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
 // case planes_masked:
 // uses: data/per_channel
 // includes: iterate/one_column
-// As walk_planes, with loads of four elements where planes are not a multiple of four long: a load at the
-// end of a plane may reach into a neighbouring one, which is of another channel.
+// As planes, with loads of four elements although planes are not a multiple of four long. A load at the end of a plane
+// may reach into a neighbouring plane, which belongs to another channel: such elements are masked.
 const MASKED: bool = true;
 
 struct Traversal {
@@ -67,8 +66,7 @@ struct Traversal {
     inner_end: u32,
 }
 
-// Loads begin, begin + step, and so on, before end; and the single elements from inside_begin to inside_end
-// that are meant.
+// The loads begin, begin + step, and so on, before end. Of their elements, those from inside_begin to inside_end count.
 struct Range {
     begin: u32,
     end: u32,
@@ -107,8 +105,8 @@ fn next_range(traversal: ptr<function, Traversal>) -> Range {
     return Range(first_load, (end + VECTOR_WIDTH - 1u) / VECTOR_WIDTH, LANES_PER_PLANE, begin, end);
 }
 
-// The loads whose first element is in the next plane's part, so that every load is some lane's and no two
-// lanes write the same. What is beyond the plane belongs to the next channel.
+// The loads whose first element is in the next plane's part, so that each load is written by one lane. Elements behind
+// the plane belong to the next channel.
 fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
     let plane_end = ((*traversal).outer * params.channels + (*traversal).channel + 1u) * params.inner;
     var range = next_range(traversal);
@@ -140,7 +138,7 @@ fn select_inside_or_zero(value: Vector, range: Range, element: u32) -> Vector {
     return select_inside(Vector(0.0), value, range, element);
 }
 
-// The elements of a load that are inside, and others in the place of the rest.
+// A load with its elements outside of the range replaced by other ones.
 fn select_inside(other: Vector, value: Vector, range: Range, element: u32) -> Vector {
     let numbers = vec4<u32>(element * VECTOR_WIDTH) + vec4<u32>(0u, 1u, 2u, 3u);
     let inside = (numbers >= vec4<u32>(range.inside_begin)) & (numbers < vec4<u32>(range.inside_end));
@@ -150,13 +148,12 @@ fn select_inside(other: Vector, value: Vector, range: Range, element: u32) -> Ve
 // case columns:
 // includes: iterate/range
 // needs: COLUMNS_PER_LANE
-// Which elements an invocation visits when channels are neighbours (inner = 1): x[o, c] is element
-// o * channels + c. The rows are divided into periods of inner_chunk loads, a whole number of rows that is
-// also a whole number of loads, and a workgroup takes outer_chunk periods: a block. An invocation takes the same
-// columns of each period, so that it keeps to its channels: COLUMNS_PER_LANE of them, or four times as many.
-// Neighbouring invocations read neighbouring elements, and a workgroup so many in a row that a processor which
-// fetches ahead along a line of memory does. With more than one column a lane, the last period is whole. of_inner
-// workgroups share a block.
+// Channels are neighbours (inner = 1): x[o, c] is element o * channels + c. The rows are divided into periods of
+// inner_chunk loads, a whole number of rows that is also a whole number of loads, and a workgroup takes outer_chunk
+// periods: a block. An invocation takes the same columns of each period, so that it keeps to its channels:
+// COLUMNS_PER_LANE of them, or four times as many. Neighbouring invocations read neighbouring elements, and a
+// workgroup so many in a row that a processor which fetches ahead along a line of memory does. With more than one
+// column a lane, the last period is whole. of_inner workgroups share a block.
 struct Traversal {
     // The invocation's first column, among those of all blocks: partial results lie in this order.
     first_column: u32,
@@ -205,7 +202,7 @@ fn has_next(traversal: Traversal) -> bool {
     return traversal.range.begin < traversal.range.end;
 }
 
-// All of it is one run.
+// One range is all.
 fn next_range(traversal: ptr<function, Traversal>) -> Range {
     let range = (*traversal).range;
     (*traversal).range.end = 0u;

@@ -1,8 +1,8 @@
 // uses: entry, lanes, data/params, statistics/source, backward/finish_channel, backward/sums
 
-// Merges the partial sums of every channel to the gradients of its parameters, and to what
-// `backward_input` needs of them. A workgroup takes CHANNELS_PER_WORKGROUP channels; its lanes with equal
-// numbers modulo that share one.
+// Merges the partial sums of every channel into the gradients of its parameters, and into what `backward_input` needs.
+// A workgroup takes CHANNELS_PER_WORKGROUP channels. Lanes whose numbers are equal modulo
+// that share one.
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
 

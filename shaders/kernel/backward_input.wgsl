@@ -2,8 +2,8 @@
 // uses: statistics/source, epilogue/pre_activation, backward/deviation, backward/input_gradient
 // uses: backward/projections
 
-// dx = weight * inv_std * (dy - what the mean and the variance of the batch take away), for every element, where dy
-// is the gradient as it arrives from upstream: that is dz.
+// dx = weight * inv_std * (dy - what flows through the mean and the variance of the batch) for every element. Here, dy
+// is the gradient of bn(x) + z, which is dz.
 
 fn kernel(invocation: Invocation) {
     var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.map);
@@ -15,7 +15,7 @@ fn kernel(invocation: Invocation) {
         own[k] = gradient_of(channel, statistics, channel_projection(channel));
         pre_activation[k] = pre_activation_of(channel, statistics);
     }
-    // Where a load may reach into the next channel's plane, that one's gradient is computed, too.
+    // A masked load may reach into the next channel's plane: dx of that channel is computed, too.
     var next = own[0];
     var next_pre_activation = pre_activation[0];
     if MASKED {

@@ -3,14 +3,14 @@
 // uses: epilogue/pre_activation, backward/deviation, backward/finish_channel, backward/input_gradient
 // uses: backward/projection_of, backward/sums
 
-// The whole backward pass through batch statistics, for channels whose values the invocations of a workgroup
-// hold: x and dy are read once.
+// The whole backward pass through batch statistics in one dispatch that reads x and dy once: each workgroup keeps all
+// values of its channels in registers. Load, reduce, store. (cuDNN calls its like "persistent".)
 
 const LOAD: u32 = 0u;
 const STORE: u32 = 1u;
 
 var<private> tile_dy: array<Vector, TILE_LOADS>;
-// How far x lies from its mean.
+// x less its mean.
 var<private> tile_deviation: array<Vector, TILE_LOADS>;
 var<private> of_channel: Statistics;
 var<private> pre_activation: PreActivation;

@@ -1,7 +1,8 @@
 // uses: entry, lanes, data/params, forward/finish_channel, forward/moments
 
 // Merges the partial moments of every channel into its statistics, and moves the running statistics.
-// A workgroup takes CHANNELS_PER_WORKGROUP channels; its lanes with equal numbers modulo that share one.
+// A workgroup takes CHANNELS_PER_WORKGROUP channels. Lanes whose numbers are equal modulo
+// that share one.
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
 

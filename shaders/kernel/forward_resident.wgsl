@@ -2,8 +2,8 @@
 // uses: iterate/tile, tensors/x, tensors/y, epilogue/activation, epilogue/residual, forward/finish_channel
 // uses: forward/moments, forward/scale_shift
 
-// The whole forward pass in training, for channels whose values the invocations of a workgroup hold: x is read
-// once.
+// The whole forward pass in training in one dispatch that reads x once: each workgroup keeps all values of its channels
+// in registers. Load, reduce, normalise, store. (cuDNN calls its like "persistent".)
 
 const LOAD: u32 = 0u;
 const SQUARE: u32 = 1u;

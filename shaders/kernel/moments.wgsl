@@ -1,7 +1,7 @@
 // uses: entry, lanes, split_result, data/params, iterate/traversal, forward/reduce_moments
 
-// Moments of every channel: each workgroup (planes) or invocation (columns) reduces one split of a channel,
-// and leaves its partial result, or where the whole channel is one split, the statistics.
+// Moments of every channel. Each workgroup (planes) or lane (columns) reduces one split of a channel and stores its
+// partial result, or the statistics if the channel is one split.
 
 fn kernel(invocation: Invocation) {
     let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduce);

@@ -10,7 +10,7 @@ fn kernel(invocation: Invocation) {
         let channel = channel_of(traversal, k);
         own[k] = scale_shift_of(channel, channel_statistics(channel));
     }
-    // Where a load may reach into the next channel's plane, that one is normalised, too.
+    // A masked load may reach into the next channel's plane: that channel is normalised, too.
     var next = own[0];
     if MASKED {
         let channel = next_channel(channel_of(traversal, 0u));

@@ -1,7 +1,7 @@
 // uses: data/vector
 
-// e^value for values up to 88, to about one unit in the last place: WGSL's own may be off by hundreds of them.
-// Below -87, it is 0.
+// e^value for values up to 88, to about one unit in the last place. WGSL's own may be off by hundreds of units. It is 0
+// for values below -87.
 //
 // e^value = 2^n * e^rest with |rest| <= ln(2) / 2, which is so small that a polynomial of degree 7 will do.
 fn exponential(value: Vector) -> Vector {
@@ -21,7 +21,7 @@ fn exponential(value: Vector) -> Vector {
     return select(result, value, is_nan(value));
 }
 
-// From the bits: comparisons with NaN are not reliable under the drivers' fast-math rules.
+// The bits tell: comparisons with NaN are not reliable under the drivers' fast-math rules.
 fn is_nan(value: Vector) -> VectorMask {
     return (bitcast<VectorBits>(value) & VectorBits(0x7fffffffu)) > VectorBits(0x7f800000u);
 }

@@ -8,13 +8,13 @@ struct FloatFloat {
     lo: PerChannel,
 }
 
-// The value as it was rounded. Shader compilers simplify (a + b) - a to b and (x - hi) - lo to
-// x - (hi + lo), which undoes every compensated sum; they cannot look through this integer operation.
+// The value, hidden from the optimiser. Shader compilers simplify (a + b) - a to b, and (x - hi) - lo to x - (hi + lo),
+// which undoes every compensated sum. They cannot look through this integer operation.
 fn opaque(value: PerChannel) -> PerChannel {
     return bitcast<PerChannel>(bitcast<PerChannelBits>(value) ^ PerChannelBits(params.opaque_zero));
 }
 
-// The second part of a pair, or 0 where the first is infinite or NaN: nothing was lost then.
+// The second part of a pair, or 0 if the first is infinite or NaN: nothing was lost then.
 fn lost(hi: PerChannel, lo: PerChannel) -> PerChannel {
     return select(PerChannel(0.0), lo, finite(hi));
 }
@@ -36,8 +36,8 @@ fn add_pairs(a: FloatFloat, b: FloatFloat) -> FloatFloat {
     return two_sum(sum.hi, sum.lo + (a.lo + b.lo));
 }
 
-// a * b as the rounded product and what rounding lost: Dekker's product of halves with 12 bits each, since
-// `fma` need not be fused.
+// a * b as the rounded product and what rounding lost: Dekker's product of halves with 12 bits each. `fma` need not be
+// fused.
 fn exact_product(a: PerChannel, b: PerChannel) -> FloatFloat {
     let product = opaque(a * b);
     let a_high = bitcast<PerChannel>(bitcast<PerChannelBits>(a) & PerChannelBits(0xfffff000u));

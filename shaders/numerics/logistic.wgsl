@@ -1,7 +1,7 @@
 // uses: data/vector, numerics/exponential
 
-// 1 / (1 + e^-value) and its derivative. Of the exponential, only values up to 1 are used: nothing overflows, and
-// nothing is lost where the sigmoid is near 1.
+// 1 / (1 + e^-value) and its derivative. The exponential is at most 1 here: nothing overflows, and nothing is lost
+// where the sigmoid is near 1.
 struct Logistic {
     value: Vector,
     derivative: Vector,

@@ -1,9 +1,9 @@
 // uses: data/vector
 
-// Whether a value is 0 or less, from its bits: comparisons with NaN, for which this is false, are not reliable under
-// the drivers' fast-math rules.
+// Whether a value is 0 or less; false for NaN. The bits tell: comparisons with NaN are not reliable under the drivers'
+// fast-math rules.
 fn is_not_positive(value: Vector) -> VectorMask {
     let bits = bitcast<VectorBits>(value);
-    // Of the positive ones only, the bits less one are below those of the largest NaN.
+    // Only the bits of positive values, less one, are below those of the largest NaN.
     return (bits - VectorBits(1u) >= VectorBits(0x7fffffffu)) & (bits <= VectorBits(0xff800000u));
 }

@@ -1,6 +1,6 @@
 // uses: statistics/type
 
-// Where the statistics of a channel come from: channel_statistics.
+// channel_statistics: where the statistics of a channel come from.
 
 // case batch:
 // uses: data/per_channel
@@ -36,7 +36,7 @@ fn channel_statistics(channel: u32) -> Statistics {
 }
 
 // case none:
-// No statistics: the bias's gradient, alone, does not depend on x.
+// No statistics: the gradient of the bias alone does not depend on x.
 fn channel_statistics(channel: u32) -> Statistics {
     return Statistics();
 }

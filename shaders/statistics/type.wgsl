@@ -7,8 +7,7 @@ struct Statistics {
     variance: PerChannel,
 }
 
-// 1 / sqrt(variance + eps). The built-in may be off by some units in the last place; one Newton step
-// brings it to the last one.
+// 1 / sqrt(variance + eps). The built-in may be off by some units in the last place. One Newton step corrects that.
 fn inverse_deviation(variance: PerChannel) -> PerChannel {
     let value = variance + params.eps;
     let root = inverseSqrt(value);

@@ -4,8 +4,8 @@
 
 // case store:
 // uses: data/params, data/storage
-// The gradient with respect to the input. No two invocations write to the same place.
-// Not named dx: that is a namespace to DXC (docs/naga.md).
+// No two invocations write to the same place.
+// The name dx is a namespace to DXC (docs/naga.md).
 @group(0) @binding(11) var<storage, read_write> dx_tensor: array<Stored>;
 
 fn store_dx(element: u32, value: Vector) {
@@ -14,8 +14,8 @@ fn store_dx(element: u32, value: Vector) {
 
 // case store_atomic:
 // uses: data/params, data/storage
-// The gradient with respect to the input, in halves of words: see packed_scalar of data/storage.wgsl.
-// Not named dx: that is a namespace to DXC (docs/naga.md).
+// Two elements share a word: see packed_scalar of data/storage.wgsl.
+// The name dx is a namespace to DXC (docs/naga.md).
 @group(0) @binding(11) var<storage, read_write> dx_tensor: array<atomic<u32>>;
 
 fn store_dx(element: u32, value: Vector) {
@@ -25,5 +25,5 @@ fn store_dx(element: u32, value: Vector) {
 }
 
 // case none:
-// The gradient with respect to the input is not wanted.
+// It is not wanted.
 fn store_dx(element: u32, value: Vector) {}

@@ -3,7 +3,7 @@
 // The gradient with respect to the output: load_dy.
 
 // case read:
-// The gradient with respect to the output.
+// A tensor of its own.
 @group(0) @binding(10) var<storage, read> dy: array<Stored>;
 
 fn load_dy(element: u32) -> Vector {
@@ -21,7 +21,7 @@ fn load_dy(element: u32) -> Vector {
 
 // case in_place_atomic:
 // uses: tensors/dx
-// dx overwrites dy, in halves of words: see packed_scalar of data/storage.wgsl.
+// The same if two elements share a word: another invocation may write the other one meanwhile.
 fn load_dy(element: u32) -> Vector {
     let at = params.dx_offset + element;
     return loaded(atomicLoad(&dx_tensor[word_of(at)]), at);

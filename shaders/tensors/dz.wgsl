@@ -4,7 +4,7 @@
 
 // case store:
 // uses: data/params, data/storage
-// The gradient with respect to what was added. No two invocations write to the same place.
+// No two invocations write to the same place.
 @group(0) @binding(16) var<storage, read_write> dz: array<Stored>;
 
 fn store_dz(element: u32, value: Vector) {
@@ -13,7 +13,7 @@ fn store_dz(element: u32, value: Vector) {
 
 // case store_atomic:
 // uses: data/params, data/storage
-// The gradient with respect to what was added, in halves of words: see packed_scalar of data/storage.wgsl.
+// Two elements share a word: see packed_scalar of data/storage.wgsl.
 @group(0) @binding(16) var<storage, read_write> dz: array<atomic<u32>>;
 
 fn store_dz(element: u32, value: Vector) {
@@ -23,5 +23,5 @@ fn store_dz(element: u32, value: Vector) {
 }
 
 // case none:
-// The gradient with respect to what was added is not wanted.
+// It is not wanted.
 fn store_dz(element: u32, value: Vector) {}

@@ -4,7 +4,7 @@
 
 // case read:
 // uses: data/params, data/storage
-// The input.
+// A tensor of its own.
 @group(0) @binding(1) var<storage, read> x: array<Stored>;
 
 fn load_x(element: u32) -> Vector {
@@ -22,14 +22,14 @@ fn load_x(element: u32) -> Vector {
 
 // case in_place_atomic:
 // uses: data/params, data/storage, tensors/y
-// y overwrites x, in halves of words: see packed_scalar of data/storage.wgsl.
+// The same if two elements share a word: another invocation may write the other one meanwhile.
 fn load_x(element: u32) -> Vector {
     let at = params.y_offset + element;
     return loaded(atomicLoad(&y[word_of(at)]), at);
 }
 
 // case unused:
-// x is not needed.
+// Only dy is summed.
 fn load_x(element: u32) -> Vector {
     return Vector(0.0);
 }

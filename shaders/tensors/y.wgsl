@@ -3,7 +3,7 @@
 // The output: store_y.
 
 // case store:
-// The output. No two invocations write to the same place.
+// No two invocations write to the same place.
 @group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 
 fn store_y(element: u32, value: Vector) {
@@ -11,7 +11,7 @@ fn store_y(element: u32, value: Vector) {
 }
 
 // case store_atomic:
-// The output, in halves of words: see packed_scalar of data/storage.wgsl.
+// Two elements share a word: see packed_scalar of data/storage.wgsl.
 @group(0) @binding(2) var<storage, read_write> y: array<atomic<u32>>;
 
 fn store_y(element: u32, value: Vector) {

@@ -106,7 +106,7 @@ mod tests {
         let enable = if storage == Storage::F16 { "enable f16;\n" } else { "" };
         ["floats[id.x] = load_x(id.x)", "store_y(id.x, floats[id.x])"].map(|statement| {
             format!(
-                "{enable}{text}\n@group(0) @binding(3) var<storage, read_write> floats: array<Value>;\n\
+                "{enable}{text}\n@group(0) @binding(3) var<storage, read_write> floats: array<Vector>;\n\
                  @compute @workgroup_size(64)\n\
                  fn convert(@builtin(global_invocation_id) id: vec3<u32>) {{ {statement}; }}"
             )
