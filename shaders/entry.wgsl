@@ -24,7 +24,7 @@ fn main(
 
 // case subgroups:
 // The same for kernels that use subgroups. In naga's HLSL, subgroup builtins must be arguments, too: as members of a
-// struct they have no value (docs/naga.md).
+// struct they have no semantic (docs/naga.md).
 struct Invocation {
     // The number of the workgroup, and of the invocation in it.
     workgroup: u32,

@@ -49,8 +49,9 @@ impl AdapterProfile {
         self.features.contains(wgpu::Features::SUBGROUP)
     }
 
-    /// Whether shaders are compiled by FXC, which DX12 falls back on where there is no `dxcompiler.dll`. wgpu does not
-    /// tell; but with DXC there are subgroups, f16 or 64-bit integers on every adapter that is not very old.
+    /// Whether shaders are compiled by FXC, which DX12 falls back on without a `dxcompiler.dll`. wgpu does not tell; but
+    /// with DXC, every adapter that is not very old has subgroups, f16 or 64-bit integers. A device that was opened
+    /// without all of these counts as one of FXC, too.
     pub fn is_fxc(&self) -> bool {
         let of_dxc = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64;
         self.backend == wgpu::Backend::Dx12 && !self.features.intersects(of_dxc)

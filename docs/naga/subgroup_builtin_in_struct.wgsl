@@ -1,6 +1,4 @@
 // HLSL: the member `size` has no semantic.
-enable subgroups;
-
 struct Input {
     @builtin(global_invocation_id) id: vec3<u32>,
     @builtin(subgroup_size) size: u32,

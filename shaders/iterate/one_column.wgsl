@@ -1,6 +1,6 @@
 // needs: Traversal
 
-// A lane has one column, of one channel. (In planes, a plane is its column.)
+// A lane has one column, of one channel. (In planes, what it visits counts as one column.)
 const COLUMNS_PER_LANE: u32 = 1u;
 
 fn has_column(traversal: Traversal, k: u32) -> bool {

@@ -1,7 +1,7 @@
 // uses: data/vector
 
-// e^value for values up to 88, to about one unit in the last place. WGSL's own may be off by hundreds of units. It is 0
-// for values below -87.
+// e^value for values up to 88, to about one unit in the last place. WGSL's own may be off by hundreds of units. Below
+// -87, this one is 0.
 //
 // e^value = 2^n * e^rest with |rest| <= ln(2) / 2, which is so small that a polynomial of degree 7 will do.
 fn exponential(value: Vector) -> Vector {

@@ -29,7 +29,7 @@ fn load_x(element: u32) -> Vector {
 }
 
 // case unused:
-// Only dy is summed.
+// x is not needed.
 fn load_x(element: u32) -> Vector {
     return Vector(0.0);
 }

@@ -169,7 +169,7 @@ impl BackwardResident {
 
 impl Variant for BackwardResident {
     fn source(&self) -> Source {
-        Source::held("backward_resident", &self.held)
+        Source::resident("backward_resident", &self.held)
             .choose([Statistics::Batch.choice()])
             .choose(self.gradients().choices())
             .gradient(self.gradient, self.held.layout.width(), true)

@@ -153,7 +153,7 @@ pub struct ForwardResident {
 
 impl Variant for ForwardResident {
     fn source(&self) -> Source {
-        Source::held("forward_resident", &self.held)
+        Source::resident("forward_resident", &self.held)
             .choose([self.running.choice()])
             .output(self.output, self.held.layout.width())
     }

@@ -33,7 +33,7 @@ impl Lanes {
         }
     }
 
-    /// The constants of the piece, and the workgroup size.
+    /// The constants of the shader file, and the workgroup size.
     pub(super) fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
         let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
         match self {

@@ -1,8 +1,9 @@
 //! The kernels: which WGSL files make one up, which constants it is compiled with, what it binds.
 //!
 //! A kernel's source is constants, then every shader file that its own file uses, each with the case that was chosen
-//! of it, then its own file: `shaders/kernel/STEM.wgsl`. Each kernel's Rust side is the file of the same stem here: it
-//! says which cases are chosen. The entry point is `main` of `shaders/entry.wgsl`, which calls the kernel.
+//! of it, then its own file: `shaders/kernel/STEM.wgsl`. The Rust sides, which say which cases are chosen, are in
+//! `forward.rs` and `backward.rs`. The entry point is `main` of `shaders/entry.wgsl`, which calls the kernel
+//! (`count_batch` has one of its own).
 //!
 //! | kernel | does |
 //! |---|---|
@@ -36,6 +37,7 @@ mod variants;
 pub use crate::activation::ActivationKind;
 pub use backward::{BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums};
 pub use binding::{Access, Binding};
+#[doc(hidden)]
 pub use compose::{files, listed, parts};
 pub use epilogue::{InputGradient, Output, PreActivation};
 pub use forward::{
@@ -51,7 +53,9 @@ pub use tile::{Tile, TileLayout};
 pub use traversal::{Traversal, VectorWidth};
 
 use compose::{Choice, Section, compose};
+use std::collections::HashMap;
 use std::fmt::{self, Write};
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 /// Bytes of a channel's statistics: mean (two parts), `inv_std`, variance.
 pub const STATISTICS_BYTES: u64 = 16;
@@ -121,11 +125,11 @@ impl Source {
         }
     }
 
-    /// A kernel whose workgroups hold whole channels.
-    fn held(stem: &'static str, held: &Tile) -> Self {
-        let mut source = Self::new(stem, held.lanes, held.workgroup_size).choose(held.choices());
-        source.constants.push(("TILE_LOADS", held.loads));
-        source.channels_at_once = held.layout.channels_at_once();
+    /// A kernel whose workgroups keep whole channels in registers.
+    fn resident(stem: &'static str, tile: &Tile) -> Self {
+        let mut source = Self::new(stem, tile.lanes, tile.workgroup_size).choose(tile.choices());
+        source.constants.push(("TILE_LOADS", tile.loads));
+        source.channels_at_once = tile.layout.channels_at_once();
         source
     }
 
@@ -200,10 +204,18 @@ impl Kernel {
 
     /// What the kernel binds, and how, in the order of the numbers: what its shader declares.
     pub fn bindings(&self) -> Vec<(Binding, Access)> {
+        // Engines bind plans often, and composing takes longer than binding.
+        type Known = HashMap<Kernel, Vec<(Binding, Access)>>;
+        static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
+        // A panic while the lock is held leaves the map as it was.
+        if let Some(bindings) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(self) {
+            return bindings.clone();
+        }
         let sections = self.source().sections();
         let mut bindings: Vec<_> =
             sections.into_iter().flat_map(|(_, section)| section.bindings.iter().copied()).collect();
         bindings.sort_unstable_by_key(|(binding, _)| *binding);
+        KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(*self, bindings.clone());
         bindings
     }
 

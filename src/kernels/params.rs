@@ -3,7 +3,7 @@
 /// How a channel is divided: the WGSL struct `Splits`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[expect(missing_docs, reason = "documented once, in shaders/params.wgsl")]
+#[expect(missing_docs, reason = "documented once, in shaders/data/params.wgsl")]
 pub struct Splits {
     pub count: u32,
     pub of_inner: u32,
@@ -11,10 +11,10 @@ pub struct Splits {
     pub inner_chunk: u32,
 }
 
-/// Sizes and options, laid out as the WGSL struct `Params` (shaders/params.wgsl): a test compares the two.
+/// Sizes and options, laid out as the WGSL struct `Params` (shaders/data/params.wgsl): a test compares the two.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[expect(missing_docs, reason = "documented once, in shaders/params.wgsl")]
+#[expect(missing_docs, reason = "documented once, in shaders/data/params.wgsl")]
 pub struct Params {
     pub outer: u32,
     pub channels: u32,

@@ -79,7 +79,6 @@ impl Tile {
         };
         let mut choices = self.layout.choices();
         choices.push(("iterate/resident", resident));
-        choices.extend(self.lanes.choices());
         choices
     }
 

@@ -37,7 +37,7 @@ pub enum Traversal {
     /// inner > 1: a workgroup takes one split of one channel's planes. With [`VectorWidth::Four`], planes are a
     /// multiple of four long.
     Planes {
-        /// Lanes that traversal along one plane, a power of two that divides the workgroup size.
+        /// Lanes that go along one plane, a power of two that divides the workgroup size.
         lanes: u32,
         /// What each of them takes at once.
         width: VectorWidth,
@@ -45,7 +45,7 @@ pub enum Traversal {
     /// The same by four where planes, four or more long, are not a multiple of four: loads at a plane's ends
     /// reach into its neighbours.
     PlanesMasked {
-        /// Lanes that traversal along one plane, a power of two that divides the workgroup size.
+        /// Lanes that go along one plane, a power of two that divides the workgroup size.
         lanes: u32,
     },
     /// inner = 1: an invocation takes every so many rows of one channel, or of four neighbouring ones.
@@ -100,7 +100,7 @@ impl Traversal {
         ]
     }
 
-    /// The constants of the pieces.
+    /// The constants of the shader files.
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Planes { lanes, .. } | Self::PlanesMasked { lanes } => vec![("LANES_PER_PLANE", lanes)],
@@ -113,7 +113,7 @@ impl fmt::Display for Traversal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Planes { lanes, width } => write!(f, "planes by {lanes} × {}", width.elements()),
-            Self::PlanesMasked { lanes } => write!(f, "ragged planes by {lanes} × 4"),
+            Self::PlanesMasked { lanes } => write!(f, "masked planes by {lanes} × 4"),
             Self::Columns { width, columns_per_lane: 1 } => write!(f, "columns by {}", width.elements()),
             Self::Columns { width, columns_per_lane } => {
                 write!(f, "columns by {}, {columns_per_lane} a lane", width.elements())

@@ -12,7 +12,7 @@ use std::fmt;
 pub struct Tuning {
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
-    /// Neighbouring lanes that traversal along one plane; the others of a workgroup are in other planes.
+    /// Neighbouring lanes that go along one plane; the others of a workgroup are in other planes.
     pub lanes_per_plane: u32,
     /// Among how many workgroups (planes) or invocations (columns) a channel is divided to be reduced.
     pub splits: u32,
@@ -38,6 +38,9 @@ pub struct Tuning {
 /// channels are divided.
 const CPU_WORKGROUPS: (usize, usize) = (16, 64);
 
+/// The same for GPUs.
+const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
+
 /// Loads abreast of a lane that goes down columns, on a CPU: of rows shorter than a page of memory, and of others.
 /// CPUs fetch ahead along a line of memory, but hardly from row to row: two are up to a third faster than one, and
 /// four where every row is another page. More keep more sums, which find no place in registers.
@@ -45,9 +48,6 @@ const CPU_ABREAST: (usize, usize) = (2, 4);
 
 /// Bytes of a page of memory.
 const PAGE: usize = 4096;
-
-/// The same for GPUs.
-const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
 
 impl Tuning {
     /// What is planned without measuring.
@@ -211,7 +211,7 @@ fn held_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
     if many { 16 } else { 4 }
 }
 
-/// Lanes that traversal along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
+/// Lanes that go along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
 /// the more of them share one: as many as possible of which at least nine in ten are busy. Half of them in a
 /// second plane are a little faster but for long planes.
 fn lanes_per_plane(problem: &Problem, width: VectorWidth, workgroup_size: u32) -> u32 {

@@ -182,7 +182,7 @@ fn every_use_is_needed_and_none_is_lacking() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// A kernel holds only what it uses, so that its file tells what it takes.
+/// What a file needs of its users is defined in every kernel that has it.
 #[test]
 fn kernels_bring_what_their_files_need() {
     for kernel in kernels().values() {

@@ -29,7 +29,6 @@ pub(crate) fn kernels() -> BTreeMap<String, Kernel> {
         }
     }
     assert!(kernels.len() > 100, "{} variants", kernels.len());
-    assert!(kernels.len() > 100, "{} variants", kernels.len());
     kernels
 }
 

@@ -8,7 +8,7 @@
 //! `probe kernels`, with the same options: what the driver says of each kernel (registers, spills), through Vulkan
 //! itself.
 //!
-//! `probe write LANGUAGE FOLDER`, with shapes as above: the kernels planned for them, and for the cases of `verify`, as
+//! `probe write LANGUAGE FOLDER pairs|all`, with shapes as above: the kernels planned for them, and for the cases of `verify`, as
 //! the compilers of DX12 and Metal get them.
 //!
 //! `probe limits`: dispatches that wait for each other, streams by loop shape, caches, rounding to f16.

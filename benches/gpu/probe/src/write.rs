@@ -29,7 +29,8 @@ enum Language {
 /// `LANGUAGE FOLDER pairs|all`, and shapes: a file for each kernel, and `list` with a line for each: the file's name, the
 /// entry point's, and `f16` where the device has 16-bit types.
 ///
-/// With `pairs`, only so many kernels that every two pieces that are in one kernel are in one of these, too; with `all`,
+/// With `pairs`, only so many kernels that every two shader files, each with its case, that are in one kernel are in one of
+/// these, too; with `all`,
 /// all that are planned, and every variant of each.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let [language, folder, which, shapes @ ..] = args else {
@@ -67,22 +68,22 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Those of the kernels that have two pieces together which none before them has.
+/// Those of the kernels that have two shader files, each with its case, together which none before them has.
 fn covering_pairs(kernels: Vec<(Kernel, bool)>) -> Vec<(Kernel, bool)> {
     let mut seen = HashSet::new();
     let has_new_pair = |(kernel, has_f16): &(Kernel, bool)| {
         let text = kernel.wgsl();
-        // Each piece begins with the name of its file, and of the case that was taken.
+        // Each begins with the name of its file, and of the case that was taken.
         let is_name = |line: &&str| {
             let file = line.strip_prefix("// ").and_then(|line| line.split_once(".wgsl"));
             file.is_some_and(|(file, case)| {
                 !file.contains(' ') && (case.is_empty() || case.starts_with(", "))
             })
         };
-        let pieces: Vec<&str> = text.lines().filter(is_name).collect();
+        let sections: Vec<&str> = text.lines().filter(is_name).collect();
         let mut has_new = false;
-        for (k, one) in pieces.iter().enumerate() {
-            for other in &pieces[..=k] {
+        for (k, one) in sections.iter().enumerate() {
+            for other in &sections[..=k] {
                 has_new |= seen.insert((one.to_string(), other.to_string(), *has_f16));
             }
         }
