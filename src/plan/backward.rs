@@ -1,6 +1,7 @@
 //! Backward plans.
 
-use super::geometry::{GridPlanner, Reduction, held_width};
+use super::grid::{GridPlanner, Reduction};
+use super::tile::held_width;
 use super::{
     BackwardOptions, Pass, Plan, Work, is_held, statistics, width, with_fallback, without_scalar_packed_tile,
 };

@@ -3,10 +3,12 @@
 //! Planning is a pure function: no GPU is touched, and the same input gives the same plan. A plan can be
 //! printed.
 
+mod arithmetic;
 mod backward;
 mod display;
 mod forward;
-mod geometry;
+mod grid;
+mod tile;
 mod tuning;
 
 pub(crate) use backward::backward_width;
@@ -22,7 +24,9 @@ use crate::kernels::{
 use crate::layout::Layout;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
-use geometry::{Division, GridPlanner, u32_of};
+use arithmetic::u32_of;
+use grid::{Division, GridPlanner};
+use tile::held_width;
 
 /// One dispatch of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -451,7 +455,7 @@ fn is_held(
 /// possible. f16 that needs no words is planned alike, so that results are the same on every device.
 fn without_scalar_packed_tile(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
     let one_by_one = dtype != DType::F32
-        && geometry::held_width(problem) == VectorWidth::Scalar
+        && held_width(problem) == VectorWidth::Scalar
         && width(problem) == VectorWidth::Four;
     Tuning { held: if one_by_one { 0 } else { tuning.held }, ..tuning }
 }

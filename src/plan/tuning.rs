@@ -1,6 +1,7 @@
 //! What plans for the same problem may differ in.
 
-use super::geometry::{held_tiles, held_width};
+use super::arithmetic::{largest_workgroup, period_rows};
+use super::tile::held_loads;
 use crate::kernels::VectorWidth;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
@@ -168,49 +169,6 @@ impl Tuning {
     pub(crate) const MAX_ABREAST: u32 = 8;
 }
 
-/// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
-/// together, where there are rows enough for many of those: to such as divide all rows and keep nine in ten lanes
-/// of a workgroup busy, or else to such as keep every lane busy.
-pub(super) fn period_rows(problem: &Problem, width: VectorWidth, lanes: usize) -> usize {
-    let width = width.elements() as usize;
-    let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
-    let loads = rows * problem.channels / width;
-    if loads >= 8 * lanes {
-        return rows;
-    }
-    let enough = |several: &usize| several * rows * 64 <= problem.outer;
-    let divides = |several: &usize| problem.outer.is_multiple_of(several * rows);
-    let busy = |several: &usize, of_ten: usize| {
-        let loads = several * loads;
-        loads * 10 >= loads.next_multiple_of(lanes) * of_ten
-    };
-    let candidates = || (1..=lanes).filter(enough);
-    let several =
-        candidates().find(|n| divides(n) && busy(n, 9)).or_else(|| candidates().find(|n| busy(n, 10)));
-    several.unwrap_or(1) * rows
-}
-
-/// How many loads of each tensor an invocation should hold.
-fn held_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
-    let tiles = held_tiles(problem, held_width(problem), profile);
-    // On a CPU, it is the stack that holds them. There it takes a second to compile so long a kernel, which small
-    // tensors are not worth; and the lanes that hold columns each go from row to row, which takes longer than to
-    // read them twice.
-    if profile.is_cpu() {
-        let worth = problem.inner > 1 && tiles.workgroups >= 4 && problem.elements() >= 1 << 18;
-        // FXC takes 6 s to compile 52 loads of four, and 0.5 s for 16.
-        let most = if profile.is_fxc() { 16 } else { 64 };
-        return if worth { most } else { 0 };
-    }
-    // A few workgroups have not the bandwidth of all; but small tensors take as long as their dispatches.
-    if tiles.workgroups < 64 && tiles.loads * tiles.across as usize > 1 << 12 {
-        return 0;
-    }
-    // Registers: NVIDIA and AMD have 255 a lane; Intel and mobile GPUs as few as 64.
-    let many = profile.device_type != wgpu::DeviceType::IntegratedGpu && profile.subgroup_min_size >= 32;
-    if many { 16 } else { 4 }
-}
-
 /// Lanes that go along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
 /// the more of them share one: as many as possible of which at least nine in ten are busy. Half of them in a
 /// second plane are a little faster but for long planes.
@@ -227,14 +185,6 @@ fn lanes_per_plane(problem: &Problem, width: VectorWidth, workgroup_size: u32) -
         lanes /= 2;
     }
     lanes
-}
-
-/// The largest power of two that the limits allow.
-pub(super) fn largest_workgroup(profile: &AdapterProfile) -> u32 {
-    let limits = &profile.limits;
-    let largest =
-        limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x).max(1);
-    1 << largest.ilog2()
 }
 
 impl fmt::Display for Tuning {

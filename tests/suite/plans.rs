@@ -82,22 +82,22 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
         let channels = u64::from(step.channels.1);
         let map = |walk| (params.map, walk);
         let whole = |walk: Traversal| {
-            let ragged = matches!(walk, Traversal::PlanesMasked { .. });
-            prop_assert!(params.reduce.count == 1 && !ragged, "{plan}");
+            let masked = matches!(walk, Traversal::PlanesMasked { .. });
+            prop_assert!(params.reduce.count == 1 && !masked, "{plan}");
             Ok(())
         };
-        // How often the tensor is walked.
-        let mut walks = 1u64;
+        // How often the tensor is visited.
+        let mut passes = 1u64;
         let (splits, walk) = match step.kernel {
             Kernel::Moments(moments) => reduction(moments.lanes, moments.traversal)?,
             Kernel::ForwardOneDispatch(all) => {
                 whole(all.traversal)?;
-                walks = 2;
+                passes = 2;
                 reduction(all.lanes, all.traversal)?
             }
             Kernel::BackwardOneDispatch(all) => {
                 whole(all.traversal)?;
-                walks = 2;
+                passes = 2;
                 reduction(all.lanes, all.traversal)?
             }
             Kernel::ForwardResident(ForwardResident { held, .. })
@@ -124,10 +124,10 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             [splits.count, splits.of_inner, splits.outer_chunk, splits.inner_chunk].map(u64::from);
         let trips = match walk {
             Traversal::Planes { lanes, .. } | Traversal::PlanesMasked { lanes } => {
-                let ragged = matches!(walk, Traversal::PlanesMasked { .. });
+                let masked = matches!(walk, Traversal::PlanesMasked { .. });
                 let width = u64::from(walk.width().elements());
                 prop_assert!(lanes.is_power_of_two() && lanes <= size);
-                prop_assert_eq!(ragged, !(problem.inner as u64).is_multiple_of(width));
+                prop_assert_eq!(masked, !(problem.inner as u64).is_multiple_of(width));
                 prop_assert!((problem.elements() as u64).is_multiple_of(width));
                 prop_assert!(workgroups >= count * channels);
                 // All values are in some split, and no split is empty.
@@ -145,7 +145,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                     "{plan}"
                 );
                 let planes = u64::from(size / lanes);
-                let loads = (inner_chunk / width).div_ceil(u64::from(lanes)) + u64::from(ragged);
+                let loads = (inner_chunk / width).div_ceil(u64::from(lanes)) + u64::from(masked);
                 outer_chunk.div_ceil(planes) * (loads + 1)
             }
             Traversal::Columns { width, columns_per_lane: abreast } => {
@@ -168,7 +168,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 outer_chunk * (abreast + 1)
             }
         };
-        let trips = walks * trips;
+        let trips = passes * trips;
         // The moments' loop over blocks comes on top of that over values.
         prop_assert!(trips + trips.div_ceil(64) + 8 < LAVAPIPE_LOOP_LIMIT, "{trips} trips in {plan}");
     }
@@ -314,11 +314,11 @@ fn groups_have_all_stages_one_after_the_other() {
     assert_eq!(workgroups(&three, "moments"), workgroups(&plan(1), "moments"));
     assert_eq!(steps(&plan(100)).len(), 1 + 3 * 10);
     // A load that reaches into the next channel's plane needs that one's statistics.
-    let ragged = Problem::new(&[4, 10, 100_001], Layout::ChannelsFirst).unwrap();
+    let masked = Problem::new(&[4, 10, 100_001], Layout::ChannelsFirst).unwrap();
     let tuning = Tuning { groups: 3, one_dispatch: false, ..heuristic };
-    let ragged =
-        Plan::forward_tuned(&ragged, &config, true, &ForwardOptions::default(), profile, tuning).unwrap();
-    assert_eq!(ragged.steps().len(), 4, "{ragged}");
+    let masked =
+        Plan::forward_tuned(&masked, &config, true, &ForwardOptions::default(), profile, tuning).unwrap();
+    assert_eq!(masked.steps().len(), 4, "{masked}");
 }
 
 #[test]

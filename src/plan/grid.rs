@@ -1,6 +1,8 @@
 //! Workgroup sizes, splits and grids: a tuning, brought within what a problem and an adapter allow.
 
-use super::tuning::{Tuning, largest_workgroup, period_rows};
+use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, u32_of};
+use super::tile::{HeldTiles, held_tiles, held_width, largest_held_on_cpu};
+use super::tuning::Tuning;
 use crate::kernels::{Kernel, Lanes, Splits, Tile, TileLayout, Traversal, VectorWidth};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
@@ -9,18 +11,6 @@ use crate::shape::Problem;
 /// shader's loops silently after 65,536; a quarter of that leaves room for a second traversal and for the loops
 /// over blocks, and costs nothing.
 const MAX_TRIPS: usize = 1 << 14;
-
-/// The largest workgroup that holds channels with a software driver. Those run the subgroups of a workgroup one
-/// after another, and keep what each holds on the stack. Lavapipe goes from one to the next at little cost: two
-/// are faster than to read planes again, and any number than to read columns again. SwiftShader, which has four
-/// lanes, takes many times as long.
-fn largest_held_on_cpu(profile: &AdapterProfile, problem: &Problem, workgroup_size: u32) -> u32 {
-    match (profile.subgroup_max_size < 8, problem.inner > 1) {
-        (true, _) => workgroup_size,
-        (false, true) => 2 * workgroup_size,
-        (false, false) => u32::MAX,
-    }
-}
 
 /// Registers of a workgroup that can hold values: half of what a processor of NVIDIA's and AMD's has, so that
 /// the rest of the kernel has room.
@@ -266,50 +256,4 @@ impl<'a> GridPlanner<'a> {
             count *= 2;
         }
     }
-}
-
-/// What workgroups that hold channels load at once: a load must not reach into another channel's plane, nor a
-/// column wind around.
-pub(super) fn held_width(problem: &Problem) -> VectorWidth {
-    let length = if problem.inner == 1 { problem.channels } else { problem.inner };
-    if length.is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
-}
-
-/// What workgroups hold.
-pub(super) struct HeldTiles {
-    /// Columns that a workgroup takes; 1 of planes.
-    pub(super) across: u32,
-    /// Loads of a column, or of a channel's planes.
-    pub(super) loads: usize,
-    pub(super) workgroups: usize,
-}
-
-pub(super) fn held_tiles(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> HeldTiles {
-    let Problem { outer, channels, inner } = *problem;
-    let elements = width.elements();
-    if inner > 1 {
-        return HeldTiles { across: 1, loads: outer * inner / elements as usize, workgroups: channels };
-    }
-    // 128 bytes of each row; with a software driver, as many lanes as are one vector.
-    let line = 32 / elements;
-    let across =
-        if profile.is_cpu() { power_of_two(profile.subgroup_max_size.clamp(4, 16)).min(line) } else { line };
-    HeldTiles { across, loads: outer, workgroups: channels.div_ceil((across * elements) as usize) }
-}
-
-/// Divides `length` into `count` parts or some more, each a multiple of `unit` but the last, and none empty: how
-/// many, and how long.
-fn parts(length: usize, count: usize, unit: usize) -> (usize, usize) {
-    let chunk = (length / count).max(1).next_multiple_of(unit);
-    (length.div_ceil(chunk), chunk)
-}
-
-/// The largest power of two up to a number.
-fn power_of_two(number: u32) -> u32 {
-    1 << number.max(1).ilog2()
-}
-
-/// Numbers that [`Problem::new`] and [`parts`] keep below 2³².
-pub(super) fn u32_of(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or_else(|_| unreachable!("{number} does not fit into 32 bits"))
 }

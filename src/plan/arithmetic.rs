@@ -1,0 +1,52 @@
+//! Small sums that plans are made of.
+
+use crate::kernels::VectorWidth;
+use crate::profile::AdapterProfile;
+use crate::shape::Problem;
+
+/// Divides `length` into `count` parts or some more, each a multiple of `unit` but the last, and none empty: how
+/// many, and how long.
+pub(super) fn parts(length: usize, count: usize, unit: usize) -> (usize, usize) {
+    let chunk = (length / count).max(1).next_multiple_of(unit);
+    (length.div_ceil(chunk), chunk)
+}
+
+/// The largest power of two up to a number.
+pub(super) fn power_of_two(number: u32) -> u32 {
+    1 << number.max(1).ilog2()
+}
+
+/// Numbers that [`Problem::new`] and [`parts`] keep below 2³².
+pub(super) fn u32_of(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or_else(|_| unreachable!("{number} does not fit into 32 bits"))
+}
+
+/// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
+/// together, where there are rows enough for many of those: to such as divide all rows and keep nine in ten lanes
+/// of a workgroup busy, or else to such as keep every lane busy.
+pub(super) fn period_rows(problem: &Problem, width: VectorWidth, lanes: usize) -> usize {
+    let width = width.elements() as usize;
+    let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
+    let loads = rows * problem.channels / width;
+    if loads >= 8 * lanes {
+        return rows;
+    }
+    let enough = |several: &usize| several * rows * 64 <= problem.outer;
+    let divides = |several: &usize| problem.outer.is_multiple_of(several * rows);
+    let busy = |several: &usize, of_ten: usize| {
+        let loads = several * loads;
+        loads * 10 >= loads.next_multiple_of(lanes) * of_ten
+    };
+    let candidates = || (1..=lanes).filter(enough);
+    let several =
+        candidates().find(|n| divides(n) && busy(n, 9)).or_else(|| candidates().find(|n| busy(n, 10)));
+    several.unwrap_or(1) * rows
+}
+
+/// The largest power of two that the limits allow.
+pub(super) fn largest_workgroup(profile: &AdapterProfile) -> u32 {
+    let limits = &profile.limits;
+    let largest =
+        limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x).max(1);
+    1 << largest.ilog2()
+}
