@@ -151,8 +151,8 @@ impl fmt::Display for BackwardOneDispatch {
 /// The backward pass through batch statistics in one dispatch that reads x and dy once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardResident {
-    /// How a workgroup holds its channels.
-    pub held: Tile,
+    /// The loads that each invocation keeps in registers.
+    pub tile: Tile,
     /// How dx and dz are written.
     pub gradient: InputGradient,
     /// Whether dweight is wanted.
@@ -169,15 +169,15 @@ impl BackwardResident {
 
 impl Variant for BackwardResident {
     fn source(&self) -> Source {
-        Source::resident("backward_resident", &self.held)
+        Source::resident("backward_resident", &self.tile)
             .choose([Statistics::Batch.choice()])
             .choose(self.gradients().choices())
-            .gradient(self.gradient, self.held.layout.width(), true)
+            .gradient(self.gradient, self.tile.layout.width(), true)
     }
 }
 
 impl fmt::Display for BackwardResident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{}", self.held, self.gradient, self.gradients())
+        write!(f, "{}{}{}", self.tile, self.gradient, self.gradients())
     }
 }

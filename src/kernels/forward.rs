@@ -143,8 +143,8 @@ impl fmt::Display for ForwardOneDispatch {
 /// The forward pass with batch statistics in one dispatch that reads x once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ForwardResident {
-    /// How a workgroup holds its channels.
-    pub held: Tile,
+    /// The loads that each invocation keeps in registers.
+    pub tile: Tile,
     /// How y is written.
     pub output: Output,
     /// Whether there are running statistics to move.
@@ -153,15 +153,15 @@ pub struct ForwardResident {
 
 impl Variant for ForwardResident {
     fn source(&self) -> Source {
-        Source::resident("forward_resident", &self.held)
+        Source::resident("forward_resident", &self.tile)
             .choose([self.running.choice()])
-            .output(self.output, self.held.layout.width())
+            .output(self.output, self.tile.layout.width())
     }
 }
 
 impl fmt::Display for ForwardResident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{}", self.held, self.output, self.running.name())
+        write!(f, "{}{}{}", self.tile, self.output, self.running.name())
     }
 }
 impl Variant for CountBatch {

@@ -117,16 +117,16 @@ impl ForwardOneDispatch {
 impl ForwardResident {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, held) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
+        for (index, tile) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
             for running in RunningUpdate::ALL {
                 for output in Output::every_plain() {
-                    variants.push(Self { held, output, running });
+                    variants.push(Self { tile, output, running });
                 }
             }
             // A third of what can be fused, in turn.
             for output in Output::every_fused().skip(index % 3).step_by(3) {
                 let running = RunningUpdate::Fixed;
-                variants.push(Self { held, output, running });
+                variants.push(Self { tile, output, running });
             }
         }
         variants
@@ -245,19 +245,19 @@ impl BackwardOneDispatch {
 impl BackwardResident {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, held) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
+        for (index, tile) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
             for bits in 0..8 {
                 let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let exact_products = held.layout.has_exact_products() && dweight;
+                let exact_products = tile.layout.has_exact_products() && dweight;
                 let affine = dweight || dbias || in_place;
                 let gradient = InputGradient::plain(affine, in_place, exact_products);
-                variants.push(Self { held, gradient, dweight, dbias });
+                variants.push(Self { tile, gradient, dweight, dbias });
             }
             // A third of what can be fused, in turn.
             for gradient in
-                InputGradient::every_activated(held.layout.has_exact_products()).skip(index % 3).step_by(3)
+                InputGradient::every_activated(tile.layout.has_exact_products()).skip(index % 3).step_by(3)
             {
-                variants.push(Self { held, gradient, dweight: true, dbias: true });
+                variants.push(Self { tile, gradient, dweight: true, dbias: true });
             }
         }
         variants

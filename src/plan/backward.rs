@@ -103,8 +103,8 @@ impl Plan {
         let needs_statistics = dweight || projection || pre_activation.is_activated();
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
         let held = if projection { geometry.held(2) } else { None };
-        let held = held.map(|(held, workgroups)| {
-            (Kernel::BackwardResident(BackwardResident { held, gradient, dweight, dbias }), workgroups)
+        let held = held.map(|(tile, workgroups)| {
+            (Kernel::BackwardResident(BackwardResident { tile, gradient, dweight, dbias }), workgroups)
         });
         if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
             plan.push_resident(all, workgroups);

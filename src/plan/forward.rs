@@ -86,8 +86,8 @@ impl Plan {
         }
         let mut normalized = empty;
         let held = if statistics == Statistics::Batch && !empty { geometry.held(1) } else { None };
-        let held = held.map(|(held, workgroups)| {
-            (Kernel::ForwardResident(ForwardResident { held, output, running }), workgroups)
+        let held = held.map(|(tile, workgroups)| {
+            (Kernel::ForwardResident(ForwardResident { tile, output, running }), workgroups)
         });
         if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
             plan.push_resident(all, workgroups);

@@ -100,8 +100,8 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 passes = 2;
                 reduction(all.lanes, all.traversal)?
             }
-            Kernel::ForwardResident(ForwardResident { held, .. })
-            | Kernel::BackwardResident(BackwardResident { held, .. }) => {
+            Kernel::ForwardResident(ForwardResident { tile: held, .. })
+            | Kernel::BackwardResident(BackwardResident { tile: held, .. }) => {
                 prop_assert_eq!(channels, problem.channels as u64);
                 check_held(&held, workgroups, problem)?;
                 continue;
@@ -344,12 +344,14 @@ fn channels_that_fit_are_held() {
         let problem = Problem::new(shape, layout).unwrap();
         let plan = training(&problem, nvidia);
         let [step] = plan.steps() else { panic!("{plan}") };
-        let Kernel::ForwardResident(ForwardResident { held, .. }) = step.kernel else { panic!("{plan}") };
+        let Kernel::ForwardResident(ForwardResident { tile: held, .. }) = step.kernel else {
+            panic!("{plan}")
+        };
         let registers = held.workgroup_size * held.loads * held.layout.width().elements();
         assert!(registers <= 1 << 15 && held.loads <= 16, "{plan}");
         assert_eq!(plan.bytes_moved(), plan.floor_bytes());
         for step in training(&problem, intel).steps() {
-            if let Kernel::ForwardResident(ForwardResident { held, .. }) = step.kernel {
+            if let Kernel::ForwardResident(ForwardResident { tile: held, .. }) = step.kernel {
                 assert!(held.loads <= 4, "{} on Intel", held.loads);
             }
         }
@@ -370,7 +372,7 @@ fn plans_for_fxc_hold_few_loads() {
     let loads = |profile: &AdapterProfile| {
         let plan = training(&problem, profile);
         let tiles = plan.steps().iter().filter_map(|step| match step.kernel {
-            Kernel::ForwardResident(kernel) => Some(kernel.held.loads),
+            Kernel::ForwardResident(kernel) => Some(kernel.tile.loads),
             _ => None,
         });
         tiles.max().unwrap_or_default()

@@ -203,8 +203,8 @@ fn every_variant(language: Language) -> Vec<(Kernel, bool)> {
     for (size, subgroups) in sizes {
         for kernel in Kernel::every_variant(size, subgroups) {
             let loads = match kernel {
-                Kernel::ForwardResident(kernel) => kernel.held.loads,
-                Kernel::BackwardResident(kernel) => kernel.held.loads,
+                Kernel::ForwardResident(kernel) => kernel.tile.loads,
+                Kernel::BackwardResident(kernel) => kernel.tile.loads,
                 _ => 0,
             };
             let needs_more = kernel.uses_subgroups() || kernel.uses_f16() || loads > 32;
