@@ -1,7 +1,7 @@
 //! How the lanes of a workgroup work together.
 
-use super::Traversal;
 use super::compose::Choice;
+use super::{PARTIAL_BYTES, Traversal};
 use std::fmt;
 
 /// How the lanes of a workgroup that share a channel merge their results.
@@ -47,12 +47,17 @@ impl Lanes {
     }
 
     /// How many partial results the workgroup holds in its memory.
-    pub(super) fn partials_in_memory(self, workgroup_size: u32) -> u32 {
+    fn partials_in_memory(self, workgroup_size: u32) -> u32 {
         match self {
             Self::Separate => 0,
             Self::Tree { .. } => workgroup_size,
             Self::Subgroup { min_size, .. } => workgroup_size / min_size,
         }
+    }
+
+    /// Bytes of workgroup memory, where each lane has partial results of so many channels.
+    pub(super) fn workgroup_memory(self, workgroup_size: u32, channels: u32) -> u32 {
+        self.partials_in_memory(workgroup_size) * channels * PARTIAL_BYTES as u32
     }
 
     /// The ways a kernel that reduces x can go with a traversal.

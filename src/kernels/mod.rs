@@ -158,6 +158,10 @@ impl Source {
         self.choices.iter().find(|(name, _)| *name == file).map(|(_, case)| *case)
     }
 
+    fn uses_f16(&self) -> bool {
+        self.chosen("data/storage").is_some_and(|case| case.starts_with("f16_"))
+    }
+
     /// The shader files that it is made of, each with its heading.
     fn sections(&self) -> Vec<(String, &'static Section)> {
         match compose(&[&format!("kernel/{}", self.stem)], &self.choices) {
@@ -237,8 +241,7 @@ impl Kernel {
     /// Bytes of workgroup memory.
     pub fn workgroup_memory(&self) -> u32 {
         let source = self.source();
-        let partials = source.lanes.partials_in_memory(source.workgroup_size) * source.channels_at_once;
-        partials * PARTIAL_BYTES as u32
+        source.lanes.workgroup_memory(source.workgroup_size, source.channels_at_once)
     }
 
     /// Whether the kernel needs [`wgpu::Features::SUBGROUP`].
@@ -248,14 +251,14 @@ impl Kernel {
 
     /// Whether the kernel needs [`wgpu::Features::SHADER_F16`].
     pub fn uses_f16(&self) -> bool {
-        self.source().chosen("data/storage").is_some_and(|case| case.starts_with("f16_"))
+        self.source().uses_f16()
     }
 
     /// The complete shader.
     pub fn wgsl(&self) -> String {
         let source = self.source();
         let mut text = String::new();
-        if self.uses_f16() {
+        if source.uses_f16() {
             text.push_str("enable f16;\n");
         }
         // Writing to a string cannot fail.

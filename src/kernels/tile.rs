@@ -2,7 +2,7 @@
 
 use super::compose::Choice;
 use super::traversal::vector_choices;
-use super::{Lanes, PARTIAL_BYTES, VectorWidth};
+use super::{Lanes, VectorWidth};
 use std::fmt;
 
 /// How a workgroup holds channels: every value is loaded by one of its invocations, and kept.
@@ -84,8 +84,7 @@ impl Tile {
 
     /// Bytes of workgroup memory.
     pub(crate) fn workgroup_memory(&self) -> u32 {
-        let partials = self.lanes.partials_in_memory(self.workgroup_size);
-        partials * PARTIAL_BYTES as u32 * self.layout.channels_at_once()
+        self.lanes.workgroup_memory(self.workgroup_size, self.layout.channels_at_once())
     }
 
     pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<Self> {

@@ -90,23 +90,42 @@ impl Normalize {
     }
 }
 
+/// What kernels of a whole forward pass are compiled for, of their `index`-th geometry: running statistics and output.
+fn forward_passes(index: usize) -> Vec<(RunningUpdate, Output)> {
+    let plain = RunningUpdate::ALL
+        .into_iter()
+        .flat_map(|running| Output::every_plain().map(|output| (running, output)));
+    // A third of what can be fused, in turn.
+    let fused = Output::every_fused().skip(index % 3).step_by(3);
+    plain.chain(fused.map(|output| (RunningUpdate::Fixed, output))).collect()
+}
+
+/// The same of a whole backward pass: dx and dz, dweight, dbias.
+fn backward_passes(index: usize, has_exact_products: bool) -> Vec<(InputGradient, bool, bool)> {
+    let plain = (0..8).map(|bits| {
+        let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
+        let affine = dweight || dbias || in_place;
+        (InputGradient::plain(affine, in_place, has_exact_products && dweight), dweight, dbias)
+    });
+    // A third of what can be fused, in turn.
+    let fused = InputGradient::every_activated(has_exact_products).skip(index % 3).step_by(3);
+    plain.chain(fused.map(|gradient| (gradient, true, true))).collect()
+}
+
+/// How channels can be visited by workgroups or lanes that have them whole.
+fn whole_channels(
+    workgroup_size: u32,
+    subgroup_sizes: (u32, u32),
+) -> impl Iterator<Item = (usize, (Traversal, Lanes))> {
+    let all = Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate();
+    all.filter(|(_, (traversal, _))| !matches!(traversal, Traversal::PlanesMasked { .. }))
+}
+
 impl ForwardOneDispatch {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, (traversal, lanes)) in
-            Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate()
-        {
-            if matches!(traversal, Traversal::PlanesMasked { .. }) {
-                continue;
-            }
-            for running in RunningUpdate::ALL {
-                for output in Output::every_plain() {
-                    variants.push(Self { traversal, lanes, output, running, workgroup_size });
-                }
-            }
-            // A third of what can be fused, in turn.
-            for output in Output::every_fused().skip(index % 3).step_by(3) {
-                let running = RunningUpdate::Fixed;
+        for (index, (traversal, lanes)) in whole_channels(workgroup_size, subgroup_sizes) {
+            for (running, output) in forward_passes(index) {
                 variants.push(Self { traversal, lanes, output, running, workgroup_size });
             }
         }
@@ -118,14 +137,7 @@ impl ForwardResident {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
         for (index, tile) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
-            for running in RunningUpdate::ALL {
-                for output in Output::every_plain() {
-                    variants.push(Self { tile, output, running });
-                }
-            }
-            // A third of what can be fused, in turn.
-            for output in Output::every_fused().skip(index % 3).step_by(3) {
-                let running = RunningUpdate::Fixed;
+            for (running, output) in forward_passes(index) {
                 variants.push(Self { tile, output, running });
             }
         }
@@ -211,31 +223,9 @@ impl BackwardInput {
 impl BackwardOneDispatch {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
-        for (index, (traversal, lanes)) in
-            Lanes::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate()
-        {
-            if matches!(traversal, Traversal::PlanesMasked { .. }) {
-                continue;
-            }
-            for bits in 0..8 {
-                let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let exact_products = traversal.has_exact_products() && dweight;
-                let affine = dweight || dbias || in_place;
-                let gradient = InputGradient::plain(affine, in_place, exact_products);
+        for (index, (traversal, lanes)) in whole_channels(workgroup_size, subgroup_sizes) {
+            for (gradient, dweight, dbias) in backward_passes(index, traversal.has_exact_products()) {
                 variants.push(Self { traversal, lanes, gradient, dweight, dbias, workgroup_size });
-            }
-            // A third of what can be fused, in turn.
-            for gradient in
-                InputGradient::every_activated(traversal.has_exact_products()).skip(index % 3).step_by(3)
-            {
-                variants.push(Self {
-                    traversal,
-                    lanes,
-                    gradient,
-                    dweight: true,
-                    dbias: true,
-                    workgroup_size,
-                });
             }
         }
         variants
@@ -246,18 +236,8 @@ impl BackwardResident {
     fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Self> {
         let mut variants = Vec::new();
         for (index, tile) in Tile::every_variant(workgroup_size, subgroup_sizes).into_iter().enumerate() {
-            for bits in 0..8 {
-                let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let exact_products = tile.layout.has_exact_products() && dweight;
-                let affine = dweight || dbias || in_place;
-                let gradient = InputGradient::plain(affine, in_place, exact_products);
+            for (gradient, dweight, dbias) in backward_passes(index, tile.layout.has_exact_products()) {
                 variants.push(Self { tile, gradient, dweight, dbias });
-            }
-            // A third of what can be fused, in turn.
-            for gradient in
-                InputGradient::every_activated(tile.layout.has_exact_products()).skip(index % 3).step_by(3)
-            {
-                variants.push(Self { tile, gradient, dweight: true, dbias: true });
             }
         }
         variants
