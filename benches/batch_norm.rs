@@ -4,11 +4,12 @@
 mod shared;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use shared::{Memory, Pass, config};
+use shared::Memory;
 use std::error::Error;
 use std::time::{Duration, Instant};
+use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::verify::{Case, check};
-use wgpu_batchnorm::{DType, Gpu, Layout, Plan, Result, Tensor, wgpu};
+use wgpu_batchnorm::{BatchNormConfig, DType, Gpu, Layout, Plan, Result, Tensor, wgpu};
 
 /// Inner and outer stages of a ResNet-50, one of them channels last, a perceptron's layer, a single image.
 const SHAPES: [(&[usize], Layout); 5] = [
@@ -40,7 +41,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         let mut group = criterion.benchmark_group(format!("{sizes} {layout}"));
         group.sampling_mode(SamplingMode::Flat);
         for pass in Pass::ALL {
-            let plans = pass.plans(&gpu, shape, layout)?;
+            let plans = pass.plans(shape, layout, DType::F32, gpu.profile())?;
             let bytes: u64 = plans.iter().map(Plan::floor_bytes).sum();
             let sets = ROTATED_BYTES.div_ceil(bytes).min(MAX_SETS);
             let memories = (0..sets).map(|_| Memory::new(&gpu, &plans)).collect::<Result<Vec<_>>>()?;
@@ -71,7 +72,7 @@ fn right(gpu: &Gpu, shape: &[usize], layout: Layout) -> std::result::Result<(), 
         let case = Case {
             name: format!("{shape:?}, {layout}, training {training}"),
             shape: shape.to_vec(),
-            config: config(shape, layout),
+            config: BatchNormConfig::new(shape[layout.channel_axis(shape.len())]).layout(layout),
             training,
             steps: 1,
             mean: 0.0,

@@ -5,12 +5,12 @@
 mod shared;
 
 use criterion::Criterion;
-use shared::{Memory, Pass};
+use shared::Memory;
 use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use wgpu_batchnorm::kernels::{Access, Binding, Kernel};
-use wgpu_batchnorm::{Gpu, Layout, Plan, Result, wgpu};
+use wgpu_batchnorm::internals::{Pass, dispatches};
+use wgpu_batchnorm::{DType, Gpu, Layout, Result, wgpu};
 
 /// The GPU has nothing to do here, so any shape will do.
 const SHAPE: [usize; 4] = [8, 64, 28, 28];
@@ -29,13 +29,13 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         .without_plots()
         .configure_from_args();
     for pass in Pass::ALL {
-        let plans = pass.plans(&gpu, &SHAPE, Layout::ChannelsFirst)?;
+        let plans = pass.plans(&SHAPE, Layout::ChannelsFirst, DType::F32, gpu.profile())?;
         let memory = Memory::new(&gpu, &plans)?;
         let buffers = memory.buffers();
         let prepared = plans.iter().map(|plan| gpu.prepare(plan)).collect::<Result<Vec<_>>>()?;
         let bound = memory.bind(&gpu, &plans)?;
-        let by_hand: Vec<Vec<Dispatch>> = plans.iter().map(|plan| by_hand(&gpu, plan, &memory)).collect();
-        let dispatches: usize = by_hand.iter().map(Vec::len).sum();
+        let by_hand: Vec<Vec<Dispatch<'_>>> = bound.iter().map(|plan| dispatches(plan).collect()).collect();
+        let count: usize = by_hand.iter().map(Vec::len).sum();
         let plan_in = |pass: &mut wgpu::ComputePass<'_>| bound.iter().for_each(|plan| plan.record_in(pass));
         let hand_in = |pass: &mut wgpu::ComputePass<'_>| by_hand.iter().for_each(|plan| record(plan, pass));
         let plan = |encoder: &mut wgpu::CommandEncoder| bound.iter().for_each(|plan| plan.record(encoder));
@@ -50,7 +50,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
             ("in passes of their own", &|encoder, times| (0..times).for_each(|_| plan(encoder))),
             ("in passes of their own, by hand", &|encoder, times| (0..times).for_each(|_| hand(encoder))),
         ];
-        let mut group = criterion.benchmark_group(format!("{}, {dispatches} dispatches", pass.name()));
+        let mut group = criterion.benchmark_group(format!("{}, {count} dispatches", pass.name()));
         for (name, way) in ways {
             for (until, finish) in [("recorded", false), ("finished", true)] {
                 group.bench_function(format!("{until} {name}"), |bencher| {
@@ -110,76 +110,12 @@ fn in_batches(times: u64, batch: impl Fn(u64) -> Duration) -> Duration {
 }
 
 /// A dispatch without this crate.
-struct Dispatch {
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
-    grid: [u32; 3],
-}
+type Dispatch<'a> = (&'a wgpu::ComputePipeline, &'a wgpu::BindGroup, [u32; 3]);
 
-fn record(dispatches: &[Dispatch], pass: &mut wgpu::ComputePass<'_>) {
-    for Dispatch { pipeline, bind_group, grid: [x, y, z] } in dispatches {
+fn record(dispatches: &[Dispatch<'_>], pass: &mut wgpu::ComputePass<'_>) {
+    for &(pipeline, bind_group, [x, y, z]) in dispatches {
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, bind_group, &[]);
-        pass.dispatch_workgroups(*x, *y, *z);
+        pass.dispatch_workgroups(x, y, z);
     }
-}
-
-/// The kernels of a plan on the same buffers, in the plainest way.
-fn by_hand(gpu: &Gpu, plan: &Plan, memory: &Memory) -> Vec<Dispatch> {
-    let device = gpu.device();
-    let params = device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size: plan.bytes_of(Binding::Params),
-        usage: wgpu::BufferUsages::UNIFORM,
-        mapped_at_creation: false,
-    });
-    let dispatch = |step: &wgpu_batchnorm::plan::Step| {
-        let bindings = step.kernel.bindings();
-        let entries = bindings.iter().map(|&(binding, access)| wgpu::BindGroupLayoutEntry {
-            binding: binding as u32,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: match access {
-                    Access::Uniform => wgpu::BufferBindingType::Uniform,
-                    Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                    Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
-                },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        });
-        let entries: Vec<_> = entries.collect();
-        let group_layout = device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
-        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: None,
-            bind_group_layouts: &[Some(&group_layout)],
-            immediate_size: 0,
-        });
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: None,
-            source: wgpu::ShaderSource::Wgsl(step.kernel.wgsl().into()),
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None,
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some(Kernel::ENTRY_POINT),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
-        let entries = bindings.iter().map(|&(binding, _)| {
-            let buffer = match binding {
-                Binding::Params => Some(&params),
-                binding => memory.buffer(binding),
-            };
-            let buffer = buffer.unwrap_or_else(|| panic!("{} is missing", binding.name()));
-            wgpu::BindGroupEntry { binding: binding as u32, resource: buffer.as_entire_binding() }
-        });
-        let entries: Vec<_> = entries.collect();
-        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &group_layout, entries: &entries };
-        Dispatch { pipeline, bind_group: device.create_bind_group(&descriptor), grid: step.grid }
-    };
-    plan.steps().iter().map(dispatch).collect()
 }

@@ -148,6 +148,7 @@ impl Activation {
     }
 
     /// Where the derivative jumps, and by how much.
+    #[cfg(feature = "verify")]
     pub(crate) fn corners(self) -> (&'static [f64], f64) {
         match self {
             Self::Relu => (&[0.0], 1.0),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 /// The type of a tensor's elements in memory. Whatever it is, parameters, statistics and all arithmetic are f32,
 /// and a result is rounded once, to nearest even, when it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DType {
     /// 32 bits: 8 of exponent, 24 of precision.
     #[default]

@@ -1,21 +1,71 @@
-//! Writing files.
+//! Writing files: whole, or not at all.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::{fs, io};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-/// Writes a file beside and renames it, so that at no time there is half a file.
-pub(crate) fn replace(file: &Path, contents: &[u8]) -> io::Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    if let Some(folder) = file.parent() {
+/// Writes a file. If that fails, a file that was there before stays as it was. A link stays a link, and a pipe or a
+/// device is written to, not replaced.
+pub(crate) fn write(path: &Path, contents: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
+    match target(path)? {
+        Target::File(path) => {
+            let mut file = temporary(&path)?;
+            contents(file.as_file_mut())?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|failed| failed.error)?;
+        }
+        Target::Stream => contents(&mut OpenOptions::new().write(true).open(path)?)?,
+    }
+    Ok(())
+}
+
+/// Writes bytes to a file, as [`write`] does, and makes its folder first.
+pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let temporary = file.with_extension(format!("{}-{count}.tmp", std::process::id()));
-    let written = fs::write(&temporary, contents).and_then(|()| fs::rename(&temporary, file));
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
+    write(path, |file| file.write_all(contents))
+}
+
+/// Finds out early whether `path` can be written to at all.
+#[cfg(feature = "internals")]
+pub(crate) fn check_target(path: &Path) -> io::Result<()> {
+    if let Target::File(path) = target(path)? {
+        temporary(&path)?;
     }
-    written
+    Ok(())
+}
+
+enum Target {
+    /// A file to replace or to make; links are resolved.
+    File(PathBuf),
+    /// A pipe or a device.
+    Stream,
+}
+
+fn target(path: &Path) -> io::Result<Target> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_file() => Ok(Target::File(fs::canonicalize(path)?)),
+        Ok(_) => Ok(Target::Stream),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Target::File(path.to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file beside `path`, with the permissions that `path` has or would have; dropped, it is removed.
+fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".wgpu-batchnorm-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let file = builder.tempfile_in(folder).map_err(|error| {
+        // Its message names the temporary file, of which nobody has heard.
+        io::Error::new(error.kind(), format!("folder {}: {}", folder.display(), error.kind()))
+    })?;
+    if let Ok(found) = fs::metadata(path) {
+        file.as_file().set_permissions(found.permissions())?;
+    }
+    Ok(file)
 }

@@ -8,6 +8,10 @@ mod error;
 mod files;
 mod fold;
 mod gpu;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
+#[doc(hidden)]
 pub mod kernels;
 mod layer;
 mod layout;
@@ -21,6 +25,7 @@ mod state;
 mod tensor;
 pub mod tuner;
 pub mod tunings;
+#[cfg(feature = "verify")]
 pub mod verify;
 
 pub use activation::Activation;
@@ -32,14 +37,14 @@ pub use fold::{Convolution, Folded, ScaleAndShift};
 pub use gpu::{Gpu, GpuOptions};
 pub use layer::{ArrayGradients, BatchNorm, BatchStatistics, Gradients, Saved};
 pub use layout::Layout;
-pub use plan::{BackwardOptions, ForwardOptions, Plan, Tuning, Wanted};
+pub use plan::{BackwardOptions, Direction, ForwardOptions, GradientMask, Plan, PlanInput, Tuning};
 pub use profile::AdapterProfile;
 pub use record::{BoundPlan, Buffers, PreparedPlan};
 pub use shape::Problem;
 pub use state::BatchNormState;
 pub use tensor::{BufferRegion, Tensor};
 pub use tuner::Tuned;
-pub use tunings::{Direction, Tunings};
+pub use tunings::Tunings;
 
 // Their types are part of this crate's own API.
 pub use half;

@@ -5,6 +5,7 @@ use std::fmt;
 /// What a [`Plan`](crate::Plan) needs to know of a device. Plain data: made from a device, or by hand to
 /// see what would be planned elsewhere.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AdapterProfile {
     /// The adapter's name.
     pub name: String,

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::gpu::CompiledKernel;
 use crate::gpu::Gpu;
-use crate::kernels::{Access, Binding, Params};
+pub use crate::kernels::{Access, Binding, Params, Splits};
 use crate::plan::Plan;
 use crate::tensor::BufferRegion;
 use std::fmt;
@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// What a training forward pass left in `statistics` is what its backward pass needs there.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(missing_docs, reason = "in the table above")]
+#[non_exhaustive]
 pub struct Buffers<'a> {
     pub x: Option<BufferRegion<'a>>,
     pub y: Option<BufferRegion<'a>>,
@@ -54,7 +55,24 @@ pub struct Buffers<'a> {
     pub dz: Option<BufferRegion<'a>>,
 }
 
+macro_rules! setters {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[doc = concat!("Sets `", stringify!($name), "`.")]
+            #[must_use]
+            pub fn $name(self, region: impl Into<BufferRegion<'a>>) -> Self {
+                Self { $name: Some(region.into()), ..self }
+            }
+        )*
+    };
+}
+
 impl<'a> Buffers<'a> {
+    /// No buffers yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Those that a function gives, such as one that looks them up.
     pub fn from_fn(region: impl Fn(Binding) -> Option<BufferRegion<'a>>) -> Self {
         Self {
@@ -76,6 +94,25 @@ impl<'a> Buffers<'a> {
             dz: region(Binding::Dz),
         }
     }
+
+    setters!(
+        x,
+        y,
+        weight,
+        bias,
+        running_mean,
+        running_var,
+        num_batches_tracked,
+        statistics,
+        partials,
+        dy,
+        dx,
+        dweight,
+        dbias,
+        projections,
+        z,
+        dz,
+    );
 
     fn get(&self, binding: Binding) -> Option<BufferRegion<'a>> {
         match binding {
@@ -122,14 +159,14 @@ struct BindCache {
 /// A plan with kernels and buffers, ready to record.
 #[derive(Clone)]
 pub struct BoundPlan {
-    dispatches: Vec<Dispatch>,
+    pub(crate) dispatches: Vec<Dispatch>,
 }
 
 #[derive(Clone)]
-struct Dispatch {
-    kernel: Arc<CompiledKernel>,
-    bind_group: wgpu::BindGroup,
-    grid: [u32; 3],
+pub(crate) struct Dispatch {
+    pub(crate) kernel: Arc<CompiledKernel>,
+    pub(crate) bind_group: wgpu::BindGroup,
+    pub(crate) grid: [u32; 3],
 }
 
 impl Gpu {

@@ -15,18 +15,15 @@ use std::fmt;
 /// use wgpu_batchnorm::{Layout, Problem};
 ///
 /// let problem = Problem::new(&[20, 100, 35, 45], Layout::ChannelsFirst)?;
-/// assert_eq!((problem.outer, problem.channels, problem.inner), (20, 100, 35 * 45));
+/// assert_eq!((problem.outer(), problem.channels(), problem.inner()), (20, 100, 35 * 45));
 /// assert_eq!(problem.values_per_channel(), 20 * 35 * 45);
 /// # Ok::<(), wgpu_batchnorm::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
-    /// Number of times the channels repeat.
-    pub outer: usize,
-    /// Number of channels C.
-    pub channels: usize,
-    /// Number of contiguous values of one channel.
-    pub inner: usize,
+    pub(crate) outer: usize,
+    pub(crate) channels: usize,
+    pub(crate) inner: usize,
 }
 
 impl Problem {
@@ -60,6 +57,21 @@ impl Problem {
             Layout::ChannelsFirst => Self { outer: shape[0], channels, inner: spatial() },
             Layout::ChannelsLast => Self { outer: before(), channels, inner: 1 },
         })
+    }
+
+    /// How often the channels repeat.
+    pub fn outer(&self) -> usize {
+        self.outer
+    }
+
+    /// The number of channels, C.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The number of contiguous values of one channel.
+    pub fn inner(&self) -> usize {
+        self.inner
     }
 
     /// n: the number of values of each channel, outer × inner.

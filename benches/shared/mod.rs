@@ -1,57 +1,9 @@
-//! What the benchmarks share: passes, their plans, and buffers for these.
+//! What the benchmarks share: buffers for plans.
 
 use std::collections::BTreeMap;
-use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::ndarray::Array1;
-use wgpu_batchnorm::{
-    BackwardOptions, BatchNormConfig, BoundPlan, Buffers, ForwardOptions, Gpu, Layout, Plan, Result, Tensor,
-    wgpu,
-};
-
-/// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pass {
-    ForwardTrain,
-    ForwardEval,
-    Backward,
-    /// Forward in training and backward, one after the other.
-    ForwardBackward,
-}
-
-impl Pass {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::ForwardTrain, Self::ForwardEval, Self::Backward, Self::ForwardBackward];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::ForwardTrain => "forward_train",
-            Self::ForwardEval => "forward_eval",
-            Self::Backward => "backward",
-            Self::ForwardBackward => "forward_backward",
-        }
-    }
-
-    /// The plans of this pass on a tensor, with PyTorch's defaults.
-    pub(crate) fn plans(self, gpu: &Gpu, shape: &[usize], layout: Layout) -> Result<Vec<Plan>> {
-        let config = config(shape, layout);
-        let training = self != Self::ForwardEval;
-        let problem = config.problem(shape, layout, training)?;
-        let forward =
-            || Plan::forward(&problem, &config, training, &ForwardOptions::default(), gpu.profile());
-        let options = BackwardOptions::default();
-        let backward = || Plan::backward(&problem, &config, training, &options, gpu.profile());
-        Ok(match self {
-            Self::ForwardTrain | Self::ForwardEval => vec![forward()?],
-            Self::Backward => vec![backward()?],
-            Self::ForwardBackward => vec![forward()?, backward()?],
-        })
-    }
-}
-
-/// A layer for tensors of this shape.
-pub(crate) fn config(shape: &[usize], layout: Layout) -> BatchNormConfig {
-    BatchNormConfig::new(shape[layout.channel_axis(shape.len())]).layout(layout)
-}
+use wgpu_batchnorm::record::Binding;
+use wgpu_batchnorm::{BoundPlan, Buffers, Gpu, Plan, Result, Tensor, wgpu};
 
 /// A buffer for everything that some plans bind.
 pub(crate) struct Memory(BTreeMap<Binding, Tensor>);

@@ -3,11 +3,11 @@
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use wgpu_batchnorm::DType;
+use std::path::Path;
 use wgpu_batchnorm::half::{bf16, f16};
+use wgpu_batchnorm::{DType, internals};
 
 /// A tensor to write.
 pub(crate) enum Values {
@@ -24,6 +24,7 @@ impl Values {
             DType::F32 => Self::F32(values.map(|value| value as f32).collect()),
             DType::F16 => Self::F16(values.map(f16::from_f64).collect()),
             DType::BF16 => Self::BF16(values.map(bf16::from_f64).collect()),
+            _ => unreachable!("{dtype} is newer than this program"),
         }
     }
 
@@ -104,64 +105,13 @@ impl Draft {
 }
 
 /// Writes a file: all of it, or nothing, in which case a file that was there before stays as it was.
-pub(crate) fn write(path: &Path, contents: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
-    let error = |source| Error::Write { path: path.to_owned(), source };
-    match target(path).map_err(error)? {
-        Target::File(path) => {
-            let mut file = temporary(&path).map_err(error)?;
-            contents(file.as_file_mut()).map_err(error)?;
-            file.as_file().sync_all().map_err(error)?;
-            file.persist(&path).map_err(|failed| error(failed.error))?;
-        }
-        Target::Stream => {
-            let mut file = OpenOptions::new().write(true).open(path).map_err(error)?;
-            contents(&mut file).map_err(error)?;
-        }
-    }
-    Ok(())
+pub(crate) fn write(path: &Path, contents: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    internals::write(path, contents).map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
 /// Finds out early whether `path` can be written to at all.
 pub(crate) fn check_target(path: &Path) -> Result<()> {
-    let error = |source| Error::Write { path: path.to_owned(), source };
-    if let Target::File(path) = target(path).map_err(error)? {
-        temporary(&path).map_err(error)?;
-    }
-    Ok(())
-}
-
-enum Target {
-    /// A file to replace or make; links are resolved, so that the link stays one.
-    File(PathBuf),
-    /// A pipe or a device, which must not be replaced.
-    Stream,
-}
-
-fn target(path: &Path) -> io::Result<Target> {
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        Ok(found) if found.is_file() => Ok(Target::File(fs::canonicalize(path)?)),
-        Ok(_) => Ok(Target::Stream),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Target::File(path.to_owned())),
-        Err(error) => Err(error),
-    }
-}
-
-/// A file beside `path`, with the permissions that `path` has or would have; dropped, it is removed.
-fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".wgpu-batchnorm-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(folder).map_err(|error| {
-        // Its message names the temporary file, of which nobody has heard.
-        io::Error::new(error.kind(), format!("folder {}: {}", folder.display(), error.kind()))
-    })?;
-    if let Ok(found) = fs::metadata(path) {
-        file.as_file().set_permissions(found.permissions())?;
-    }
-    Ok(file)
+    internals::check_target(path).map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Job {
         let library = |tensor: &str, source| Fault::Library { tensor: tensor.to_owned(), source };
         let shape = xs[0].shape().to_vec();
         let channels =
-            Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels;
+            Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels();
         if xs[0].is_empty() && channels > MAX_EMPTY_CHANNELS {
             return Err(Fault::EmptyButWide { tensor: first, shape, limit: MAX_EMPTY_CHANNELS });
         }
@@ -54,8 +54,8 @@ impl Job {
             let name = format!("x{suffix}");
             let problem =
                 Problem::new(x.shape(), settings.layout).map_err(|source| library(&name, source))?;
-            if problem.channels != channels {
-                let found = problem.channels;
+            if problem.channels() != channels {
+                let found = problem.channels();
                 return Err(Fault::Channels { tensor: name, channels: found, first, expected: channels });
             }
             config

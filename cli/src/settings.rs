@@ -137,6 +137,7 @@ pub(crate) fn check_dtype(file: &Checkpoint, tensor: &str, dtype: DType) -> Resu
         DType::F32 => ["f32", "float32", "torch.float32"],
         DType::F16 => ["f16", "float16", "torch.float16"],
         DType::BF16 => ["bf16", "bfloat16", "torch.bfloat16"],
+        _ => unreachable!("{dtype} is newer than this program"),
     };
     match file.metadata("dtype") {
         Some(value) if !names.contains(&&*value.to_lowercase()) => {
@@ -153,6 +154,7 @@ pub(crate) fn stored_type(dtype: DType) -> Dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,
         DType::BF16 => Dtype::BF16,
+        _ => unreachable!("{dtype} is newer than this program"),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::shared::Result;
 use super::shared::dense::Dense;
-use super::shared::random::Random;
 use ndarray::{Array2, Array4};
 use std::ops::Range;
+use wgpu_batchnorm::verify::Random;
 
 /// y[n, o, h, w] = Σ x[n, i, h + a, w + b] · weight[i, a, b, o], over i, a and b below the kernel's size.
 ///

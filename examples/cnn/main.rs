@@ -26,9 +26,9 @@ use shared::dense::Dense;
 use shared::digits::{Batches, CLASSES, Digits};
 use shared::loss::{accuracy, cross_entropy};
 use shared::progress::Progress;
-use shared::random::Random;
 use shared::sgd::Sgd;
 use wgpu_batchnorm::Gpu;
+use wgpu_batchnorm::verify::Random;
 
 /// VectorWidth and height of an image.
 const SIDE: usize = 28;

@@ -3,10 +3,10 @@
 use super::shared::Result;
 use super::shared::batch_norm::TrainableBatchNorm;
 use super::shared::dense::Dense;
-use super::shared::random::Random;
 use super::shared::sgd::Sgd;
 use ndarray::Array2;
 use wgpu_batchnorm::Gpu;
+use wgpu_batchnorm::verify::Random;
 
 /// Standard deviation of the initial weights.
 const WEIGHT_STD: f64 = 0.1;

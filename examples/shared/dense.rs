@@ -1,8 +1,8 @@
 //! A fully connected layer, on the CPU.
 
-use super::random::Random;
 use super::sgd::{Parameter, Sgd};
 use ndarray::{Array1, Array2, Axis, Ix1, Ix2};
+use wgpu_batchnorm::verify::Random;
 
 /// y = x · weight + bias, with x `[N, inputs]` and y `[N, outputs]`.
 pub(crate) struct Dense {

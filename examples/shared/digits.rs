@@ -1,9 +1,9 @@
 //! Handwritten digits in the files of MNIST (<http://yann.lecun.com/exdb/mnist>), and batches of them.
 
 use super::Result;
-use super::random::Random;
 use ndarray::{Array2, Array3};
 use std::path::Path;
+use wgpu_batchnorm::verify::Random;
 
 /// Labels are the digits 0 to 9.
 pub(crate) const CLASSES: usize = 10;

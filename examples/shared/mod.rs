@@ -1,5 +1,5 @@
 //! What the examples share: handwritten digits, a dense layer, batch norm with its SGD step, the loss,
-//! random numbers, and the command line.
+//! and the command line.
 
 pub(crate) mod args;
 pub(crate) mod batch_norm;
@@ -7,7 +7,6 @@ pub(crate) mod dense;
 pub(crate) mod digits;
 pub(crate) mod loss;
 pub(crate) mod progress;
-pub(crate) mod random;
 pub(crate) mod sgd;
 
 /// Whatever goes wrong, in words.

@@ -19,8 +19,8 @@ struct Params {
     inner: u32,
     values: u32,
     // For kernels that reduce channels, and for elementwise kernels.
-    reduce: Splits,
-    map: Splits,
+    reduction: Splits,
+    elementwise: Splits,
     // Where each tensor begins in its binding, in Vectors.
     x_offset: u32,
     y_offset: u32,

@@ -195,7 +195,7 @@ fn channel_of(traversal: Traversal, k: u32) -> u32 {
 // The columns of a channel are a multiple of channels apart.
 fn split_of(traversal: Traversal, k: u32) -> u32 {
     let split = column(traversal.first_column, k) * VECTOR_WIDTH / params.channels;
-    return select(params.reduce.count, split, has_column(traversal, k));
+    return select(params.reduction.count, split, has_column(traversal, k));
 }
 
 fn has_next(traversal: Traversal) -> bool {

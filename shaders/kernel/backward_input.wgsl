@@ -6,7 +6,7 @@
 // is the gradient of bn(x) + z, which is dz.
 
 fn kernel(invocation: Invocation) {
-    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.map);
+    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.elementwise);
     var own: array<Gradient, COLUMNS_PER_LANE>;
     var pre_activation: array<PreActivation, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {

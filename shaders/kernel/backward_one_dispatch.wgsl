@@ -6,7 +6,7 @@
 // channels. What it has just read is still in the cache when it is read again.
 
 fn kernel(invocation: Invocation) {
-    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduce);
+    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);
     var statistics: array<Statistics, COLUMNS_PER_LANE>;
     var pre_activations: array<PreActivation, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
@@ -18,7 +18,7 @@ fn kernel(invocation: Invocation) {
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let channel = channel_of(traversal, k);
         let merged = broadcast(reduce_lanes(own[k], invocation), invocation);
-        if is_leader(invocation) && split_of(traversal, k) < params.reduce.count {
+        if is_leader(invocation) && split_of(traversal, k) < params.reduction.count {
             finish_channel(channel, merged, statistics[k]);
         }
         gradient[k] = gradient_of(channel, statistics[k], projection_of(merged, statistics[k]));

@@ -5,7 +5,7 @@
 // channel and stores its partial result, or what follows from it if the channel is one split.
 
 fn kernel(invocation: Invocation) {
-    let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduce);
+    let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);
     var statistics: array<Statistics, COLUMNS_PER_LANE>;
     var pre_activations: array<PreActivation, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
@@ -15,7 +15,7 @@ fn kernel(invocation: Invocation) {
     var own = reduce_sums(traversal, statistics, pre_activations);
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let merged = reduce_lanes(own[k], invocation);
-        if is_leader(invocation) && split_of(traversal, k) < params.reduce.count {
+        if is_leader(invocation) && split_of(traversal, k) < params.reduction.count {
             store_result(split_of(traversal, k), channel_of(traversal, k), merged);
         }
     }

@@ -12,7 +12,7 @@ fn kernel(invocation: Invocation) {
     var own = Moments();
     if in_group < params.group_channels {
         let lanes = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
-        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduce.count; split += lanes) {
+        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduction.count; split += lanes) {
             own = merge(own, unpack(partials[split * params.channels + channel]));
         }
     }

@@ -5,13 +5,13 @@
 // What it has just read is still in the cache when it is read again.
 
 fn kernel(invocation: Invocation) {
-    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduce);
+    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);
     var own = reduce_moments(traversal);
     var scale_shift: array<ScaleShift, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let channel = channel_of(traversal, k);
         let merged = broadcast(reduce_lanes(own[k], invocation), invocation);
-        if is_leader(invocation) && split_of(traversal, k) < params.reduce.count {
+        if is_leader(invocation) && split_of(traversal, k) < params.reduction.count {
             finish_channel(channel, merged);
         }
         scale_shift[k] = scale_shift_of(channel, batch_statistics(merged));

@@ -4,7 +4,7 @@
 // Normalises every element, then scales and shifts it.
 
 fn kernel(invocation: Invocation) {
-    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.map);
+    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.elementwise);
     var own: array<ScaleShift, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let channel = channel_of(traversal, k);

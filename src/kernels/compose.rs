@@ -19,10 +19,10 @@ use std::sync::OnceLock;
 static FOLDER: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
 /// Which case of which file a kernel takes.
-pub(super) type Choice = (&'static str, &'static str);
+pub(crate) type Choice = (&'static str, &'static str);
 
 /// Every shader file: its path without the ending, and its text.
-pub fn files() -> &'static HashMap<String, &'static str> {
+pub(crate) fn files() -> &'static HashMap<String, &'static str> {
     static FILES: OnceLock<HashMap<String, &'static str>> = OnceLock::new();
     FILES.get_or_init(|| {
         let mut files = HashMap::new();
@@ -41,26 +41,26 @@ pub fn files() -> &'static HashMap<String, &'static str> {
 }
 
 /// The text of a file before its cases, and each case with its name.
-pub fn parts(text: &str) -> (&str, Vec<(&str, &str)>) {
+pub(crate) fn parts(text: &str) -> (&str, Vec<(&str, &str)>) {
     let mut parts = text.split("\n// case ");
     let shared = parts.next().unwrap_or_default();
     (shared, parts.filter_map(|part| part.split_once(":\n")).collect())
 }
 
 /// What the lines of this kind (`uses`, `includes`, `needs`) list in a text.
-pub fn listed<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
+pub(crate) fn listed<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
     let lines =
         text.lines().filter_map(move |line| line.strip_prefix("// ")?.strip_prefix(kind)?.strip_prefix(": "));
     lines.flat_map(|names| names.split(", "))
 }
 
 /// What stands before the cases of a file, or one of them.
-pub(super) struct Section {
-    pub(super) text: &'static str,
+pub(crate) struct Section {
+    pub(crate) text: &'static str,
     /// The files that it uses and includes.
     uses: Vec<&'static str>,
     /// What it binds: declarations such as `@group(0) @binding(1) var<storage, read> x: …`.
-    pub(super) bindings: Vec<(Binding, Access)>,
+    pub(crate) bindings: Vec<(Binding, Access)>,
 }
 
 impl Section {
@@ -99,7 +99,7 @@ fn file(name: &str) -> Option<&'static File> {
 
 /// These files, a kernel's for example, behind all that they use, each with its heading; or what is wrong with the files
 /// or the choices.
-pub(super) fn compose(files: &[&str], choices: &[Choice]) -> Result<Vec<(String, &'static Section)>, String> {
+pub(crate) fn compose(files: &[&str], choices: &[Choice]) -> Result<Vec<(String, &'static Section)>, String> {
     let mut composer = Composer { choices, seen: Vec::new(), sections: Vec::new() };
     for file in files {
         composer.add(file)?;

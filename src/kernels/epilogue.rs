@@ -6,18 +6,6 @@ use crate::activation::ActivationKind;
 use std::fmt;
 
 impl ActivationKind {
-    pub(super) const ALL: [Self; 9] = [
-        Self::Identity,
-        Self::Relu,
-        Self::LeakyRelu,
-        Self::Relu6,
-        Self::Silu,
-        Self::Sigmoid,
-        Self::Tanh,
-        Self::Gelu,
-        Self::GeluTanh,
-    ];
-
     /// The case of the shader file.
     fn choice(self) -> Choice {
         let case = match self {
@@ -94,23 +82,6 @@ impl Output {
         choices.extend(self.storage.choices(width));
         choices
     }
-
-    /// With nothing fused.
-    pub(super) fn every_plain() -> [Self; 4] {
-        [(false, false), (false, true), (true, false), (true, true)].map(|(in_place, affine)| {
-            let (storage, activation) = (Storage::F32, ActivationKind::Identity);
-            Self { storage, in_place, affine, activation, residual: false }
-        })
-    }
-
-    /// Every activation with something else besides.
-    pub(super) fn every_fused() -> impl Iterator<Item = Self> {
-        ActivationKind::ALL.into_iter().enumerate().map(|(k, activation)| {
-            let storage = Storage::ALL[(k + 1) % 4];
-            let (in_place, affine, residual) = (k % 3 == 0, k % 4 != 0, k % 2 == 0);
-            Self { storage, in_place, affine, activation, residual }
-        })
-    }
 }
 
 impl fmt::Display for Output {
@@ -152,19 +123,6 @@ impl PreActivation {
             self.activation.choice(),
         ]);
         choices
-    }
-
-    /// The plain one, with or without affine.
-    pub(super) fn plain(affine: bool) -> Self {
-        Self { storage: Storage::F32, affine, activation: ActivationKind::Identity, residual: false }
-    }
-
-    /// Every activation but the identity, with something else besides.
-    pub(super) fn every_activated() -> impl Iterator<Item = Self> {
-        ActivationKind::ALL.into_iter().enumerate().skip(1).map(|(k, activation)| {
-            let storage = Storage::ALL[k % 4];
-            Self { storage, affine: k % 3 != 0, activation, residual: k % 2 == 0 }
-        })
     }
 }
 
@@ -214,22 +172,6 @@ impl InputGradient {
         ]);
         choices.extend(x_choices(needs_x));
         choices
-    }
-
-    /// With dx alone, and nothing fused.
-    pub(super) fn plain(affine: bool, in_place: bool, exact_products: bool) -> Self {
-        Self { pre_activation: PreActivation::plain(affine), in_place, dx: true, dz: false, exact_products }
-    }
-
-    /// Every activation, with dz or without.
-    pub(super) fn every_activated(exact_products: bool) -> impl Iterator<Item = Self> {
-        PreActivation::every_activated().enumerate().map(move |(k, pre_activation)| Self {
-            pre_activation,
-            in_place: k % 3 == 1,
-            dx: true,
-            dz: pre_activation.residual,
-            exact_products,
-        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! What follows from the sums of a channel's backward pass.
 
-use super::Statistics;
 use super::compose::Choice;
 use std::fmt;
 
@@ -25,23 +24,6 @@ impl ChannelGradients {
             ("backward/dbias", store(self.bias, "none")),
             ("backward/projections", store(self.projection, "not_stored")),
         ]
-    }
-
-    /// Every combination in which something is wanted, with the statistics that it can go with.
-    pub(super) fn every_variant() -> Vec<(Self, Statistics)> {
-        let mut variants = Vec::new();
-        for bits in 1..8 {
-            let [weight, bias, projection] = [1, 2, 4].map(|bit| bits & bit != 0);
-            let statistics: &[_] = match (weight, projection) {
-                (_, true) => &[Statistics::Batch],
-                // None: of an empty batch, where all gradients are zeros.
-                (true, false) => &[Statistics::Batch, Statistics::Running, Statistics::None],
-                (false, false) => &[Statistics::None],
-            };
-            let gradients = Self { weight, bias, projection };
-            variants.extend(statistics.iter().map(|&statistics| (gradients, statistics)));
-        }
-        variants
     }
 }
 

@@ -1,7 +1,7 @@
 //! How the lanes of a workgroup work together.
 
+use super::PARTIAL_BYTES;
 use super::compose::Choice;
-use super::{PARTIAL_BYTES, Traversal};
 use std::fmt;
 
 /// How the lanes of a workgroup that share a channel merge their results.
@@ -58,24 +58,6 @@ impl Lanes {
     /// Bytes of workgroup memory, where each lane has partial results of so many channels.
     pub(super) fn workgroup_memory(self, workgroup_size: u32, channels: u32) -> u32 {
         self.partials_in_memory(workgroup_size) * channels * PARTIAL_BYTES as u32
-    }
-
-    /// The ways a kernel that reduces x can go with a traversal.
-    pub(super) fn every_variant(
-        workgroup_size: u32,
-        (min_size, max_size): (u32, u32),
-    ) -> Vec<(Traversal, Self)> {
-        let mut variants = Vec::new();
-        for traversal in Traversal::every_variant(workgroup_size) {
-            match traversal {
-                Traversal::Columns { .. } => variants.push((traversal, Self::Separate)),
-                Traversal::Planes { .. } | Traversal::PlanesMasked { .. } => {
-                    variants.push((traversal, Self::Tree { channels: 1 }));
-                    variants.push((traversal, Self::Subgroup { min_size, max_size }));
-                }
-            }
-        }
-        variants
     }
 }
 

@@ -21,7 +21,7 @@
 
 mod backward;
 mod binding;
-mod compose;
+pub(crate) mod compose;
 mod epilogue;
 mod forward;
 mod gradients;
@@ -32,13 +32,10 @@ mod statistics;
 mod storage;
 mod tile;
 mod traversal;
-mod variants;
 
 pub use crate::activation::ActivationKind;
 pub use backward::{BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums};
 pub use binding::{Access, Binding};
-#[doc(hidden)]
-pub use compose::{files, listed, parts};
 pub use epilogue::{InputGradient, Output, PreActivation};
 pub use forward::{
     CountBatch, Finalize, ForwardOneDispatch, ForwardResident, Moments, MomentsResult, Normalize,

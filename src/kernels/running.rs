@@ -15,8 +15,6 @@ pub enum RunningUpdate {
 }
 
 impl RunningUpdate {
-    pub(super) const ALL: [Self; 3] = [Self::Off, Self::Fixed, Self::Cumulative];
-
     /// The case of the shader file.
     pub(super) fn choice(self) -> Choice {
         let case = match self {

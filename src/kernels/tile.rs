@@ -59,11 +59,6 @@ impl TileLayout {
             Self::Columns { width } => width.elements(),
         }
     }
-
-    /// Whether exact products are computed as many at a time as channels are.
-    pub(super) fn has_exact_products(self) -> bool {
-        self.width() == VectorWidth::Scalar || matches!(self, Self::Columns { .. })
-    }
 }
 
 impl Tile {
@@ -85,23 +80,6 @@ impl Tile {
     /// Bytes of workgroup memory.
     pub(crate) fn workgroup_memory(&self) -> u32 {
         self.lanes.workgroup_memory(self.workgroup_size, self.layout.channels_at_once())
-    }
-
-    pub(super) fn every_variant(workgroup_size: u32, (min_size, max_size): (u32, u32)) -> Vec<Self> {
-        let columns = Lanes::Tree { channels: workgroup_size / 2 };
-        let mut variants = Vec::new();
-        for width in [VectorWidth::Scalar, VectorWidth::Four] {
-            for (layout, lanes) in [
-                (TileLayout::Planes { width }, Lanes::Tree { channels: 1 }),
-                (TileLayout::Planes { width }, Lanes::Subgroup { min_size, max_size }),
-                (TileLayout::Columns { width }, columns),
-            ] {
-                for loads in if width == VectorWidth::Scalar { [4, 5] } else { [16, Self::MAX_LOADS] } {
-                    variants.push(Self { layout, lanes, loads, workgroup_size });
-                }
-            }
-        }
-        variants
     }
 }
 

@@ -83,23 +83,6 @@ impl Traversal {
         matches!(self, Self::Columns { .. })
     }
 
-    /// Whether a load has one element of each of its channels: exact products are computed as many at a time
-    /// as channels are.
-    pub(super) fn has_exact_products(self) -> bool {
-        self.width() == VectorWidth::Scalar || self.is_columns()
-    }
-
-    /// The ways to visit every element, for tests.
-    pub(super) fn every_variant(workgroup_size: u32) -> [Self; 5] {
-        [
-            Self::Planes { lanes: 2, width: VectorWidth::Scalar },
-            Self::Planes { lanes: workgroup_size, width: VectorWidth::Four },
-            Self::PlanesMasked { lanes: 1 },
-            Self::Columns { width: VectorWidth::Scalar, columns_per_lane: 1 },
-            Self::Columns { width: VectorWidth::Four, columns_per_lane: 3 },
-        ]
-    }
-
     /// The constants of the shader files.
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
         match self {

@@ -43,7 +43,7 @@ pub(crate) struct ArrayBuffers {
 impl BatchNorm {
     /// Uploads, normalises and reads back, in the layout of
     /// [`BatchNormConfig::layout`](crate::BatchNormConfig::layout). The uploaded x stays on the GPU for
-    /// [`backward_array`](Self::backward_array), until the next call or [`forget`](Self::forget).
+    /// [`backward_array`](Self::backward_array), until the next call or [`clear_saved`](Self::clear_saved).
     ///
     /// The memory that this takes on the GPU and for the transfers is kept for the next call, until
     /// [`release_buffers`](Self::release_buffers).

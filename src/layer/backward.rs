@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::layer::BatchNorm;
 use crate::layer::{Pass, PlanKey};
 use crate::layout::Layout;
-use crate::plan::{BackwardOptions, Wanted};
+use crate::plan::{BackwardOptions, GradientMask};
 use crate::record::{Buffers, PreparedPlan};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ impl Saved {
 /// The gradients of a loss with respect to the input, the weight and the bias of a layer, and to what was added;
 /// those that were wanted. Clones are handles to the same tensors.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Gradients {
     /// dx, of the shape and layout of x.
     pub input: Option<Tensor>,
@@ -57,6 +58,37 @@ pub struct Gradients {
     pub bias: Option<Tensor>,
     /// dz, of the shape, layout and element type of x. `None` where nothing was added.
     pub residual: Option<Tensor>,
+}
+
+impl Gradients {
+    /// No gradients yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets dx; `None` takes it away.
+    #[must_use]
+    pub fn input(self, input: impl Into<Option<Tensor>>) -> Self {
+        Self { input: input.into(), ..self }
+    }
+
+    /// Sets dweight; `None` takes it away.
+    #[must_use]
+    pub fn weight(self, weight: impl Into<Option<Tensor>>) -> Self {
+        Self { weight: weight.into(), ..self }
+    }
+
+    /// Sets dbias; `None` takes it away.
+    #[must_use]
+    pub fn bias(self, bias: impl Into<Option<Tensor>>) -> Self {
+        Self { bias: bias.into(), ..self }
+    }
+
+    /// Sets dz; `None` takes it away.
+    #[must_use]
+    pub fn residual(self, residual: impl Into<Option<Tensor>>) -> Self {
+        Self { residual: residual.into(), ..self }
+    }
 }
 
 impl BatchNorm {
@@ -94,23 +126,23 @@ impl BatchNorm {
     /// [`Error::ForeignDevice`]; [`Error::OutOfMemory`]; [`Error::Gpu`]. [`Error::Limit`] on devices that bind only
     /// eight buffers, with an activation of a sum, unless dx overwrites dy.
     pub fn backward(&mut self, dy: &Tensor) -> Result<Gradients> {
-        self.backward_wanted(dy, Wanted::ALL)
+        self.backward_masked(dy, GradientMask::ALL)
     }
 
     /// [`backward`](Self::backward) for some of the gradients: the others are neither computed nor allocated.
     ///
     /// # Errors
     /// As [`backward`](Self::backward).
-    pub fn backward_wanted(&mut self, dy: &Tensor, wanted: Wanted) -> Result<Gradients> {
+    pub fn backward_masked(&mut self, dy: &Tensor, mask: GradientMask) -> Result<Gradients> {
         let saved = self.saved().cloned().ok_or(Error::NoForward)?;
-        self.backward_saved(&saved, dy, wanted)
+        self.backward_saved(&saved, dy, mask)
     }
 
-    /// The functional form: [`backward_wanted`](Self::backward_wanted) for any earlier forward pass.
+    /// The functional form: [`backward_masked`](Self::backward_masked) for any earlier forward pass.
     ///
     /// # Errors
     /// As [`backward`](Self::backward).
-    pub fn backward_saved(&mut self, saved: &Saved, dy: &Tensor, wanted: Wanted) -> Result<Gradients> {
+    pub fn backward_saved(&mut self, saved: &Saved, dy: &Tensor, mask: GradientMask) -> Result<Gradients> {
         self.check_backward(saved, dy)?;
         let affine = self.config().affine;
         let gpu = self.gpu().clone();
@@ -122,10 +154,10 @@ impl BatchNorm {
             wanted.then(|| Tensor::zeros_of(&gpu, dy.dtype(), dy.shape(), dy.layout())).transpose()
         };
         let gradients = Gradients {
-            input: like_dy(wanted.input)?,
-            weight: vector(wanted.weight)?,
-            bias: vector(wanted.bias)?,
-            residual: like_dy(wanted.residual && saved.z.is_some())?,
+            input: like_dy(mask.input)?,
+            weight: vector(mask.weight)?,
+            bias: vector(mask.bias)?,
+            residual: like_dy(mask.residual && saved.z.is_some())?,
         };
         self.backward_into(saved, dy, &gradients, false)?;
         Ok(gradients)
@@ -206,14 +238,14 @@ impl BatchNorm {
         in_place: bool,
         accumulate: bool,
     ) -> Result<Arc<PreparedPlan>> {
-        let wanted = Wanted {
+        let mask = GradientMask {
             input: gradients.input.is_some(),
             weight: gradients.weight.is_some(),
             bias: gradients.bias.is_some(),
             residual: gradients.residual.is_some(),
         };
         let (residual, dtype) = (saved.z.is_some(), saved.x.dtype());
-        let options = BackwardOptions { wanted, in_place, accumulate, residual, dtype };
+        let options = BackwardOptions { mask, in_place, accumulate, residual, dtype };
         let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.training)?;
         self.prepare(PlanKey { problem, training: saved.training, pass: Pass::Backward(options) })
     }

@@ -7,7 +7,7 @@ use crate::layer::BatchNorm;
 use crate::layer::Saved;
 use crate::layer::{Pass, PlanKey};
 use crate::layout::Layout;
-use crate::plan::{ForwardOptions, Plan};
+use crate::plan::{ForwardOptions, Plan, PlanInput};
 use crate::record::{Buffers, PreparedPlan};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ impl BatchNorm {
     /// As [`forward`](Self::forward), as far as the shape is concerned.
     pub fn plan(&self, x: &Tensor, in_place: bool) -> Result<Plan> {
         let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
-        let options = ForwardOptions { in_place, residual: false, dtype: x.dtype() };
-        Plan::forward(&problem, &self.config, self.training, &options, self.gpu.profile())
+        let input = PlanInput::new(&problem, &self.config, self.training, self.gpu.profile());
+        Plan::forward(&input, &ForwardOptions::new().in_place(in_place).dtype(x.dtype()))
     }
 
     /// Normalises `x` into a new tensor of the same shape, layout and element type, through the activation.

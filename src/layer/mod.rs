@@ -13,7 +13,7 @@ use crate::gpu::Gpu;
 use crate::kernels::Binding;
 use crate::layer::arrays::ArrayBuffers;
 use crate::lru::LruCache;
-use crate::plan::{BackwardOptions, ForwardOptions, Plan};
+use crate::plan::{BackwardOptions, ForwardOptions, Plan, PlanInput};
 use crate::record::{Buffers, PreparedPlan};
 use crate::shape::Problem;
 use crate::state::BatchNormState;
@@ -266,14 +266,14 @@ impl BatchNorm {
     /// Lets go of [`saved`](Self::saved), and with it of the last input, when no backward pass will follow. The
     /// memory that an array was uploaded to stays for the next one, until
     /// [`release_buffers`](Self::release_buffers).
-    pub fn forget(&mut self) {
+    pub fn clear_saved(&mut self) {
         self.saved = None;
     }
 
     /// Frees the memory that is kept only because the next call may need as much again: scratch, and after calls
     /// with arrays, buffers of the size of the largest one, two on the GPU and two for the transfers.
     ///
-    /// What backward needs of the last forward pass stays, until [`forget`](Self::forget). All of it is freed
+    /// What backward needs of the last forward pass stays, until [`clear_saved`](Self::clear_saved). All of it is freed
     /// with the layer, too.
     pub fn release_buffers(&mut self) {
         self.plans = LruCache::new(PLANS_KEPT);
@@ -288,13 +288,10 @@ impl BatchNorm {
         let PlanKey { problem, training, pass } = key;
         plans.get(key, || {
             let tunings = gpu.tunings();
+            let input = PlanInput::new(&problem, config, training, gpu.profile());
             gpu.prepare(&match pass {
-                Pass::Forward(options) => {
-                    tunings.forward(&problem, config, training, &options, gpu.profile())?
-                }
-                Pass::Backward(options) => {
-                    tunings.backward(&problem, config, training, &options, gpu.profile())?
-                }
+                Pass::Forward(options) => tunings.forward(&input, &options)?,
+                Pass::Backward(options) => tunings.backward(&input, &options)?,
             })
         })
     }
@@ -356,9 +353,9 @@ mod tests {
     use crate::gpu::Gpu;
     use crate::kernels::VectorWidth;
     use crate::layer::BatchNorm;
-    use crate::plan::{BackwardOptions, ForwardOptions, Plan, Tuning};
+    use crate::plan::{BackwardOptions, Direction, ForwardOptions, Plan, PlanInput, Tuning};
     use crate::shape::Problem;
-    use crate::tunings::{Direction, Tunings};
+    use crate::tunings::Tunings;
 
     #[test]
     fn a_layer_plans_by_the_tunings_of_its_gpu() -> Result<()> {
@@ -367,16 +364,17 @@ mod tests {
         let heuristic = Tuning::new(&problem, VectorWidth::Four, gpu.profile());
         let tuning = Tuning { splits: heuristic.splits * 2 + 6, ..heuristic };
         let options = BackwardOptions::default();
-        let in_place = ForwardOptions { in_place: true, ..ForwardOptions::default() };
+        let in_place = ForwardOptions::new().in_place(true);
+        let input = PlanInput::new(&problem, &config, true, gpu.profile());
+        let plans = |input: PlanInput<'_>| -> Result<[Plan; 2]> {
+            Ok([Plan::forward(&input, &in_place)?, Plan::backward(&input, &options)?])
+        };
         let passes = [Pass::Forward(in_place), Pass::Backward(options)];
         let planned = |layer: &mut BatchNorm| {
             let plan = |pass| Ok(layer.prepare(PlanKey { problem, training: true, pass })?.plan().clone());
             passes.map(plan).into_iter().collect::<Result<Vec<_>>>()
         };
-        let without = [
-            Plan::forward(&problem, &config, true, &in_place, gpu.profile())?,
-            Plan::backward(&problem, &config, true, &options, gpu.profile())?,
-        ];
+        let without = plans(input)?;
         assert_eq!(planned(&mut BatchNorm::new(&gpu, config.clone())?)?, without);
 
         let mut tunings = Tunings::new(gpu.profile());
@@ -384,11 +382,8 @@ mod tests {
             tunings.insert(&problem, &config, true, direction, tuning);
         }
         gpu.set_tunings(tunings)?;
-        let with = [
-            Plan::forward_tuned(&problem, &config, true, &in_place, gpu.profile(), tuning)?,
-            Plan::backward_tuned(&problem, &config, true, &options, gpu.profile(), tuning)?,
-        ];
-        assert_eq!(planned(&mut BatchNorm::new(&gpu, config)?)?, with);
+        let with = plans(input.tuning(tuning))?;
+        assert_eq!(planned(&mut BatchNorm::new(&gpu, config.clone())?)?, with);
         assert!(with[0] != without[0] && with[1] != without[1]);
         Ok(())
     }

@@ -1,18 +1,14 @@
 //! Backward plans.
 
 use super::grid::{GridPlanner, Reduction};
-use super::tile::held_width;
-use super::{
-    BackwardOptions, Pass, Plan, Work, is_held, statistics, width, with_fallback, without_scalar_packed_tile,
-};
+use super::tile::tile_width;
+use super::{BackwardOptions, Direction, Plan, PlanInput, Work, width};
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::kernels::{
     BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
     InputGradient, Kernel, PreActivation, Statistics, Storage, VectorWidth,
 };
-use crate::plan::Tuning;
-use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
 /// Up to so many values per channel, dx is computed with exact products. Batch statistics take two of the n
@@ -21,102 +17,74 @@ use crate::shape::Problem;
 const FEW_VALUES: usize = 32;
 
 impl Plan {
-    /// Plans a backward pass after a forward pass in the mode `training`.
+    /// Plans a backward pass after a forward pass in the same mode.
     ///
     /// Without elements, dweight and dbias are zeros (or stay as they are, when accumulated).
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn backward(
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &BackwardOptions,
-        profile: &AdapterProfile,
-    ) -> Result<Self> {
-        let width = backward_width(problem, config, training);
-        let tuning = Tuning::new(problem, width, profile);
-        Self::backward_tuned(problem, config, training, options, profile, tuning)
-    }
-
-    /// As [`backward`](Self::backward), with a tuning that was found by measuring.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn backward_tuned(
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &BackwardOptions,
-        profile: &AdapterProfile,
-        tuning: Tuning,
-    ) -> Result<Self> {
-        let tuning = without_scalar_packed_tile(tuning, problem, options.dtype);
-        let mut width = backward_width(problem, config, training);
-        if config.uses_batch_statistics(training) && options.wanted.input {
-            let held =
-                if one_by_one(problem, config, training) { VectorWidth::Scalar } else { held_width(problem) };
-            if is_held(problem, held, profile, tuning, 2) {
-                width = held;
+    pub fn backward(input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
+        let PlanInput { problem, config, training, .. } = *input;
+        let mut width = backward_width(&problem, config, training);
+        let tuning = input.tuning_for(width, options.dtype);
+        if input.uses_batch_statistics() && options.mask.input {
+            let tile_width = if one_by_one(&problem, config, training) {
+                VectorWidth::Scalar
+            } else {
+                tile_width(&problem)
+            };
+            if input.is_resident(tile_width, tuning, 2) {
+                width = tile_width;
             }
         }
-        with_fallback(problem, profile, width, tuning, |geometry, width| {
-            Self::backward_by(geometry, width, problem, config, training, options, profile)
-        })
+        input.plan_with_fallback(width, tuning, |grid| Self::backward_by(grid, input, options))
     }
 
-    fn backward_by(
-        geometry: &GridPlanner<'_>,
-        width: VectorWidth,
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &BackwardOptions,
-        profile: &AdapterProfile,
-    ) -> Result<Self> {
-        let BackwardOptions { wanted, in_place, accumulate, residual, dtype } = *options;
-        let mut plan = Self::new(Pass::Backward, width, problem, config, training, (in_place, dtype))?;
+    fn backward_by(grid: &GridPlanner<'_>, input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
+        let PlanInput { problem, config, training, profile, .. } = *input;
+        let BackwardOptions { mask, in_place, accumulate, residual, dtype } = *options;
+        let mut plan = Self::new(Direction::Backward, input, grid.width, in_place, dtype)?;
         plan.params.accumulate = accumulate.into();
-        let (statistics, affine) = (statistics(config, training), config.affine);
-        let storage = Storage::new(dtype, width, profile);
+        let (statistics, affine) = (input.statistics(), config.affine);
+        let storage = Storage::new(dtype, grid.width, profile);
         let activation = config.activation.kind();
         let mut pre_activation = PreActivation { storage, affine, activation, residual };
         // Without an activation, z makes no difference.
         pre_activation.residual &= pre_activation.is_activated();
-        let dz = wanted.residual && residual;
+        let dz = mask.residual && residual;
         plan.extra_tensors = u64::from(pre_activation.residual) + u64::from(dz);
         let gradient = InputGradient {
             pre_activation,
-            in_place: in_place && wanted.input,
-            dx: wanted.input,
+            in_place: in_place && mask.input,
+            dx: mask.input,
             dz,
-            exact_products: exact_products(problem, config, training),
+            exact_products: exact_products(&problem, config, training),
         };
         let empty = problem.elements() == 0;
-        let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
+        let (dweight, dbias) = (mask.weight && affine, mask.bias && affine);
         // Through running statistics no gradient flows, so dx needs no sums then.
-        let projection = wanted.input && statistics == Statistics::Batch && !empty;
+        let projection = mask.input && statistics == Statistics::Batch && !empty;
         let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };
 
-        let mut has_dx = empty || !(wanted.input || dz);
+        let mut has_dx = empty || !(mask.input || dz);
         let mut concluded = !(dweight || dbias || projection);
         let needs_statistics = dweight || projection || pre_activation.is_activated();
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
-        let held = if projection { geometry.held(2) } else { None };
-        let held = held.map(|(tile, workgroups)| {
+        let resident = if projection { grid.tile(2) } else { None };
+        let resident = resident.map(|(tile, workgroups)| {
             (Kernel::BackwardResident(BackwardResident { tile, gradient, dweight, dbias }), workgroups)
         });
-        if let Some((all, workgroups)) = held.filter(|(all, _)| geometry.binds(all)) {
+        if let Some((all, workgroups)) = resident.filter(|(all, _)| grid.binds(all)) {
             plan.push_resident(all, workgroups);
             (concluded, has_dx) = (true, true);
         } else if !concluded && !empty {
-            let reduction = geometry.reduction();
+            let reduction = grid.reduction();
             let Reduction { lanes, workgroup_size, division } = reduction;
             let traversal = division.traversal;
             let all = BackwardOneDispatch { traversal, lanes, gradient, dweight, dbias, workgroup_size };
             let all = Kernel::BackwardOneDispatch(all);
-            let one_dispatch = reduction.can_be_one_dispatch() && geometry.one_dispatch();
-            if projection && one_dispatch && geometry.binds(&all) {
+            let one_dispatch = reduction.can_be_one_dispatch() && grid.one_dispatch();
+            if projection && one_dispatch && grid.binds(&all) {
                 plan.push_reduction(division, all);
                 (concluded, has_dx) = (true, true);
             } else {
@@ -132,27 +100,27 @@ impl Plan {
                     })
                 };
                 let conclusion = sums(Some(gradients));
-                concluded = reduction.is_unsplit() && geometry.binds(&conclusion);
+                concluded = reduction.is_unsplit() && grid.binds(&conclusion);
                 plan.push_reduction(division, if concluded { conclusion } else { sums(None) });
             }
         }
         if !concluded {
-            let channels_per_workgroup = geometry.channels_per_workgroup(plan.params.reduce.count);
-            let workgroup_size = geometry.workgroup_size;
+            let channels_per_workgroup = grid.channels_per_workgroup(plan.params.reduction.count);
+            let workgroup_size = grid.workgroup_size;
             let finalize =
                 BackwardFinalize { statistics: of_sums, gradients, channels_per_workgroup, workgroup_size };
             plan.stages.push((Kernel::BackwardFinalize(finalize), Work::Channels(channels_per_workgroup)));
         }
         if !has_dx {
-            let workgroup_size = geometry.workgroup_size;
-            let division = geometry.map();
+            let workgroup_size = grid.workgroup_size;
+            let division = grid.elementwise();
             // dz alone depends on statistics only through an activation.
-            let needs_statistics = wanted.input || pre_activation.is_activated();
+            let needs_statistics = mask.input || pre_activation.is_activated();
             let statistics = if needs_statistics { statistics } else { Statistics::None };
             let input = BackwardInput { traversal: division.traversal, statistics, gradient, workgroup_size };
             plan.push_elementwise(division, Kernel::BackwardInput(input));
         }
-        plan.lay_out(geometry);
+        plan.lay_out(grid);
         plan.check_limits(profile)?;
         Ok(plan)
     }

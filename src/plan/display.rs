@@ -1,14 +1,14 @@
 //! How a plan prints itself.
 
-use super::{Pass, Plan};
+use super::{Direction, Plan};
 use crate::kernels::Kernel;
 use std::fmt;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pass = match self.pass {
-            Pass::Forward => "forward",
-            Pass::Backward => "backward",
+        let pass = match self.direction {
+            Direction::Forward => "forward",
+            Direction::Backward => "backward",
         };
         let mode = if self.training { "training" } else { "eval" };
         let in_place = if self.in_place { ", in place" } else { "" };
@@ -31,10 +31,10 @@ impl fmt::Display for Plan {
                 | Kernel::BackwardSums(_)
                 | Kernel::ForwardOneDispatch(_)
                 | Kernel::BackwardOneDispatch(_) => {
-                    format!(", {} splits", self.params.reduce.count)
+                    format!(", {} splits", self.params.reduction.count)
                 }
                 Kernel::Normalize(_) | Kernel::BackwardInput(_) => {
-                    format!(", {} splits", self.params.map.count)
+                    format!(", {} splits", self.params.elementwise.count)
                 }
                 _ => String::new(),
             };

@@ -1,7 +1,7 @@
 //! Workgroup sizes, splits and grids: a tuning, brought within what a problem and an adapter allow.
 
 use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, u32_of};
-use super::tile::{HeldTiles, held_tiles, held_width, largest_held_on_cpu};
+use super::tile::{TileSplit, largest_resident_on_cpu, split_into_tiles, tile_width};
 use super::tuning::Tuning;
 use crate::kernels::{Kernel, Lanes, Splits, Tile, TileLayout, Traversal, VectorWidth};
 use crate::profile::AdapterProfile;
@@ -14,13 +14,14 @@ const MAX_TRIPS: usize = 1 << 14;
 
 /// Registers of a workgroup that can hold values: half of what a processor of NVIDIA's and AMD's has, so that
 /// the rest of the kernel has room.
-const GPU_HELD_REGISTERS: u64 = 1 << 15;
+const GPU_TILE_REGISTERS: u64 = 1 << 15;
 
 /// How a problem's kernels are laid out.
 pub(super) struct GridPlanner<'a> {
     problem: &'a Problem,
     profile: &'a AdapterProfile,
-    width: VectorWidth,
+    /// How many elements are loaded at once.
+    pub(super) width: VectorWidth,
     tuning: Tuning,
     /// Invocations in a workgroup, where nothing asks for fewer.
     pub(super) workgroup_size: u32,
@@ -104,16 +105,16 @@ impl<'a> GridPlanner<'a> {
 
     /// How workgroups can hold whole channels, in so many `tensors`, and how many workgroups that takes: not
     /// where the tuning wants none held, or a channel does not fit.
-    pub(super) fn held(&self, tensors: u32) -> Option<(Tile, usize)> {
+    pub(super) fn tile(&self, tensors: u32) -> Option<(Tile, usize)> {
         let (problem, width, profile) = (self.problem, self.width, self.profile);
-        let most = self.tuning.held.min(Tile::MAX_LOADS);
+        let most = self.tuning.tile_loads.min(Tile::MAX_LOADS);
         if most == 0
             || problem.elements() == 0
-            || (width != VectorWidth::Scalar && width != held_width(problem))
+            || (width != VectorWidth::Scalar && width != tile_width(problem))
         {
             return None;
         }
-        let HeldTiles { across, loads, workgroups } = held_tiles(problem, width, profile);
+        let TileSplit { across, loads, workgroups } = split_into_tiles(problem, width, profile);
         // As many lanes as have four loads each, in whole subgroups, up to a workgroup's usual size; and more
         // where each would have too many loads.
         let subgroup = profile.subgroup_max_size.next_power_of_two();
@@ -121,7 +122,7 @@ impl<'a> GridPlanner<'a> {
         let mut workgroup_size = self.workgroup_size.min(lanes.max(subgroup)).max(across);
         let mut largest = largest_workgroup(profile);
         if profile.is_cpu() {
-            largest = largest.min(largest_held_on_cpu(profile, problem, self.workgroup_size));
+            largest = largest.min(largest_resident_on_cpu(profile, problem, self.workgroup_size));
         }
         let loads_each = |size: u32| u32_of(loads.div_ceil((size / across) as usize));
         while loads_each(workgroup_size) > most {
@@ -142,11 +143,11 @@ impl<'a> GridPlanner<'a> {
         } else {
             (TileLayout::Planes { width }, self.lanes(workgroup_size))
         };
-        let held = Tile { layout, lanes, loads, workgroup_size };
+        let tile = Tile { layout, lanes, loads, workgroup_size };
         let fits = workgroup_size <= largest
-            && held.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size
-            && (profile.is_cpu() || registers <= GPU_HELD_REGISTERS);
-        fits.then_some((held, workgroups))
+            && tile.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size
+            && (profile.is_cpu() || registers <= GPU_TILE_REGISTERS);
+        fits.then_some((tile, workgroups))
     }
 
     /// How the lanes of a workgroup that has one channel merge their results.
@@ -160,14 +161,14 @@ impl<'a> GridPlanner<'a> {
     }
 
     /// How to visit every element.
-    pub(super) fn map(&self) -> Division {
+    pub(super) fn elementwise(&self) -> Division {
         let (problem, width) = (self.problem, self.width.elements() as usize);
         let wanted = if problem.inner == 1 {
             let periods =
                 problem.outer.div_ceil(period_rows(problem, self.width, self.workgroup_size as usize));
-            periods.div_ceil(self.tuning.loads_down.max(1) as usize)
+            periods.div_ceil(self.tuning.loads_per_lane_columns.max(1) as usize)
         } else {
-            let loads = self.workgroup_size as usize * self.tuning.loads.max(1) as usize;
+            let loads = self.workgroup_size as usize * self.tuning.loads_per_lane_planes.max(1) as usize;
             problem.values_per_channel().div_ceil(loads * width)
         };
         self.divide(self.workgroup_size, wanted)
@@ -205,13 +206,16 @@ impl<'a> GridPlanner<'a> {
         let (loads, periods) = (rows * channels / width, outer.div_ceil(rows));
         let blocks = wanted.max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
         let (blocks, chunk) = parts(periods, blocks, 1);
-        // What lies abreast ends together; and no more than as many workgroups need.
-        let most =
-            if outer.is_multiple_of(rows) { self.tuning.abreast.clamp(1, Tuning::MAX_ABREAST) } else { 1 };
+        // What lies columns_per_lane ends together; and no more than as many workgroups need.
+        let most = if outer.is_multiple_of(rows) {
+            self.tuning.columns_per_lane.clamp(1, Tuning::MAX_COLUMNS_PER_LANE)
+        } else {
+            1
+        };
         let (groups, most) = (loads.div_ceil(lanes), most as usize);
-        let abreast = groups.div_ceil(groups.div_ceil(most)).min((MAX_TRIPS / chunk).max(1));
-        let tiles = loads.div_ceil(lanes * abreast);
-        let traversal = Traversal::Columns { width: self.width, columns_per_lane: u32_of(abreast) };
+        let columns_per_lane = groups.div_ceil(groups.div_ceil(most)).min((MAX_TRIPS / chunk).max(1));
+        let tiles = loads.div_ceil(lanes * columns_per_lane);
+        let traversal = Traversal::Columns { width: self.width, columns_per_lane: u32_of(columns_per_lane) };
         let splits = Splits {
             count: u32_of(blocks * rows),
             of_inner: u32_of(tiles),

@@ -11,7 +11,9 @@ mod grid;
 mod tile;
 mod tuning;
 
+pub use crate::kernels::{Storage, VectorWidth};
 pub(crate) use backward::backward_width;
+pub(crate) use tuning::Setting;
 pub use tuning::Tuning;
 
 use crate::config::BatchNormConfig;
@@ -19,17 +21,17 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{
     Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics,
-    VectorWidth,
 };
 use crate::layout::Layout;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 use arithmetic::u32_of;
 use grid::{Division, GridPlanner};
-use tile::held_width;
+use tile::tile_width;
 
 /// One dispatch of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Step {
     /// The kernel.
     pub kernel: Kernel,
@@ -39,36 +41,139 @@ pub struct Step {
     pub channels: (u32, u32),
 }
 
-/// Which gradients are wanted. What is not wanted is neither computed nor allocated.
+/// Which gradients a backward pass computes, as PyTorch's `output_mask`. The others are neither computed nor
+/// allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Wanted {
+#[non_exhaustive]
+pub struct GradientMask {
     /// dx.
     pub input: bool,
-    /// dweight. Without affine there is none, wanted or not.
+    /// dweight. A layer without affine has none, whatever the mask says.
     pub weight: bool,
-    /// dbias. Without affine there is none, wanted or not.
+    /// dbias. A layer without affine has none, whatever the mask says.
     pub bias: bool,
-    /// dz, the gradient of what is added before the activation. Where nothing is, there is none, wanted or not.
+    /// dz, the gradient of what is added before the activation. A pass that adds nothing has none, whatever the mask
+    /// says.
     pub residual: bool,
 }
 
-impl Wanted {
+impl GradientMask {
     /// All of them.
     pub const ALL: Self = Self { input: true, weight: true, bias: true, residual: true };
+    /// None of them: to set some.
+    pub const NONE: Self = Self { input: false, weight: false, bias: false, residual: false };
     /// dx and dz, as for frozen parameters.
-    pub const INPUT: Self = Self { input: true, weight: false, bias: false, residual: true };
+    pub const INPUT: Self = Self { input: true, residual: true, ..Self::NONE };
     /// dweight and dbias, as for the first layer of a network.
-    pub const PARAMETERS: Self = Self { input: false, weight: true, bias: true, residual: false };
+    pub const PARAMETERS: Self = Self { weight: true, bias: true, ..Self::NONE };
+
+    /// Sets whether dx is computed.
+    #[must_use]
+    pub const fn input(self, input: bool) -> Self {
+        Self { input, ..self }
+    }
+
+    /// Sets whether dweight is computed.
+    #[must_use]
+    pub const fn weight(self, weight: bool) -> Self {
+        Self { weight, ..self }
+    }
+
+    /// Sets whether dbias is computed.
+    #[must_use]
+    pub const fn bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Sets whether dz is computed.
+    #[must_use]
+    pub const fn residual(self, residual: bool) -> Self {
+        Self { residual, ..self }
+    }
 }
 
-impl Default for Wanted {
+impl Default for GradientMask {
     fn default() -> Self {
         Self::ALL
     }
 }
 
-/// How a forward pass is planned.
+/// What a plan is made from, beside the options of its pass.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PlanInput<'a> {
+    /// The sizes of x.
+    pub problem: Problem,
+    /// The options of the layer.
+    pub config: &'a BatchNormConfig,
+    /// The mode, as in [`BatchNorm::train`](crate::BatchNorm::train); of a backward pass, that of the forward pass
+    /// before it.
+    pub training: bool,
+    /// What the adapter can do.
+    pub profile: &'a AdapterProfile,
+    /// A tuning that was found by measuring; [`Tuning::new`] if there is none.
+    pub tuning: Option<Tuning>,
+}
+
+impl<'a> PlanInput<'a> {
+    /// For the tuning that is planned without measuring.
+    pub fn new(
+        problem: &Problem,
+        config: &'a BatchNormConfig,
+        training: bool,
+        profile: &'a AdapterProfile,
+    ) -> Self {
+        Self { problem: *problem, config, training, profile, tuning: None }
+    }
+
+    /// Sets a tuning that was found by measuring; `None` goes back to [`Tuning::new`].
+    #[must_use]
+    pub fn tuning(self, tuning: impl Into<Option<Tuning>>) -> Self {
+        Self { tuning: tuning.into(), ..self }
+    }
+
+    /// Whether the pass uses the statistics of the batch.
+    fn uses_batch_statistics(&self) -> bool {
+        self.config.uses_batch_statistics(self.training)
+    }
+
+    /// Where the pass takes the mean and the variance from.
+    fn statistics(&self) -> Statistics {
+        if self.uses_batch_statistics() { Statistics::Batch } else { Statistics::Running }
+    }
+
+    /// The tuning: the one that was given, or else the one for loads of this width.
+    fn tuning_for(&self, width: VectorWidth, dtype: DType) -> Tuning {
+        let tuning = self.tuning.unwrap_or_else(|| Tuning::new(&self.problem, width, self.profile));
+        without_scalar_packed_tile(tuning, &self.problem, dtype)
+    }
+
+    /// Whether workgroups keep their channels of so many `tensors` in registers.
+    fn is_resident(&self, width: VectorWidth, tuning: Tuning, tensors: u32) -> bool {
+        GridPlanner::new(&self.problem, width, self.profile, tuning).tile(tensors).is_some()
+    }
+
+    /// The plan of this width, and if that is more than one, beside it the plan for unaligned tensors.
+    fn plan_with_fallback(
+        &self,
+        width: VectorWidth,
+        tuning: Tuning,
+        plan: impl Fn(&GridPlanner<'_>) -> Result<Plan>,
+    ) -> Result<Plan> {
+        let Self { problem, profile, .. } = self;
+        let mut planned = plan(&GridPlanner::new(problem, width, profile, tuning))?;
+        if width != VectorWidth::Scalar {
+            let tuning = Tuning::new(problem, VectorWidth::Scalar, profile);
+            let unaligned = plan(&GridPlanner::new(problem, VectorWidth::Scalar, profile, tuning))?;
+            planned.unaligned = Some(Box::new(unaligned));
+        }
+        Ok(planned)
+    }
+}
+
+/// Options of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct ForwardOptions {
     /// Whether y overwrites x.
     pub in_place: bool,
@@ -78,11 +183,37 @@ pub struct ForwardOptions {
     pub dtype: DType,
 }
 
-/// How a backward pass is planned.
+impl ForwardOptions {
+    /// f32, out of place, nothing added.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets whether y overwrites x.
+    #[must_use]
+    pub fn in_place(self, in_place: bool) -> Self {
+        Self { in_place, ..self }
+    }
+
+    /// Sets whether a tensor z is added before the activation.
+    #[must_use]
+    pub fn residual(self, residual: bool) -> Self {
+        Self { residual, ..self }
+    }
+
+    /// Sets the element type of x, y and z.
+    #[must_use]
+    pub fn dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
+    }
+}
+
+/// Options of a backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct BackwardOptions {
-    /// Which gradients are wanted.
-    pub wanted: Wanted,
+    /// Which gradients are computed.
+    pub mask: GradientMask,
     /// Whether dx overwrites dy.
     pub in_place: bool,
     /// Whether dweight and dbias are added to what their buffers hold.
@@ -91,6 +222,43 @@ pub struct BackwardOptions {
     pub residual: bool,
     /// The element type of x, dy, dx, z and dz.
     pub dtype: DType,
+}
+
+impl BackwardOptions {
+    /// All gradients, f32, out of place, nothing added.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets which gradients are computed.
+    #[must_use]
+    pub fn mask(self, mask: GradientMask) -> Self {
+        Self { mask, ..self }
+    }
+
+    /// Sets whether dx overwrites dy.
+    #[must_use]
+    pub fn in_place(self, in_place: bool) -> Self {
+        Self { in_place, ..self }
+    }
+
+    /// Sets whether dweight and dbias are added to what their buffers hold.
+    #[must_use]
+    pub fn accumulate(self, accumulate: bool) -> Self {
+        Self { accumulate, ..self }
+    }
+
+    /// Sets whether a tensor z was added before the activation.
+    #[must_use]
+    pub fn residual(self, residual: bool) -> Self {
+        Self { residual, ..self }
+    }
+
+    /// Sets the element type of x, dy, dx, z and dz.
+    #[must_use]
+    pub fn dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
+    }
 }
 
 /// How many workgroups a kernel takes.
@@ -126,16 +294,18 @@ impl Work {
 }
 
 /// Forward or backward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// The forward pass.
     Forward,
+    /// The backward pass.
     Backward,
 }
 
 /// What runs for one problem on one adapter. See the [module](self).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    pass: Pass,
+    direction: Direction,
     problem: Problem,
     training: bool,
     in_place: bool,
@@ -154,13 +324,13 @@ pub struct Plan {
 impl Plan {
     /// A plan without steps.
     fn new(
-        pass: Pass,
+        direction: Direction,
+        input: &PlanInput<'_>,
         width: VectorWidth,
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        (in_place, dtype): (bool, DType),
+        in_place: bool,
+        dtype: DType,
     ) -> Result<Self> {
+        let PlanInput { problem, config, training, .. } = *input;
         config.validate()?;
         let shape = [problem.outer, problem.channels, problem.inner];
         config.problem(&shape, Layout::ChannelsFirst, training)?;
@@ -179,8 +349,8 @@ impl Plan {
             ..Params::default()
         };
         Ok(Self {
-            pass,
-            problem: *problem,
+            direction,
+            problem,
             training,
             in_place,
             dtype,
@@ -195,36 +365,36 @@ impl Plan {
 
     /// Adds a kernel that reduces every channel.
     fn push_reduction(&mut self, division: Division, kernel: Kernel) {
-        self.params.reduce = division.splits;
+        self.params.reduction = division.splits;
         self.stages.push((kernel, Work::of(&division)));
     }
 
     /// Adds a kernel whose workgroups keep whole channels in registers.
     fn push_resident(&mut self, kernel: Kernel, workgroups: usize) {
-        self.params.reduce.count = 1;
+        self.params.reduction.count = 1;
         self.stages.push((kernel, Work::Workgroups(workgroups)));
     }
 
     /// Adds an elementwise kernel.
     fn push_elementwise(&mut self, division: Division, kernel: Kernel) {
-        self.params.map = division.splits;
+        self.params.elementwise = division.splits;
         self.stages.push((kernel, Work::of(&division)));
     }
 
     /// Makes steps of the stages: all of them for one group of channels after the other.
-    fn lay_out(&mut self, geometry: &GridPlanner<'_>) {
+    fn lay_out(&mut self, grid: &GridPlanner<'_>) {
         let stages = std::mem::take(&mut self.stages);
         let (once, repeated): (Vec<_>, Vec<_>) =
             stages.into_iter().partition(|(_, work)| matches!(work, Work::Once));
         // What is one dispatch reads nothing that another one did.
-        let groups = if repeated.len() > 1 { geometry.groups() } else { vec![(0, self.problem.channels)] };
+        let groups = if repeated.len() > 1 { grid.groups() } else { vec![(0, self.problem.channels)] };
         let all = once.iter().map(|&stage| (stage, (0, self.problem.channels)));
         let grouped = groups.iter().flat_map(|&group| repeated.iter().map(move |&stage| (stage, group)));
         self.steps = all
             .chain(grouped)
             .map(|((kernel, work), (first, channels))| Step {
                 kernel,
-                grid: geometry.grid(work.workgroups(channels)),
+                grid: grid.grid(work.workgroups(channels)),
                 channels: (u32_of(first), u32_of(channels)),
             })
             .collect();
@@ -237,7 +407,7 @@ impl Plan {
 
     /// Whether this is a forward pass.
     pub fn is_forward(&self) -> bool {
-        self.pass == Pass::Forward
+        self.direction == Direction::Forward
     }
 
     /// Whether the forward pass is in training mode.
@@ -296,9 +466,9 @@ impl Plan {
 
     /// In place, x is bound as y and dy as dx.
     pub(crate) fn bound_as(&self, binding: Binding) -> Binding {
-        match (self.in_place, self.pass, binding) {
-            (true, Pass::Forward, Binding::X) => Binding::Y,
-            (true, Pass::Backward, Binding::Dy) => Binding::Dx,
+        match (self.in_place, self.direction, binding) {
+            (true, Direction::Forward, Binding::X) => Binding::Y,
+            (true, Direction::Backward, Binding::Dy) => Binding::Dx,
             _ => binding,
         }
     }
@@ -342,7 +512,7 @@ impl Plan {
             Binding::NumBatchesTracked => 8,
             // Not nothing, even where an empty batch leaves no partial results to merge.
             Binding::Partials => {
-                let bytes = channels * u64::from(self.params.reduce.count.max(1)) * PARTIAL_BYTES;
+                let bytes = channels * u64::from(self.params.reduction.count.max(1)) * PARTIAL_BYTES;
                 self.unaligned().map_or(bytes, |other| bytes.max(other.bytes_of(binding)))
             }
         }
@@ -372,9 +542,9 @@ impl Plan {
     /// Bytes that any pass must move: forward, x read and y written; backward, x and dy read and dx written; and
     /// z read and dz written, where they are needed.
     pub fn floor_bytes(&self) -> u64 {
-        let tensors = match self.pass {
-            Pass::Forward => 2,
-            Pass::Backward => 3,
+        let tensors = match self.direction {
+            Direction::Forward => 2,
+            Direction::Backward => 3,
         };
         (tensors + self.extra_tensors) * self.tensor_bytes()
     }
@@ -422,44 +592,11 @@ pub(crate) fn width(problem: &Problem) -> VectorWidth {
     if long && problem.elements().is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
 }
 
-/// The plan of this width, and where that is more than one, beside it the plan for unaligned tensors.
-fn with_fallback(
-    problem: &Problem,
-    profile: &AdapterProfile,
-    width: VectorWidth,
-    tuning: Tuning,
-    plan: impl Fn(&GridPlanner<'_>, VectorWidth) -> Result<Plan>,
-) -> Result<Plan> {
-    let mut planned = plan(&GridPlanner::new(problem, width, profile, tuning), width)?;
-    if width != VectorWidth::Scalar {
-        let tuning = Tuning::new(problem, VectorWidth::Scalar, profile);
-        let unaligned =
-            plan(&GridPlanner::new(problem, VectorWidth::Scalar, profile, tuning), VectorWidth::Scalar)?;
-        planned.unaligned = Some(Box::new(unaligned));
-    }
-    Ok(planned)
-}
-
-/// Whether workgroups hold channels, of so many `tensors`.
-fn is_held(
-    problem: &Problem,
-    width: VectorWidth,
-    profile: &AdapterProfile,
-    tuning: Tuning,
-    tensors: u32,
-) -> bool {
-    GridPlanner::new(problem, width, profile, tuning).held(tensors).is_some()
-}
-
 /// Turns the resident kernel off if it would need scalar 16-bit stores, which are atomic, although loads of four are
 /// possible. f16 that needs no words is planned alike, so that results are the same on every device.
 fn without_scalar_packed_tile(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
     let one_by_one = dtype != DType::F32
-        && held_width(problem) == VectorWidth::Scalar
+        && tile_width(problem) == VectorWidth::Scalar
         && width(problem) == VectorWidth::Four;
-    Tuning { held: if one_by_one { 0 } else { tuning.held }, ..tuning }
-}
-
-fn statistics(config: &BatchNormConfig, training: bool) -> Statistics {
-    if config.uses_batch_statistics(training) { Statistics::Batch } else { Statistics::Running }
+    Tuning { tile_loads: if one_by_one { 0 } else { tuning.tile_loads }, ..tuning }
 }

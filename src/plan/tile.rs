@@ -7,13 +7,13 @@ use crate::shape::Problem;
 
 /// What workgroups that hold channels load at once: a load must not reach into another channel's plane, nor a
 /// column wind around.
-pub(super) fn held_width(problem: &Problem) -> VectorWidth {
+pub(super) fn tile_width(problem: &Problem) -> VectorWidth {
     let length = if problem.inner == 1 { problem.channels } else { problem.inner };
     if length.is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
 }
 
 /// What workgroups hold.
-pub(super) struct HeldTiles {
+pub(super) struct TileSplit {
     /// Columns that a workgroup takes; 1 of planes.
     pub(super) across: u32,
     /// Loads of a column, or of a channel's planes.
@@ -21,24 +21,28 @@ pub(super) struct HeldTiles {
     pub(super) workgroups: usize,
 }
 
-pub(super) fn held_tiles(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> HeldTiles {
+pub(super) fn split_into_tiles(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> TileSplit {
     let Problem { outer, channels, inner } = *problem;
     let elements = width.elements();
     if inner > 1 {
-        return HeldTiles { across: 1, loads: outer * inner / elements as usize, workgroups: channels };
+        return TileSplit { across: 1, loads: outer * inner / elements as usize, workgroups: channels };
     }
     // 128 bytes of each row; with a software driver, as many lanes as are one vector.
     let line = 32 / elements;
     let across =
         if profile.is_cpu() { power_of_two(profile.subgroup_max_size.clamp(4, 16)).min(line) } else { line };
-    HeldTiles { across, loads: outer, workgroups: channels.div_ceil((across * elements) as usize) }
+    TileSplit { across, loads: outer, workgroups: channels.div_ceil((across * elements) as usize) }
 }
 
 /// The largest workgroup that holds channels with a software driver. Those run the subgroups of a workgroup one
 /// after another, and keep what each holds on the stack. Lavapipe goes from one to the next at little cost: two
 /// are faster than to read planes again, and any number than to read columns again. SwiftShader, which has four
 /// lanes, takes many times as long.
-pub(super) fn largest_held_on_cpu(profile: &AdapterProfile, problem: &Problem, workgroup_size: u32) -> u32 {
+pub(super) fn largest_resident_on_cpu(
+    profile: &AdapterProfile,
+    problem: &Problem,
+    workgroup_size: u32,
+) -> u32 {
     match (profile.subgroup_max_size < 8, problem.inner > 1) {
         (true, _) => workgroup_size,
         (false, true) => 2 * workgroup_size,
@@ -47,8 +51,8 @@ pub(super) fn largest_held_on_cpu(profile: &AdapterProfile, problem: &Problem, w
 }
 
 /// How many loads of each tensor an invocation should hold.
-pub(super) fn held_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
-    let tiles = held_tiles(problem, held_width(problem), profile);
+pub(super) fn tile_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
+    let tiles = split_into_tiles(problem, tile_width(problem), profile);
     // On a CPU, it is the stack that holds them. There it takes a second to compile so long a kernel, which small
     // tensors are not worth; and the lanes that hold columns each go from row to row, which takes longer than to
     // read them twice.

@@ -1,38 +1,105 @@
 //! What plans for the same problem may differ in.
 
 use super::arithmetic::{largest_workgroup, period_rows};
-use super::tile::held_loads;
-use crate::kernels::VectorWidth;
+use super::tile::tile_loads;
+use crate::kernels::{Tile, VectorWidth};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 use std::fmt;
 
-/// How work is spread over an adapter. Any values make a valid plan, since a plan keeps within what the
+/// How a plan spreads work over an adapter. Every value makes a valid plan, since a plan keeps within what the
 /// problem and the limits allow; some are faster than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Tuning {
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
-    /// Neighbouring lanes that go along one plane; the others of a workgroup are in other planes.
+    /// Neighbouring lanes that go along one plane. The other lanes of the workgroup are in other planes.
     pub lanes_per_plane: u32,
-    /// Among how many workgroups (planes) or invocations (columns) a channel is divided to be reduced.
+    /// Splits per channel in a reduction: workgroups for planes, invocations for columns.
     pub splits: u32,
-    /// Whether a pass through batch statistics is one dispatch where channels are not divided.
+    /// Whether a pass with batch statistics is one dispatch if its channels are not split.
     pub one_dispatch: bool,
-    /// In how many groups of channels, one after the other, a pass of several dispatches is done: what a group
-    /// reads again is still in a cache that the whole tensor does not fit into. Only where channels lie in planes
-    /// that are a whole number of loads.
+    /// Groups of channels that a pass of several dispatches handles one after the other. A group that fits into a
+    /// cache is read from there the second time. Only for planes that are a whole number of loads.
     pub groups: u32,
-    /// How many loads of each tensor an invocation holds at most, in a dispatch that reads memory once. Where a
-    /// channel takes more, or with 0, values are read again.
-    pub held: u32,
+    /// Most loads of each tensor that a lane keeps in registers, in a dispatch that reads memory once. If a channel
+    /// needs more, or with 0, the plan reads values again.
+    pub tile_loads: u32,
     /// Loads per lane in elementwise kernels, for planes.
-    pub loads: u32,
+    pub loads_per_lane_planes: u32,
     /// Loads per lane in elementwise kernels, for columns.
-    pub loads_down: u32,
-    /// Columns per lane at most, one workgroup apart. More than one gives longer contiguous reads and fewer
+    pub loads_per_lane_columns: u32,
+    /// Most columns per lane, one workgroup apart. More than one gives longer contiguous reads and fewer
     /// workgroups.
-    pub abreast: u32,
+    pub columns_per_lane: u32,
+}
+
+/// One number of a [`Tuning`], as printouts and files of tunings have it.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    /// The number in a printout, where it is `#`.
+    phrase: &'static str,
+    pub(crate) least: u32,
+    pub(crate) most: u32,
+    pub(crate) get: fn(&Tuning) -> u32,
+}
+
+macro_rules! settings {
+    ($($name:ident, $phrase:literal: $least:expr, $most:expr;)*) => {
+        /// All numbers, in the order of printouts and files.
+        pub(crate) const SETTINGS: &'static [Setting] = &[$(Setting {
+            name: stringify!($name),
+            phrase: $phrase,
+            least: $least,
+            most: $most,
+            get: |tuning| tuning.$name.into(),
+        }),*];
+
+        /// Makes a tuning of the values that a function returns, in the order of [`SETTINGS`](Self::SETTINGS).
+        pub(crate) fn from_values<E>(
+            mut value: impl FnMut(&Setting) -> Result<u32, E>,
+        ) -> Result<Self, E> {
+            let mut settings = Self::SETTINGS.iter();
+            let mut next = || settings.next().map_or(Ok(0), &mut value);
+            Ok(Self { $($name: Number::from_value(next()?)),* })
+        }
+    };
+}
+
+/// A number, or a switch as 0 or 1.
+trait Number {
+    fn from_value(value: u32) -> Self;
+}
+
+impl Number for u32 {
+    fn from_value(value: u32) -> Self {
+        value
+    }
+}
+
+impl Number for bool {
+    fn from_value(value: u32) -> Self {
+        value != 0
+    }
+}
+
+/// No adapter has more invocations in a workgroup.
+const MAX_WORKGROUP: u32 = 1 << 16;
+
+impl Tuning {
+    settings! {
+        workgroup_size, "workgroups of #": 1, MAX_WORKGROUP;
+        lanes_per_plane, "# lanes a plane": 1, MAX_WORKGROUP;
+        splits, "# splits": 1, u32::MAX;
+        one_dispatch, "one dispatch #": 0, 1;
+        groups, "# groups": 1, u32::MAX;
+        tile_loads, "tile of #": 0, Tile::MAX_LOADS;
+        loads_per_lane_planes, "# loads a lane": 1, u32::MAX;
+        loads_per_lane_columns, "# in columns": 1, u32::MAX;
+        columns_per_lane, "# columns a lane": 1, Self::MAX_COLUMNS_PER_LANE;
+    }
 }
 
 /// How many workgroups of undivided channels keep a CPU busy, and among how many the values of fewer
@@ -42,10 +109,10 @@ const CPU_WORKGROUPS: (usize, usize) = (16, 64);
 /// The same for GPUs.
 const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
 
-/// Loads abreast of a lane that goes down columns, on a CPU: of rows shorter than a page of memory, and of others.
+/// Loads columns_per_lane of a lane that goes down columns, on a CPU: of rows shorter than a page of memory, and of others.
 /// CPUs fetch ahead along a line of memory, but hardly from row to row: two are up to a third faster than one, and
 /// four where every row is another page. More keep more sums, which find no place in registers.
-const CPU_ABREAST: (usize, usize) = (2, 4);
+const CPU_COLUMNS_PER_LANE: (usize, usize) = (2, 4);
 
 /// Bytes of a page of memory.
 const PAGE: usize = 4096;
@@ -67,17 +134,17 @@ impl Tuning {
         // Workgroups, and loads of each lane, where no channel is divided.
         let rows = period_rows(problem, width, lanes);
         let (period, periods) = (problem.channels * rows / elements, problem.outer.div_ceil(rows));
-        let most = if problem.channels * 4 < PAGE { CPU_ABREAST.0 } else { CPU_ABREAST.1 };
-        let abreast = if cpu && columns { period.div_ceil(lanes).min(most) } else { 1 };
+        let most = if problem.channels * 4 < PAGE { CPU_COLUMNS_PER_LANE.0 } else { CPU_COLUMNS_PER_LANE.1 };
+        let columns_per_lane = if cpu && columns { period.div_ceil(lanes).min(most) } else { 1 };
         let (workgroups, loads) = if columns {
-            (period.div_ceil(lanes * abreast), periods)
+            (period.div_ceil(lanes * columns_per_lane), periods)
         } else {
             (problem.channels, problem.values_per_channel().div_ceil(lanes * elements))
         };
         let (enough, target) = if cpu { CPU_WORKGROUPS } else { GPU_WORKGROUPS };
         let (whole, least_loads) = if cpu {
             // A dispatch more takes as long as some hundred loads.
-            (workgroups >= enough || loads * abreast <= 512, 16)
+            (workgroups >= enough || loads * columns_per_lane <= 512, 16)
         } else {
             // A channel that is read again should still be in the cache.
             (workgroups >= enough && loads <= 64 || loads <= 8, 8)
@@ -93,10 +160,10 @@ impl Tuning {
             splits: u32::try_from(splits).unwrap_or(u32::MAX),
             one_dispatch: true,
             groups: 1,
-            held: held_loads(problem, profile),
-            loads: if cpu { 512 } else { 4 },
-            loads_down: if cpu { 256 } else { 8 },
-            abreast: abreast as u32,
+            tile_loads: tile_loads(problem, profile),
+            loads_per_lane_planes: if cpu { 512 } else { 4 },
+            loads_per_lane_columns: if cpu { 256 } else { 8 },
+            columns_per_lane: columns_per_lane as u32,
         }
     }
 
@@ -115,8 +182,8 @@ impl Tuning {
 
         // Divided or not, and by one dispatch or not.
         add(Self { one_dispatch: false, ..base });
-        for held in [0, 4, 8, 16, 32] {
-            add(Self { held, ..base });
+        for tile_loads in [0, 4, 8, 16, 32] {
+            add(Self { tile_loads, ..base });
         }
         for splits in [1, base.splits / 2, base.splits.saturating_mul(2), base.splits.saturating_mul(4)] {
             add(Self { splits: splits.max(1), ..base });
@@ -125,7 +192,7 @@ impl Tuning {
         let bytes = problem.elements() * 4;
         for megabytes in [64, 32, 16, 8] {
             let groups = bytes.div_ceil(megabytes << 20).max(2);
-            add(Self { groups: groups as u32, one_dispatch: false, held: 0, ..base });
+            add(Self { groups: groups as u32, one_dispatch: false, tile_loads: 0, ..base });
         }
         // Other workgroups. Where all lanes are in one plane, they stay so; and the invocations stay as many.
         let size = base.workgroup_size;
@@ -143,13 +210,18 @@ impl Tuning {
         }
         // More of each lane's loads, or fewer.
         let scaled = |loads: u32| [loads / 4, loads / 2, loads.saturating_mul(2), loads.saturating_mul(4)];
-        for loads in scaled(if columns { base.loads_down } else { base.loads }) {
+        for loads in scaled(if columns { base.loads_per_lane_columns } else { base.loads_per_lane_planes }) {
             let loads = loads.max(1);
-            add(if columns { Self { loads_down: loads, ..base } } else { Self { loads, ..base } });
+            let mut tuning = base;
+            *(if columns { &mut tuning.loads_per_lane_columns } else { &mut tuning.loads_per_lane_planes }) =
+                loads;
+            add(tuning);
         }
         if columns {
-            for abreast in [1, base.abreast / 4, base.abreast / 2, base.abreast * 2] {
-                add(Self { abreast: abreast.clamp(1, Self::MAX_ABREAST), ..base });
+            for columns_per_lane in
+                [1, base.columns_per_lane / 4, base.columns_per_lane / 2, base.columns_per_lane * 2]
+            {
+                add(Self { columns_per_lane: columns_per_lane.clamp(1, Self::MAX_COLUMNS_PER_LANE), ..base });
             }
         } else {
             // No more lanes than there are loads along a plane.
@@ -165,8 +237,8 @@ impl Tuning {
     /// Most candidates there are for a problem.
     pub const MAX_CANDIDATES: usize = 32;
 
-    /// Most loads abreast: for each, the shader becomes longer, and takes longer to compile.
-    pub(crate) const MAX_ABREAST: u32 = 8;
+    /// Most loads columns_per_lane: for each, the shader becomes longer, and takes longer to compile.
+    pub(crate) const MAX_COLUMNS_PER_LANE: u32 = 8;
 }
 
 /// Lanes that go along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
@@ -189,28 +261,14 @@ fn lanes_per_plane(problem: &Problem, width: VectorWidth, workgroup_size: u32) -
 
 impl fmt::Display for Tuning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            workgroup_size,
-            lanes_per_plane,
-            splits,
-            one_dispatch,
-            groups,
-            held,
-            loads,
-            loads_down,
-            abreast,
-        } = self;
-        write!(
-            f,
-            "workgroups of {workgroup_size}, {lanes_per_plane} lanes a plane, {splits} splits, \
-             one dispatch {one_dispatch}, {groups} groups, {held} held, {loads} loads along, {loads_down} down, {abreast} abreast"
-        )
+        let phrase = |setting: &Setting| setting.phrase.replace('#', &(setting.get)(self).to_string());
+        f.write_str(&Self::SETTINGS.iter().map(phrase).collect::<Vec<_>>().join(", "))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Tuning;
+    use super::{Setting, Tuning};
     use crate::kernels::VectorWidth;
     use crate::profile::AdapterProfile;
     use crate::shape::Problem;
@@ -243,16 +301,17 @@ mod tests {
                         assert!(!all[..k].contains(tuning), "{problem}: {tuning} is there twice");
                         assert!(tuning.workgroup_size.is_power_of_two(), "{tuning}");
                         assert!(tuning.workgroup_size <= invocations, "{tuning}");
-                        let rest = [tuning.lanes_per_plane, tuning.splits, tuning.loads, tuning.loads_down];
-                        assert!(rest.iter().all(|&value| value >= 1), "{tuning}");
-                        assert!((1..=Tuning::MAX_ABREAST).contains(&tuning.abreast), "{tuning}");
+                        for &Setting { name, least, most, get, .. } in Tuning::SETTINGS {
+                            assert!((least..=most).contains(&get(tuning)), "{name} of {tuning}");
+                        }
                     }
                     assert_eq!(all, Tuning::candidates(&problem, width, &profile));
                     // Every dimension that matters for the problem is varied.
                     let varied = |value: fn(&Tuning) -> u32| all.iter().any(|t| value(t) != value(&all[0]));
                     assert!(varied(|t| t.workgroup_size) && varied(|t| t.splits), "{problem}");
                     assert!(varied(|t| t.one_dispatch.into()), "{problem}");
-                    let loads: fn(&Tuning) -> u32 = if inner == 1 { |t| t.loads_down } else { |t| t.loads };
+                    let loads: fn(&Tuning) -> u32 =
+                        if inner == 1 { |t| t.loads_per_lane_columns } else { |t| t.loads_per_lane_planes };
                     assert!(varied(loads), "{problem}");
                 }
             }

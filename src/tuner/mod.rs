@@ -7,9 +7,11 @@ use crate::config::BatchNormConfig;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::plan::{BackwardOptions, ForwardOptions, Plan, Tuning, backward_width, width};
+use crate::plan::{
+    BackwardOptions, Direction, ForwardOptions, Plan, PlanInput, Tuning, backward_width, width,
+};
 use crate::shape::Problem;
-use crate::tunings::{Direction, Tunings};
+use crate::tunings::Tunings;
 use measure::Contest;
 
 /// What [`Tunings::tune`] found.
@@ -46,14 +48,10 @@ impl Tunings {
     ) -> Result<Tuned> {
         let profile = gpu.profile();
         self.check(profile)?;
-        let plan = |tuning| match direction {
-            Direction::Forward => {
-                Plan::forward_tuned(problem, config, training, &ForwardOptions::default(), profile, tuning)
-            }
-            Direction::Backward => {
-                let options = BackwardOptions::default();
-                Plan::backward_tuned(problem, config, training, &options, profile, tuning)
-            }
+        let input = PlanInput::new(problem, config, training, profile);
+        let plan = |tuning: Tuning| match direction {
+            Direction::Forward => Plan::forward(&input.tuning(tuning), &ForwardOptions::default()),
+            Direction::Backward => Plan::backward(&input.tuning(tuning), &BackwardOptions::default()),
         };
         let width = match direction {
             Direction::Forward => width(problem),

@@ -1,9 +1,8 @@
 //! The file of tunings: a header of a line for each part of the identity, a line for each tuning, and `end`.
 
-use super::{Direction, Identity, Key, Tunings};
+use super::{Identity, Key, Tunings};
 use crate::error::{Error, Result};
-use crate::kernels::Tile;
-use crate::plan::Tuning;
+use crate::plan::{Direction, Setting, Tuning};
 use crate::shape::Problem;
 use std::collections::HashMap;
 use std::fs;
@@ -14,9 +13,6 @@ const TITLE: &str = "wgpu-batchnorm tunings, version";
 
 /// The last line, by which a file is known to be whole.
 const END: &str = "end";
-
-/// Larger numbers of invocations and lanes are none that any adapter has.
-const MAX_WORKGROUP: u32 = 1 << 16;
 
 pub(super) fn load(path: &Path, expected: Identity) -> Result<Tunings> {
     let bytes = fs::read(path).map_err(|source| Error::ReadTunings { path: path.to_owned(), source })?;
@@ -82,22 +78,10 @@ fn entry(key: &Key, tuning: &Tuning) -> String {
         Direction::Backward => "backward",
     };
     let statistics = if *batch_statistics { "batch" } else { "running" };
-    let Tuning {
-        workgroup_size,
-        lanes_per_plane,
-        splits,
-        one_dispatch,
-        groups,
-        held,
-        loads,
-        loads_down,
-        abreast,
-    } = tuning;
-    format!(
-        "{direction} {statistics} outer={outer} channels={channels} inner={inner} \
-         workgroup_size={workgroup_size} lanes_per_plane={lanes_per_plane} splits={splits} \
-         one_dispatch={one_dispatch} groups={groups} held={held} loads={loads} loads_down={loads_down} abreast={abreast}"
-    )
+    let settings = Tuning::SETTINGS.iter();
+    let values =
+        settings.map(|Setting { name, get, .. }| format!(" {name}={}", get(tuning))).collect::<String>();
+    format!("{direction} {statistics} outer={outer} channels={channels} inner={inner}{values}")
 }
 
 /// A line that [`entry`] wrote, or what is wrong with it.
@@ -125,38 +109,16 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     {
         *size = value(name)?.parse().map_err(|_| format!("{name} is no number"))?;
     }
-    let workgroup_size = number("workgroup_size", value("workgroup_size")?, 1, MAX_WORKGROUP)?;
-    let lanes_per_plane = number("lanes_per_plane", value("lanes_per_plane")?, 1, MAX_WORKGROUP)?;
-    let splits = number("splits", value("splits")?, 1, u32::MAX)?;
-    let one_dispatch = match value("one_dispatch")? {
-        "true" => true,
-        "false" => false,
-        other => return Err(format!("one_dispatch is {other:?}")),
-    };
-    let groups = number("groups", value("groups")?, 1, u32::MAX)?;
-    let held = number("held", value("held")?, 0, Tile::MAX_LOADS)?;
-    let loads = number("loads", value("loads")?, 1, u32::MAX)?;
-    let loads_down = number("loads_down", value("loads_down")?, 1, u32::MAX)?;
-    let abreast = number("abreast", value("abreast")?, 1, Tuning::MAX_ABREAST)?;
+    let tuning = Tuning::from_values(|setting| number(setting, value(setting.name)?))?;
     if let Some(word) = words.next() {
         return Err(format!("{word:?} is one too many"));
     }
-    let tuning = Tuning {
-        workgroup_size,
-        lanes_per_plane,
-        splits,
-        one_dispatch,
-        groups,
-        held,
-        loads,
-        loads_down,
-        abreast,
-    };
     Ok((Key { direction, batch_statistics, problem }, tuning))
 }
 
-/// A number from `least` to `most`.
-fn number(name: &str, text: &str, least: u32, most: u32) -> std::result::Result<u32, String> {
+/// A number within the range of a setting.
+fn number(setting: &Setting, text: &str) -> std::result::Result<u32, String> {
+    let Setting { name, least, most, .. } = *setting;
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => Err(format!("{name} is {text:?}, not {least} to {most}")),

@@ -30,20 +30,11 @@ mod file;
 
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
-use crate::plan::{BackwardOptions, ForwardOptions, Plan, Tuning};
+use crate::plan::{BackwardOptions, Direction, ForwardOptions, Plan, PlanInput, Tuning};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 use std::collections::HashMap;
 use std::path::Path;
-
-/// Forward or backward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    /// The forward pass.
-    Forward,
-    /// The backward pass.
-    Backward,
-}
 
 /// What a tuning is kept for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +71,7 @@ impl Identity {
             false => "none".to_owned(),
         };
         Self([
-            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("version", concat!(env!("CARGO_PKG_VERSION"), ", format 2").to_owned()),
             ("adapter", line(&profile.name)),
             ("driver", line(&profile.driver)),
             ("backend", format!("{:?}", profile.backend)),
@@ -169,46 +160,33 @@ impl Tunings {
         self.found.insert(Key::new(problem, config, training, direction), tuning)
     }
 
-    /// [`Plan::forward`], by the tuning that was found for it, if there is one.
+    /// [`Plan::forward`] with the tuning that was found for the pass, if there is one.
     ///
     /// # Errors
     /// As [`Plan::forward`].
-    pub fn forward(
-        &self,
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &ForwardOptions,
-        profile: &AdapterProfile,
-    ) -> Result<Plan> {
-        let tuned = self
-            .get(problem, config, training, Direction::Forward)
-            .map(|tuning| Plan::forward_tuned(problem, config, training, options, profile, tuning));
-        match tuned {
-            // A tuning that divides channels too much asks for more scratch than can be bound.
-            Some(Ok(plan)) => Ok(plan),
-            Some(Err(_)) | None => Plan::forward(problem, config, training, options, profile),
-        }
+    pub fn forward(&self, input: &PlanInput<'_>, options: &ForwardOptions) -> Result<Plan> {
+        self.plan(input, Direction::Forward, |input| Plan::forward(input, options))
     }
 
-    /// [`Plan::backward`], by the tuning that was found for it, if there is one.
+    /// [`Plan::backward`] with the tuning that was found for the pass, if there is one.
     ///
     /// # Errors
     /// As [`Plan::backward`].
-    pub fn backward(
+    pub fn backward(&self, input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Plan> {
+        self.plan(input, Direction::Backward, |input| Plan::backward(input, options))
+    }
+
+    fn plan(
         &self,
-        problem: &Problem,
-        config: &BatchNormConfig,
-        training: bool,
-        options: &BackwardOptions,
-        profile: &AdapterProfile,
+        input: &PlanInput<'_>,
+        direction: Direction,
+        plan: impl Fn(&PlanInput<'_>) -> Result<Plan>,
     ) -> Result<Plan> {
-        let tuned = self
-            .get(problem, config, training, Direction::Backward)
-            .map(|tuning| Plan::backward_tuned(problem, config, training, options, profile, tuning));
-        match tuned {
+        let PlanInput { problem, config, training, .. } = input;
+        match self.get(problem, config, *training, direction).map(|tuning| plan(&input.tuning(tuning))) {
+            // A tuning that splits channels too often asks for more scratch than the device binds.
             Some(Ok(plan)) => Ok(plan),
-            Some(Err(_)) | None => Plan::backward(problem, config, training, options, profile),
+            Some(Err(_)) | None => plan(input),
         }
     }
 }

@@ -24,6 +24,7 @@ mod random;
 pub use cases::{Case, Inputs, table};
 pub use compare::{Mismatch, compare, compare_scaled, compare_stored, largest};
 pub use exact::Reference;
+pub use random::Random;
 
 use crate::dtype::DType;
 use ndarray::{Array1, ArrayD, Zip};

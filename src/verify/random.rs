@@ -1,15 +1,17 @@
-//! Random numbers that are the same everywhere.
+//! Random numbers: the same ones everywhere for the same seed.
 
 use std::f64::consts::TAU;
 
 /// SplitMix64 (Steele, Lea & Flood 2014), and normal numbers from it by Box and Muller's method.
-pub(super) struct Random {
+#[derive(Clone, Debug)]
+pub struct Random {
     state: u64,
     spare: Option<f64>,
 }
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    /// A generator for each seed.
+    pub fn new(seed: u64) -> Self {
         Self { state: seed, spare: None }
     }
 
@@ -22,12 +24,12 @@ impl Random {
     }
 
     /// Above 0 and up to 1, in steps of 2⁻⁵³.
-    pub(super) fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
     /// Mean 0 and variance 1. Two uniform numbers make two of these; the second waits for the next call.
-    pub(super) fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
         }
@@ -35,6 +37,14 @@ impl Random {
         let (sin, cos) = (TAU * self.uniform()).sin_cos();
         self.spare = Some(radius * sin);
         radius * cos
+    }
+
+    /// Brings the items into a random order (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            // The remainder favours small numbers by less than 2⁻³² where items are fewer than 2³².
+            items.swap(last, (self.next() % (last as u64 + 1)) as usize);
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::support::{self, buffer, read};
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::verify::table;
-use wgpu_batchnorm::{BatchNormConfig, Buffers, Error, ForwardOptions, Layout, Plan, Problem, wgpu};
+use wgpu_batchnorm::{
+    BatchNormConfig, Buffers, Error, ForwardOptions, Layout, Plan, PlanInput, Problem, wgpu,
+};
 
 /// Tests of binding use this problem and a plan for it.
 fn prepared(training: bool, in_place: bool) -> wgpu_batchnorm::PreparedPlan {
@@ -12,11 +14,8 @@ fn prepared(training: bool, in_place: bool) -> wgpu_batchnorm::PreparedPlan {
     let config = BatchNormConfig::new(3);
     gpu.prepare(
         &Plan::forward(
-            &problem,
-            &config,
-            training,
-            &ForwardOptions { in_place, ..ForwardOptions::default() },
-            gpu.profile(),
+            &PlanInput::new(&problem, &config, training, gpu.profile()),
+            &ForwardOptions::new().in_place(in_place),
         )
         .unwrap(),
     )
@@ -155,10 +154,12 @@ fn a_bound_plan_can_be_recorded_again_and_gives_the_same_bits() {
     let case = table().into_iter().find(|case| case.name.starts_with("odd planes")).unwrap();
     let problem = Problem::new(&case.shape, case.config.layout).unwrap();
     let plan =
-        Plan::forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile()).unwrap();
+        Plan::forward(&PlanInput::new(&problem, &case.config, true, gpu.profile()), &ForwardOptions::new())
+            .unwrap();
     assert_eq!(
         plan,
-        Plan::forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile()).unwrap()
+        Plan::forward(&PlanInput::new(&problem, &case.config, true, gpu.profile()), &ForwardOptions::new())
+            .unwrap()
     );
     let prepared = gpu.prepare(&plan).unwrap();
     let x: Vec<f32> = case.inputs().xs[0].iter().copied().collect();
@@ -166,7 +167,7 @@ fn a_bound_plan_can_be_recorded_again_and_gives_the_same_bits() {
     let all = All::new(&plan);
     let mut buffers = all.buffers();
     buffers.x = Some((&x).into());
-    let weight = buffer(gpu, &vec![1.5; problem.channels]);
+    let weight = buffer(gpu, &vec![1.5; problem.channels()]);
     buffers.weight = Some((&weight).into());
     let bound = prepared.bind(&buffers).unwrap();
     let bits = |times: usize| -> Vec<u32> {

@@ -1,12 +1,12 @@
 //! Activations and sums in the pass over memory: each function over a dense grid, gradients by finite differences,
 //! the ways to call them, and what plans make of them.
 
-use crate::support::gpu;
+use crate::support::{changed, gpu};
 use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};
 use wgpu_batchnorm::verify::{Case, Reference, TOLERANCE, check, compare, compare_scaled};
 use wgpu_batchnorm::{
     Activation, AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, DType, Error,
-    ForwardOptions, Gradients, Layout, Plan, Problem, Tensor, Wanted, wgpu,
+    ForwardOptions, GradientMask, Gradients, Layout, Plan, PlanInput, Problem, Tensor, wgpu,
 };
 
 /// All of them, the leaky one with a slope that f32 holds as it is.
@@ -240,16 +240,16 @@ fn every_choice_of_gradients() {
         layer.forward_add(&x, &z).unwrap();
         let all = layer.backward(&dy).unwrap();
         let parts = |gradients: &Gradients| {
-            let Gradients { input, weight, bias, residual } = gradients;
+            let Gradients { input, weight, bias, residual, .. } = gradients;
             [input, weight, bias, residual].map(|part| part.as_ref().map(exact))
         };
         let all = parts(&all);
-        for mask in 0..16 {
-            let [input, weight, bias, residual] = [1, 2, 4, 8].map(|bit| mask & bit != 0);
-            let wanted = Wanted { input, weight, bias, residual };
-            let some = parts(&layer.backward_wanted(&dy, wanted).unwrap());
+        for bits in 0..16 {
+            let [input, weight, bias, residual] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+            let mask = GradientMask::NONE.input(input).weight(weight).bias(bias).residual(residual);
+            let some = parts(&layer.backward_masked(&dy, mask).unwrap());
             for (k, (some, all)) in some.iter().zip(&all).enumerate() {
-                assert_eq!(some.is_some(), mask & 1 << k != 0, "{wanted:?}");
+                assert_eq!(some.is_some(), bits & 1 << k != 0, "{mask:?}");
                 if let (Some(some), Some(all)) = (some, all) {
                     // Other kernels, other orders of additions.
                     compare("gradient", some.view(), all.view(), TOLERANCE).unwrap();
@@ -259,8 +259,7 @@ fn every_choice_of_gradients() {
         // dx over dy, with dz beside it.
         let saved = layer.saved().unwrap().clone();
         let dz = Tensor::zeros(gpu(), dy.shape(), dy.layout()).unwrap();
-        let gradients =
-            Gradients { input: Some(dy.clone()), residual: Some(dz.clone()), ..Gradients::default() };
+        let gradients = Gradients::new().input(dy.clone()).residual(dz.clone());
         layer.backward_into(&saved, &dy, &gradients, false).unwrap();
         compare("dx", exact(&dy).view(), all[0].as_ref().unwrap().view(), TOLERANCE).unwrap();
         compare("dz", exact(&dz).view(), all[3].as_ref().unwrap().view(), TOLERANCE).unwrap();
@@ -288,7 +287,7 @@ fn what_does_not_fit_is_refused_and_the_layer_goes_on() {
     // Without a sum there is no dz.
     layer.forward(&x).unwrap();
     let saved = layer.saved().unwrap().clone();
-    let gradients = Gradients { residual: Some(z.clone()), ..Gradients::default() };
+    let gradients = Gradients::new().residual(z.clone());
     let error = layer.backward_into(&saved, &dy, &gradients, false).unwrap_err();
     assert!(matches!(error, Error::StateMismatch { name: "dz", expected: false }), "{error}");
     assert!(layer.backward(&dy).unwrap().residual.is_none());
@@ -304,24 +303,21 @@ fn plans_keep_to_the_number_of_buffers() {
     let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..wgpu::Limits::default() };
     let info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
     let profile = AdapterProfile::new(&info, wgpu::Features::empty(), limits);
-    let wide = AdapterProfile {
-        limits: wgpu::Limits { max_storage_buffers_per_shader_stage: 16, ..profile.limits.clone() },
-        ..profile.clone()
-    };
+    let wide = changed(profile.clone(), |profile| profile.limits.max_storage_buffers_per_shader_stage = 16);
     let config = BatchNormConfig::new(64).activation(Activation::Relu);
     for (outer, inner) in [(32, 49), (8, 64), (512, 1)] {
-        let problem = Problem { outer, channels: 64, inner };
+        let problem = Problem::new(&[outer, 64, inner], Layout::ChannelsFirst).unwrap();
         for dtype in DType::ALL {
-            let options = ForwardOptions { residual: true, dtype, in_place: false };
-            let forward = |profile| Plan::forward(&problem, &config, true, &options, profile).unwrap();
+            let options = ForwardOptions::new().residual(true).dtype(dtype);
+            let forward =
+                |profile| Plan::forward(&PlanInput::new(&problem, &config, true, profile), &options).unwrap();
             assert!(forward(&profile).steps().len() >= forward(&wide).steps().len());
             for step in forward(&profile).steps() {
                 assert!(step.kernel.storage_buffers() <= 8, "{}", forward(&profile));
             }
             let backward = |in_place, profile| {
-                let options =
-                    BackwardOptions { residual: true, dtype, in_place, ..BackwardOptions::default() };
-                Plan::backward(&problem, &config, true, &options, profile)
+                let options = BackwardOptions::new().residual(true).dtype(dtype).in_place(in_place);
+                Plan::backward(&PlanInput::new(&problem, &config, true, profile), &options)
             };
             for step in backward(true, &profile).unwrap().steps() {
                 assert!(step.kernel.storage_buffers() <= 8);
@@ -336,14 +332,14 @@ fn plans_keep_to_the_number_of_buffers() {
 /// A fused pass moves less than the passes it stands for: a batch norm, and an activation that reads and writes.
 #[test]
 fn bytes_that_fusion_saves() {
-    let problem = Problem { outer: 8, channels: 64, inner: 112 * 112 };
+    let problem = Problem::new(&[8, 64, 112 * 112], Layout::ChannelsFirst).unwrap();
     let bytes = problem.elements() as u64 * 4;
     let profile = gpu().profile();
     for training in [true, false] {
         let plan = |activation, residual| {
             let config = BatchNormConfig::new(64).activation(activation);
-            let options = ForwardOptions { residual, ..ForwardOptions::default() };
-            Plan::forward(&problem, &config, training, &options, profile).unwrap()
+            let options = ForwardOptions::new().residual(residual);
+            Plan::forward(&PlanInput::new(&problem, &config, training, profile), &options).unwrap()
         };
         let plain = plan(Activation::Identity, false).bytes_moved();
         assert_eq!(plan(Activation::Silu, false).bytes_moved(), plain);

@@ -370,7 +370,7 @@ impl Mutant {
     /// The reference's `right` results, but for the gradients.
     fn backward(&self, case: &Case, inputs: &Inputs, right: &Outputs) -> Result<Outputs> {
         let problem = Problem::new(&case.shape, case.config.layout)?;
-        let Problem { channels, .. } = problem;
+        let channels = problem.channels();
         let n = problem.values_per_channel() as f64;
         let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
         let channel_of = channel_of(case, &problem, swapped, ignored);

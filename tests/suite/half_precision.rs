@@ -154,7 +154,7 @@ fn tensors_and_arrays_have_types() {
     assert!(error.contains("dy must have elements of type bf16, got f32"), "{error}");
     let saved = layer.saved().unwrap().clone();
     let half_vector = Tensor::zeros_of(gpu(), DType::F16, &[5], layout).unwrap();
-    let gradients = Gradients { weight: Some(half_vector), ..Gradients::default() };
+    let gradients = Gradients::new().weight(half_vector);
     let error = layer.backward_into(&saved, &y, &gradients, false).unwrap_err();
     assert!(matches!(error, Error::ElementType { name: "dweight", .. }), "{error}");
     assert_eq!(layer.backward(&y).unwrap().input.unwrap().dtype(), DType::BF16);

@@ -7,8 +7,8 @@ use wgpu_batchnorm::kernels::{Kernel, Lanes};
 use wgpu_batchnorm::reference;
 use wgpu_batchnorm::verify::{compare, table};
 use wgpu_batchnorm::{
-    BatchNorm, BatchNormConfig, BatchNormState, Error, ForwardOptions, Gpu, GpuOptions, Layout, Plan, Tensor,
-    wgpu,
+    BatchNorm, BatchNormConfig, BatchNormState, Error, ForwardOptions, Gpu, GpuOptions, Layout, Plan,
+    PlanInput, Tensor, wgpu,
 };
 
 /// Numbers without a pattern, between −1 and 1.
@@ -187,7 +187,8 @@ fn a_tensor_larger_than_a_binding_is_refused() {
     let Ok(problem) = problem else { return };
     let config = BatchNormConfig::new(1024);
     let error =
-        Plan::forward(&problem, &config, true, &ForwardOptions::default(), gpu().profile()).unwrap_err();
+        Plan::forward(&PlanInput::new(&problem, &config, true, gpu().profile()), &ForwardOptions::new())
+            .unwrap_err();
     assert!(
         matches!(error, Error::BindingTooLarge { name: "x", bytes, limit: l }
             if bytes == rows as u64 * 4096 && l == limit),
@@ -367,8 +368,11 @@ fn subgroups_are_used_where_there_are_some() {
     let lanes = |gpu: &Gpu| {
         let case = table().into_iter().find(|case| case.name.starts_with("odd planes")).unwrap();
         let problem = case.config.problem(&case.shape, case.config.layout, true).unwrap();
-        let plan =
-            Plan::forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile()).unwrap();
+        let plan = Plan::forward(
+            &PlanInput::new(&problem, &case.config, true, gpu.profile()),
+            &ForwardOptions::new(),
+        )
+        .unwrap();
         plan.steps()
             .iter()
             .find_map(

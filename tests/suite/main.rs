@@ -7,6 +7,7 @@
 mod binding;
 mod blocks;
 mod checkpoint;
+mod conversions;
 mod documents;
 mod fold;
 mod fused;

@@ -170,7 +170,7 @@ pub(crate) fn channel_of(
     swapped: bool,
     ignored: bool,
 ) -> impl Fn(usize) -> usize {
-    let Problem { outer, channels, inner } = *problem;
+    let (outer, channels, inner) = (problem.outer(), problem.channels(), problem.inner());
     let rank = case.shape.len();
     let last = case.config.layout == Layout::ChannelsLast && rank > 2;
     let spatial: usize = if last { case.shape[1..rank - 1].iter().product() } else { inner };
@@ -305,7 +305,7 @@ impl Implementation for Mutant {
 
     fn run(&self, case: &Case, inputs: &Inputs) -> Result<Outputs> {
         let problem = Problem::new(&case.shape, case.config.layout)?;
-        let Problem { channels, .. } = problem;
+        let channels = problem.channels();
         let n = problem.values_per_channel();
         let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
         let channel_of = channel_of(case, &problem, swapped, ignored);

@@ -14,9 +14,9 @@ use mlp::Mlp;
 use ndarray::{Array1, Array2, Axis, s};
 use shared::digits::{CLASSES, Digits};
 use shared::loss::{accuracy, cross_entropy};
-use shared::random::Random;
 use std::path::{Path, PathBuf};
 use training::Training;
+use wgpu_batchnorm::verify::Random;
 use wgpu_batchnorm::{BatchNorm, BatchNormConfig};
 
 fn data() -> PathBuf {

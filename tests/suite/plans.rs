@@ -1,6 +1,6 @@
 //! Plans without a GPU: what is planned for adapters of all kinds.
 
-use crate::support::runner;
+use crate::support::{changed, runner};
 use proptest::prelude::*;
 use wgpu_batchnorm::kernels::{
     BackwardFinalize, BackwardResident, Finalize, ForwardResident, Kernel, Lanes, Tile, TileLayout,
@@ -8,8 +8,8 @@ use wgpu_batchnorm::kernels::{
 };
 use wgpu_batchnorm::plan::Step;
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Error, ForwardOptions, Layout, Plan, Problem, Tuning,
-    wgpu,
+    AdapterProfile, BackwardOptions, BatchNormConfig, Error, ForwardOptions, Layout, Plan, PlanInput,
+    Problem, Tuning, wgpu,
 };
 
 /// An adapter as wgpu describes it.
@@ -19,20 +19,16 @@ fn profile(
     subgroups: Option<(u32, u32)>,
     invocations: u32,
 ) -> AdapterProfile {
-    AdapterProfile {
-        name: name.to_owned(),
-        driver: String::new(),
-        backend: wgpu::Backend::Vulkan,
-        device_type,
-        features: if subgroups.is_some() { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() },
-        limits: wgpu::Limits {
-            max_compute_invocations_per_workgroup: invocations,
-            max_compute_workgroup_size_x: invocations,
-            ..wgpu::Limits::default()
-        },
-        subgroup_min_size: subgroups.map_or(4, |sizes| sizes.0),
-        subgroup_max_size: subgroups.map_or(128, |sizes| sizes.1),
-    }
+    let mut info = wgpu::AdapterInfo::new(device_type, wgpu::Backend::Vulkan);
+    name.clone_into(&mut info.name);
+    (info.subgroup_min_size, info.subgroup_max_size) = subgroups.unwrap_or((4, 128));
+    let features = if subgroups.is_some() { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() };
+    let limits = wgpu::Limits {
+        max_compute_invocations_per_workgroup: invocations,
+        max_compute_workgroup_size_x: invocations,
+        ..wgpu::Limits::default()
+    };
+    AdapterProfile::new(&info, features, limits)
 }
 
 fn profiles() -> Vec<AdapterProfile> {
@@ -51,8 +47,11 @@ fn profiles() -> Vec<AdapterProfile> {
 }
 
 fn training(problem: &Problem, profile: &AdapterProfile) -> Plan {
-    Plan::forward(problem, &BatchNormConfig::new(problem.channels), true, &ForwardOptions::default(), profile)
-        .unwrap()
+    Plan::forward(
+        &PlanInput::new(problem, &BatchNormConfig::new(problem.channels()), true, profile),
+        &ForwardOptions::new(),
+    )
+    .unwrap()
 }
 
 /// What must hold of any plan: every value is visited, no loop is too long, no limit is exceeded.
@@ -77,13 +76,13 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                     prop_assert!(size.is_multiple_of(max_size));
                 }
             }
-            Ok((params.reduce, walk))
+            Ok((params.reduction, walk))
         };
         let channels = u64::from(step.channels.1);
-        let map = |walk| (params.map, walk);
+        let elementwise = |traversal| (params.elementwise, traversal);
         let whole = |walk: Traversal| {
             let masked = matches!(walk, Traversal::PlanesMasked { .. });
-            prop_assert!(params.reduce.count == 1 && !masked, "{plan}");
+            prop_assert!(params.reduction.count == 1 && !masked, "{plan}");
             Ok(())
         };
         // How often the tensor is visited.
@@ -102,20 +101,20 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             }
             Kernel::ForwardResident(ForwardResident { tile: held, .. })
             | Kernel::BackwardResident(BackwardResident { tile: held, .. }) => {
-                prop_assert_eq!(channels, problem.channels as u64);
+                prop_assert_eq!(channels, problem.channels() as u64);
                 check_held(&held, workgroups, problem)?;
                 continue;
             }
             Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.traversal)?,
-            Kernel::Normalize(normalize) => map(normalize.traversal),
-            Kernel::BackwardInput(input) => map(input.traversal),
+            Kernel::Normalize(normalize) => elementwise(normalize.traversal),
+            Kernel::BackwardInput(input) => elementwise(input.traversal),
             Kernel::Finalize(Finalize { channels_per_workgroup, .. })
             | Kernel::BackwardFinalize(BackwardFinalize { channels_per_workgroup, .. }) => {
                 prop_assert!(channels_per_workgroup.is_power_of_two());
                 prop_assert!(workgroups * u64::from(channels_per_workgroup) >= channels);
                 let lanes = u64::from(size / channels_per_workgroup);
                 prop_assert!(lanes >= 1);
-                prop_assert!(u64::from(params.reduce.count).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
+                prop_assert!(u64::from(params.reduction.count).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
                 continue;
             }
             _ => continue,
@@ -127,11 +126,11 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 let masked = matches!(walk, Traversal::PlanesMasked { .. });
                 let width = u64::from(walk.width().elements());
                 prop_assert!(lanes.is_power_of_two() && lanes <= size);
-                prop_assert_eq!(masked, !(problem.inner as u64).is_multiple_of(width));
+                prop_assert_eq!(masked, !(problem.inner() as u64).is_multiple_of(width));
                 prop_assert!((problem.elements() as u64).is_multiple_of(width));
                 prop_assert!(workgroups >= count * channels);
                 // All values are in some split, and no split is empty.
-                let (outer, inner) = (problem.outer as u64, problem.inner as u64);
+                let (outer, inner) = (problem.outer() as u64, problem.inner() as u64);
                 prop_assert_eq!(inner, u64::from(params.inner));
                 prop_assert!(inner_chunk.is_multiple_of(width));
                 prop_assert!(
@@ -150,7 +149,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             }
             Traversal::Columns { width, columns_per_lane: abreast } => {
                 let (width, abreast) = (u64::from(width.elements()), u64::from(abreast));
-                let (channels, period, tiles) = (problem.channels as u64, inner_chunk, of_inner);
+                let (channels, period, tiles) = (problem.channels() as u64, inner_chunk, of_inner);
                 // An invocation that goes on comes to its own channels again, and all loads are whole.
                 prop_assert!((period * width).is_multiple_of(channels), "{plan}");
                 prop_assert!((values * channels).is_multiple_of(width), "{plan}");
@@ -177,7 +176,8 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
 
 /// Every value has a register of some invocation.
 fn check_held(held: &Tile, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
-    let (outer, channels, inner) = (problem.outer as u64, problem.channels as u64, problem.inner as u64);
+    let (outer, channels, inner) =
+        (problem.outer() as u64, problem.channels() as u64, problem.inner() as u64);
     let (size, loads) = (u64::from(held.workgroup_size), u64::from(held.loads));
     prop_assert!((1..=u64::from(Tile::MAX_LOADS)).contains(&loads));
     let width = u64::from(held.layout.width().elements());
@@ -205,22 +205,28 @@ fn plans_cover_everything_within_the_limits() {
         prop_oneof![1..20usize, 1..5_000usize, 60_000..200_000usize],
         prop_oneof![Just(1usize), 2..100usize, 2..1_000_000usize],
     )
-        .prop_map(|(outer, channels, inner)| Problem { outer, channels, inner })
-        .prop_filter("of a size that there is", |problem| {
-            (problem.channels * 2..=1 << 25).contains(&problem.elements())
+        .prop_filter_map("of a size that there is", |(outer, channels, inner)| {
+            let problem = Problem::new(&[outer, channels, inner], Layout::ChannelsFirst).ok()?;
+
+            (problem.channels() * 2..=1 << 25).contains(&problem.elements()).then_some(problem)
         });
     runner(500)
         .run(&problems, |problem| {
-            let config = BatchNormConfig::new(problem.channels);
+            let config = BatchNormConfig::new(problem.channels());
             for profile in profiles() {
                 for training in [true, false] {
                     let forward = || {
-                        Plan::forward(&problem, &config, training, &ForwardOptions::default(), &profile)
+                        Plan::forward(
+                            &PlanInput::new(&problem, &config, training, &profile),
+                            &ForwardOptions::new(),
+                        )
+                        .unwrap()
+                    };
+                    let options = BackwardOptions::new();
+                    let backward = || {
+                        Plan::backward(&PlanInput::new(&problem, &config, training, &profile), &options)
                             .unwrap()
                     };
-                    let options = BackwardOptions::default();
-                    let backward =
-                        || Plan::backward(&problem, &config, training, &options, &profile).unwrap();
                     check(&forward(), &profile)?;
                     check(&backward(), &profile)?;
                     // Pure functions.
@@ -239,10 +245,13 @@ fn stages_follow_mode_and_options() {
     let stems_of = |config: BatchNormConfig, training, shape: &[usize], held| -> Vec<&str> {
         let problem = Problem::new(shape, Layout::ChannelsFirst).unwrap();
         let heuristic = Tuning::new(&problem, VectorWidth::Four, profile);
-        let tuning = Tuning { held: if held { heuristic.held } else { 0 }, ..heuristic };
-        let plan =
-            Plan::forward_tuned(&problem, &config, training, &ForwardOptions::default(), profile, tuning)
-                .unwrap();
+        let not_held = |tuning: &mut Tuning| tuning.tile_loads = 0;
+        let tuning = if held { heuristic } else { changed(heuristic, not_held) };
+        let plan = Plan::forward(
+            &PlanInput::new(&problem, &config, training, profile).tuning(tuning),
+            &ForwardOptions::new(),
+        )
+        .unwrap();
         plan.steps().iter().map(|step| step.kernel.stem()).collect()
     };
     // Where values are read again.
@@ -282,8 +291,12 @@ fn groups_have_all_stages_one_after_the_other() {
     let (config, profile) = (BatchNormConfig::new(10).momentum(None), &profiles()[3]);
     let heuristic = Tuning::new(&problem, VectorWidth::Four, profile);
     let plan = |groups| {
-        let tuning = Tuning { groups, one_dispatch: false, ..heuristic };
-        Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), profile, tuning).unwrap()
+        let tuning = changed(heuristic, |tuning| (tuning.groups, tuning.one_dispatch) = (groups, false));
+        Plan::forward(
+            &PlanInput::new(&problem, &config, true, profile).tuning(tuning),
+            &ForwardOptions::new(),
+        )
+        .unwrap()
     };
     let steps = |plan: &Plan| -> Vec<(&str, (u32, u32))> {
         plan.steps().iter().map(|step| (step.kernel.stem(), step.channels)).collect()
@@ -315,9 +328,12 @@ fn groups_have_all_stages_one_after_the_other() {
     assert_eq!(steps(&plan(100)).len(), 1 + 3 * 10);
     // A load that reaches into the next channel's plane needs that one's statistics.
     let masked = Problem::new(&[4, 10, 100_001], Layout::ChannelsFirst).unwrap();
-    let tuning = Tuning { groups: 3, one_dispatch: false, ..heuristic };
-    let masked =
-        Plan::forward_tuned(&masked, &config, true, &ForwardOptions::default(), profile, tuning).unwrap();
+    let tuning = changed(heuristic, |tuning| (tuning.groups, tuning.one_dispatch) = (3, false));
+    let masked = Plan::forward(
+        &PlanInput::new(&masked, &config, true, profile).tuning(tuning),
+        &ForwardOptions::new(),
+    )
+    .unwrap();
     assert_eq!(masked.steps().len(), 4, "{masked}");
 }
 
@@ -360,8 +376,8 @@ fn channels_that_fit_are_held() {
     for shape in [[32, 64, 112, 112], [2048, 3, 4, 4]] {
         let problem = Problem::new(&shape, Layout::ChannelsFirst).unwrap();
         let plan = training(&problem, nvidia);
-        let is_held = |step: &Step| matches!(step.kernel, Kernel::ForwardResident(_));
-        assert!(!plan.steps().iter().any(is_held), "{plan}");
+        let is_resident = |step: &Step| matches!(step.kernel, Kernel::ForwardResident(_));
+        assert!(!plan.steps().iter().any(is_resident), "{plan}");
     }
 }
 
@@ -377,11 +393,11 @@ fn plans_for_fxc_hold_few_loads() {
         });
         tiles.max().unwrap_or_default()
     };
-    let with_dxc = AdapterProfile { backend: wgpu::Backend::Dx12, ..profiles()[0].clone() };
+    let with_dxc = changed(profiles().remove(0), |profile| profile.backend = wgpu::Backend::Dx12);
     assert!(!with_dxc.is_fxc() && loads(&with_dxc) > 16, "{} loads", loads(&with_dxc));
-    let with_fxc = AdapterProfile { features: wgpu::Features::empty(), ..with_dxc };
+    let with_fxc = changed(with_dxc, |profile| profile.features = wgpu::Features::empty());
     assert!(with_fxc.is_fxc() && loads(&with_fxc) <= 16, "{} loads", loads(&with_fxc));
-    let vulkan = AdapterProfile { backend: wgpu::Backend::Vulkan, ..with_fxc };
+    let vulkan = changed(with_fxc, |profile| profile.backend = wgpu::Backend::Vulkan);
     assert!(!vulkan.is_fxc());
 }
 
@@ -396,7 +412,7 @@ fn few_channels_with_many_values_are_split() {
         let problem = Problem::new(&shape, layout).unwrap();
         for profile in profiles() {
             let plan = training(&problem, &profile);
-            let splits = plan.params().reduce.count;
+            let splits = plan.params().reduction.count;
             assert!(splits >= 16, "{} splits on {}: {plan}", splits, profile.name);
             // Enough for the plan for unaligned tensors as well, which may need more splits.
             let scratch = u64::from(splits) * 3 * 16;
@@ -411,7 +427,7 @@ fn few_channels_with_many_values_are_split() {
     // Many channels need no splitting.
     let problem = Problem::new(&[8, 4096, 7, 7], Layout::ChannelsFirst).unwrap();
     for profile in profiles() {
-        assert_eq!(training(&problem, &profile).params().reduce.count, 1, "{}", profile.name);
+        assert_eq!(training(&problem, &profile).params().reduction.count, 1, "{}", profile.name);
     }
 }
 
@@ -429,15 +445,20 @@ fn plans_count_their_bytes() {
     let tensor = 2 * 3 * 4 * 5 * 4;
     // One dispatch, which finds in the cache what it reads again; or several.
     assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (2 * tensor, 2 * tensor));
-    let tuning = Tuning { one_dispatch: false, ..Tuning::new(&problem, VectorWidth::Four, &profiles()[0]) };
+    let heuristic = Tuning::new(&problem, VectorWidth::Four, &profiles()[0]);
+    let tuning = changed(heuristic, |tuning| tuning.one_dispatch = false);
     let config = BatchNormConfig::new(3);
-    let plan =
-        Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), &profiles()[0], tuning)
-            .unwrap();
+    let plan = Plan::forward(
+        &PlanInput::new(&problem, &config, true, &profiles()[0]).tuning(tuning),
+        &ForwardOptions::new(),
+    )
+    .unwrap();
     assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (3 * tensor, 2 * tensor));
-    let eval =
-        Plan::forward(&problem, &BatchNormConfig::new(3), false, &ForwardOptions::default(), &profiles()[0])
-            .unwrap();
+    let eval = Plan::forward(
+        &PlanInput::new(&problem, &BatchNormConfig::new(3), false, &profiles()[0]),
+        &ForwardOptions::new(),
+    )
+    .unwrap();
     assert_eq!((eval.bytes_moved(), eval.scratch_bytes()), (2 * tensor, 0));
 }
 
@@ -457,8 +478,11 @@ fn limits_that_are_too_low_are_named() {
     let plan = |change: &dyn Fn(&mut wgpu::Limits)| {
         let mut profile = profiles().remove(7);
         change(&mut profile.limits);
-        Plan::forward(&problem, &BatchNormConfig::new(3), true, &ForwardOptions::default(), &profile)
-            .unwrap_err()
+        Plan::forward(
+            &PlanInput::new(&problem, &BatchNormConfig::new(3), true, &profile),
+            &ForwardOptions::new(),
+        )
+        .unwrap_err()
     };
     let error = plan(&|limits| limits.max_storage_buffer_binding_size = 479);
     assert!(matches!(error, Error::BindingTooLarge { name: "x", bytes: 480, limit: 479 }), "{error}");

@@ -1,7 +1,7 @@
 //! The recording tier: the caller's encoder on the caller's buffers, which are poisoned with NaN before and
 //! read as a whole after, with geometries of other adapters, too. Forward and backward share an encoder.
 
-use crate::support::{self, buffer, poisoned, read};
+use crate::support::{self, buffer, changed, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::kernels::{Binding, VectorWidth};
@@ -9,7 +9,8 @@ use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
 };
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Plan, Result, Tuning, wgpu,
+    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Plan, PlanInput, Result, Tuning,
+    wgpu,
 };
 
 /// How plans are made, and where in their buffers the tensors lie.
@@ -61,6 +62,7 @@ impl Recorded<'_> {
             DType::F32 => buffer(self.gpu, &all),
             DType::F16 => words(self.gpu, all.iter().map(|value| f16::from_f32(*value).to_bits())),
             DType::BF16 => words(self.gpu, all.iter().map(|value| bf16::from_f32(*value).to_bits())),
+            _ => panic!("{dtype} is not tested"),
         }
     }
 
@@ -72,6 +74,7 @@ impl Recorded<'_> {
             DType::F32 => read.iter().map(|value| f64::from(*value)).collect(),
             DType::F16 => halves().map(|bits| f16::from_bits(*bits).into()).collect(),
             DType::BF16 => halves().map(|bits| bf16::from_bits(*bits).into()).collect(),
+            _ => panic!("{dtype} is not tested"),
         };
         let (before, rest) = all.split_at(self.offset);
         let (values, after) = rest.split_at(shape.iter().product());
@@ -97,14 +100,16 @@ impl Implementation for Recorded<'_> {
         let channels = config.num_features;
         let problem = config.problem(&case.shape, config.layout, case.training)?;
         let (training, profile) = (case.training, &self.profile);
-        let loads_four = (problem.inner == 1 || problem.inner >= 4) && problem.elements().is_multiple_of(4);
+        let loads_four =
+            (problem.inner() == 1 || problem.inner() >= 4) && problem.elements().is_multiple_of(4);
         let width = if loads_four { VectorWidth::Four } else { VectorWidth::Scalar };
         let tuning = (self.tune)(Tuning::new(&problem, width, profile));
         let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
-        let options = ForwardOptions { in_place, residual, dtype };
-        let forward = Plan::forward_tuned(&problem, config, training, &options, profile, tuning)?;
-        let options = BackwardOptions { in_place, residual, dtype, ..BackwardOptions::default() };
-        let backward = Plan::backward_tuned(&problem, config, training, &options, profile, tuning)?;
+        let input = PlanInput::new(&problem, config, training, profile).tuning(tuning);
+        let options = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        let forward = Plan::forward(&input, &options)?;
+        let options = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        let backward = Plan::backward(&input, &options)?;
 
         let vector = |vector: &Option<Array1<f32>>| vector.as_ref().map(|v| buffer(gpu, &v.to_vec()));
         let [weight, bias] = [&state.weight, &state.bias].map(vector);
@@ -125,34 +130,22 @@ impl Implementation for Recorded<'_> {
             let [dweight, dbias] = [(); 2].map(|()| poisoned(gpu, channels));
             let partials = [&forward, &backward]
                 .map(|plan| poisoned(gpu, plan.bytes_of(Binding::Partials) as usize / 4));
-            let shared = Buffers {
-                weight: weight.as_ref().map(Into::into),
-                bias: bias.as_ref().map(Into::into),
-                running_mean: running_mean.as_ref().map(Into::into),
-                running_var: running_var.as_ref().map(Into::into),
-                num_batches_tracked: Some((&count).into()),
-                statistics: Some((&statistics).into()),
-                z: z_buffer.as_ref().map(|buffer| (buffer, offset).into()),
-                dz: residual.then_some((&dz_out, offset).into()),
-                ..Buffers::default()
-            };
-            let forward = gpu.prepare(&forward)?.bind(&Buffers {
-                x: (!in_place).then_some((&x_buffer, offset).into()),
-                y: Some((&y_out, offset).into()),
-                partials: Some((&partials[0]).into()),
-                ..shared
-            })?;
-            let backward = gpu.prepare(&backward)?.bind(&Buffers {
-                // The forward pass in place has overwritten the other one.
-                x: Some((&x_again, offset).into()),
-                dy: (!in_place).then_some((&dy_buffer, offset).into()),
-                dx: Some((&dx_out, offset).into()),
-                dweight: Some((&dweight).into()),
-                dbias: Some((&dbias).into()),
-                partials: Some((&partials[1]).into()),
-                projections: Some((&projections).into()),
-                ..shared
-            })?;
+            let mut shared = Buffers::new().num_batches_tracked(&count).statistics(&statistics);
+            shared.weight = weight.as_ref().map(Into::into);
+            shared.bias = bias.as_ref().map(Into::into);
+            shared.running_mean = running_mean.as_ref().map(Into::into);
+            shared.running_var = running_var.as_ref().map(Into::into);
+            shared.z = z_buffer.as_ref().map(|buffer| (buffer, offset).into());
+            shared.dz = residual.then_some((&dz_out, offset).into());
+            let mut of_forward = shared.y((&y_out, offset)).partials(&partials[0]);
+            of_forward.x = (!in_place).then_some((&x_buffer, offset).into());
+            let forward = gpu.prepare(&forward)?.bind(&of_forward)?;
+            // The forward pass in place has overwritten the other x.
+            let mut of_backward = shared.x((&x_again, offset)).dx((&dx_out, offset));
+            of_backward.dy = (!in_place).then_some((&dy_buffer, offset).into());
+            let of_backward =
+                of_backward.dweight(&dweight).dbias(&dbias).partials(&partials[1]).projections(&projections);
+            let backward = gpu.prepare(&backward)?.bind(&of_backward)?;
             let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             forward.record(&mut encoder);
             backward.record(&mut encoder);
@@ -242,7 +235,8 @@ fn geometry_of_a_discrete_gpu_without_subgroups() {
 /// Software drivers do not hold channels of small tensors on their own; here, of all sizes that fit.
 #[test]
 fn channels_held() {
-    let held = || Recorded::new(support::gpu()).tuned(|tuning| Tuning { held: 64, ..tuning });
+    let held =
+        || Recorded::new(support::gpu()).tuned(|tuning| changed(tuning, |tuning| tuning.tile_loads = 64));
     // A kernel takes long to compile, and most cases need one of their own.
     check_some(&held(), 10_000, 2, 7);
     check_some(&held().in_place().offset(5), 5_000, 5, 11);
@@ -250,7 +244,10 @@ fn channels_held() {
 
 #[test]
 fn channels_read_again_by_the_geometry_of_a_discrete_gpu() {
-    let not_held = |tuning| Tuning { held: 0, ..tuning };
+    let not_held = |mut tuning: Tuning| {
+        tuning.tile_loads = 0;
+        tuning
+    };
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(not_held), 50_000, 3, 8);
 }
 
@@ -259,12 +256,19 @@ fn columns_abreast() {
     let mut cases = table();
     cases.retain(|Case { config, shape, training, .. }| {
         let problem = config.problem(shape, config.layout, *training).unwrap();
-        problem.inner == 1 && (8..=50_000).contains(&problem.elements())
+        problem.inner() == 1 && (8..=50_000).contains(&problem.elements())
     });
     assert!(cases.len() > 40, "{} cases", cases.len());
     // The more are abreast, the longer a kernel takes to compile, and most cases need one of their own.
-    let many = |tuning| Tuning { held: 0, abreast: 8, ..tuning };
-    let some = |tuning| Tuning { held: 0, abreast: 3, one_dispatch: false, splits: 5, ..tuning };
+    let many = |mut tuning: Tuning| {
+        (tuning.tile_loads, tuning.columns_per_lane) = (0, 8);
+        tuning
+    };
+    let some = |mut tuning: Tuning| {
+        (tuning.tile_loads, tuning.columns_per_lane) = (0, 3);
+        (tuning.one_dispatch, tuning.splits) = (false, 5);
+        tuning
+    };
     let (plain, fused): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(Case::is_plain);
     // Only where channels are many, there is more than one place for each lane.
     let wide = |case: &&Case| case.config.num_features >= 100;
@@ -276,7 +280,10 @@ fn columns_abreast() {
 
 #[test]
 fn groups_of_channels() {
-    let grouped = |tuning| Tuning { held: 0, one_dispatch: false, groups: 3, ..tuning };
+    let grouped = |mut tuning: Tuning| {
+        (tuning.tile_loads, tuning.one_dispatch, tuning.groups) = (0, false, 3);
+        tuning
+    };
     check_some(&Recorded::new(support::gpu()).tuned(grouped), 20_000, 2, 9);
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(grouped).in_place(), 20_000, 5, 20);
 }

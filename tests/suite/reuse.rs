@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use wgpu_batchnorm::{
-    ArrayGradients, BatchNorm, BatchNormConfig, Gpu, Gradients, Layout, Saved, Tensor, Wanted, wgpu,
+    ArrayGradients, BatchNorm, BatchNormConfig, Gpu, GradientMask, Gradients, Layout, Saved, Tensor, wgpu,
 };
 
 use Layout::ChannelsFirst;
@@ -124,7 +124,7 @@ fn nothing_of_an_earlier_call_shows() {
                 }
                 Event::Eval => bn.eval(),
                 Event::Train => bn.train(),
-                Event::Forget => bn.forget(),
+                Event::Forget => bn.clear_saved(),
                 Event::Release => bn.release_buffers(),
                 Event::Refused => {
                     bn.forward_array(Array3::<f32>::zeros((2, 4, inner)).view()).unwrap_err();
@@ -145,7 +145,7 @@ fn a_call_like_one_before_allocates_its_results_only() {
     let [x, dy] = inputs(16, 40_000, 1).map(|array| upload(&gpu, &array));
     let zeros = |shape: &[usize]| Tensor::zeros(&gpu, shape, ChannelsFirst).unwrap();
     let (y, dx, dweight, dbias) = (zeros(x.shape()), zeros(x.shape()), zeros(&[3]), zeros(&[3]));
-    let gradients = Gradients { input: Some(dx), weight: Some(dweight), bias: Some(dbias), residual: None };
+    let gradients = Gradients::new().input(dx).weight(dweight).bias(dbias);
     let mut bn = layer(&gpu);
     let step = |bn: &mut BatchNorm| {
         bn.train();
@@ -173,7 +173,7 @@ fn a_call_like_one_before_allocates_its_results_only() {
     let after = allocations(&gpu);
     assert_eq!(after.len(), before.len() + 3 + 2, "{before:?} {after:?}");
     let gradients: Vec<Gradients> =
-        results.iter().map(|(_, saved)| bn.backward_saved(saved, &dy, Wanted::ALL).unwrap()).collect();
+        results.iter().map(|(_, saved)| bn.backward_saved(saved, &dy, GradientMask::ALL).unwrap()).collect();
     assert_eq!(allocations(&gpu).len(), after.len() + 3 * 3, "{after:?}");
     drop((results, gradients));
     allocated(&gpu);
@@ -217,10 +217,10 @@ fn array_passes_keep_four_buffers_until_released() {
     let released = allocated(&gpu);
     assert!(released >= empty + bytes && released <= empty + bytes + small, "{empty} {released} {bytes}");
     let gradients = bn.backward_array(dy.view()).unwrap();
-    assert_eq!(gradients, arrays(&bn.backward_saved(&saved, &upload(&gpu, &dy), Wanted::ALL).unwrap()));
+    assert_eq!(gradients, arrays(&bn.backward_saved(&saved, &upload(&gpu, &dy), GradientMask::ALL).unwrap()));
     drop(saved);
     bn.release_buffers();
-    bn.forget();
+    bn.clear_saved();
     assert!(allocated(&gpu) <= empty + small, "{empty} {}", allocated(&gpu));
     let kept = ["params", "partials", "projections", "upload", "readback"];
     let left = allocations(&gpu);
@@ -246,7 +246,7 @@ fn what_the_caller_has_is_not_overwritten() {
     }
     assert_eq!(read(Some(saved.x())), first);
     let dy = upload(gpu(), &first_dy);
-    assert_eq!(arrays(&bn.backward_saved(&saved, &dy, Wanted::ALL).unwrap()), gradients);
+    assert_eq!(arrays(&bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap()), gradients);
 
     // The same, by the last pass alone.
     drop(saved);
@@ -287,7 +287,7 @@ fn what_recorded_commands_use_is_not_overwritten() {
         let x = bn.saved().unwrap().x().clone();
         let dy = upload(gpu(), &first_dy);
         let (other, [weight, bias]) = (zeros(first.shape()), [(); 2].map(|()| Some(zeros(&[3]))));
-        let results = Gradients { input: Some(zeros(first.shape())), weight, bias, residual: None };
+        let results = Gradients::new().input(zeros(first.shape())).weight(weight).bias(bias);
         let mut encoder = gpu().device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if !backward {
             bn.record_forward(&mut encoder, &x, &other).unwrap();

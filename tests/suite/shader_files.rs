@@ -3,7 +3,8 @@
 
 use crate::shaders::kernels;
 use std::collections::{BTreeMap, BTreeSet};
-use wgpu_batchnorm::kernels::{Kernel, files, listed, parts};
+use wgpu_batchnorm::internals::{listed, parts, shader_files as files};
+use wgpu_batchnorm::kernels::Kernel;
 
 type Names<'a> = BTreeSet<&'a str>;
 

@@ -8,18 +8,17 @@ use naga::{AddressSpace, Expression, Function, Module, ShaderStage, StorageAcces
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use wgpu_batchnorm::kernels::{
-    Access, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, files, parts,
-};
+use wgpu_batchnorm::internals::{every_variant, is_plain, parts, shader_files as files};
+use wgpu_batchnorm::kernels::{Access, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES};
 
 /// Every variant for CPU-like and GPU-like adapters, by a name of its own.
 pub(crate) fn kernels() -> BTreeMap<String, Kernel> {
     let sizes = [(4, (4, 4)), (8, (8, 8)), (128, (8, 32)), (256, (4, 128))];
     let mut kernels = BTreeMap::new();
     for (k, (workgroup_size, subgroup_sizes)) in sizes.into_iter().enumerate() {
-        for kernel in Kernel::every_variant(workgroup_size, subgroup_sizes) {
+        for kernel in every_variant(workgroup_size, subgroup_sizes) {
             // What is fused is the same for all sizes.
-            if k % 2 == 1 && !kernel.is_plain() {
+            if k % 2 == 1 && !is_plain(&kernel) {
                 continue;
             }
             let name = format!("{}, {}, {}", kernel.stem(), kernel.workgroup_size(), kernel.variant());

@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["record"],
     &["layer", "tuner"],
     &["fold", "checkpoint", "verify"],
+    &["internals"],
 ];
 
 /// The source files of the library but `lib.rs`, each with its module at the top and its code: without comments and unit

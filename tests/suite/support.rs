@@ -79,6 +79,12 @@ pub(crate) fn allocations(gpu: &Gpu) -> Vec<(String, u64)> {
     list
 }
 
+/// A value with a change: for structs that other crates cannot spell out.
+pub(crate) fn changed<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut value);
+    value
+}
+
 /// Runs a property on so many random inputs: always the same ones, so that a run that fails can be run
 /// again.
 pub(crate) fn runner(cases: u32) -> TestRunner {

@@ -1,5 +1,6 @@
 //! Tunings: the candidates are right, measuring keeps one of them, and the file is used only where it holds.
 
+use crate::support::changed;
 use ndarray::ArrayD;
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use wgpu_batchnorm::kernels::VectorWidth;
 use wgpu_batchnorm::verify::{Case, check};
 use wgpu_batchnorm::{
     AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, DType, Direction, Error, ForwardOptions,
-    Gpu, GpuOptions, Layout, Plan, Problem, Tensor, Tuning, Tunings, wgpu,
+    Gpu, GpuOptions, Layout, Plan, PlanInput, Problem, Tensor, Tuning, Tunings, wgpu,
 };
 
 /// A GPU of its own: tunings are set on all handles.
@@ -85,11 +86,10 @@ fn every_candidate_is_right_and_gives_the_same_bits_again() {
         for tuning in Tuning::candidates(&problem(&case), VectorWidth::Four, gpu.profile()) {
             let tunings = only(&gpu, &case, tuning);
             // Candidates that make the same plans are the same.
-            let (problem, options) = (problem(&case), BackwardOptions::default());
-            let forward = tunings
-                .forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile())
-                .unwrap();
-            let backward = tunings.backward(&problem, &case.config, true, &options, gpu.profile()).unwrap();
+            let (problem, options) = (problem(&case), BackwardOptions::new());
+            let input = PlanInput::new(&problem, &case.config, true, gpu.profile());
+            let forward = tunings.forward(&input, &ForwardOptions::new()).unwrap();
+            let backward = tunings.backward(&input, &options).unwrap();
             if plans.contains(&(forward.clone(), backward.clone())) {
                 continue;
             }
@@ -111,53 +111,39 @@ fn plans_follow_the_tunings_that_are_set() {
     let case = case(&[64, 2, 32, 32], Layout::ChannelsFirst);
     let problem = problem(&case);
     let heuristic = Tuning::new(&problem, VectorWidth::Four, gpu.profile());
-    let tuning = Tuning { splits: heuristic.splits * 2 + 7, one_dispatch: false, ..heuristic };
-    let tuned = |gpu: &Gpu| {
-        gpu.tunings()
-            .forward(&problem, &case.config, true, &ForwardOptions::default(), gpu.profile())
-            .unwrap()
-    };
+    let tuning =
+        changed(heuristic, |tuning| (tuning.splits, tuning.one_dispatch) = (tuning.splits * 2 + 7, false));
+    let input = PlanInput::new(&problem, &case.config, true, gpu.profile());
+    let tuned = |gpu: &Gpu| gpu.tunings().forward(&input, &ForwardOptions::new()).unwrap();
     assert!(gpu.tunings().is_empty());
-    let config = &case.config;
-    assert_eq!(
-        tuned(&gpu),
-        Plan::forward(&problem, config, true, &ForwardOptions::default(), gpu.profile()).unwrap()
-    );
+    let heuristic = Plan::forward(&input, &ForwardOptions::new()).unwrap();
+    assert_eq!(tuned(&gpu), heuristic);
     gpu.set_tunings(only(&gpu, &case, tuning)).unwrap();
     assert_eq!(gpu.tunings().len(), 4);
-    let expected =
-        Plan::forward_tuned(&problem, config, true, &ForwardOptions::default(), gpu.profile(), tuning)
-            .unwrap();
+    let expected = Plan::forward(&input.tuning(tuning), &ForwardOptions::new()).unwrap();
     assert_eq!(tuned(&gpu), expected);
-    assert_ne!(
-        expected,
-        Plan::forward(&problem, config, true, &ForwardOptions::default(), gpu.profile()).unwrap()
-    );
+    assert_ne!(expected, heuristic);
 }
 
 #[test]
 fn a_tuning_beyond_the_limits_is_left_alone() {
     // As much as the tensor takes, but not as much as partial results of every value.
     let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 16, ..wgpu::Limits::default() };
-    let profile = AdapterProfile { limits, ..open().profile().clone() };
+    let profile = changed(open().profile().clone(), |profile| profile.limits = limits);
     let problem = Problem::new(&[1 << 12, 4], Layout::ChannelsFirst).unwrap();
     let config = BatchNormConfig::new(4);
-    let heuristic = Plan::forward(&problem, &config, true, &ForwardOptions::default(), &profile).unwrap();
+    let input = PlanInput::new(&problem, &config, true, &profile);
+    let heuristic = Plan::forward(&input, &ForwardOptions::new()).unwrap();
     let mut tunings = Tunings::new(&profile);
-    let tuning = Tuning {
-        workgroup_size: 1,
-        lanes_per_plane: 1,
-        splits: u32::MAX,
-        one_dispatch: false,
-        groups: 1,
-        held: 0,
-        loads: u32::MAX,
-        loads_down: u32::MAX,
-        abreast: 1,
-    };
+    let tuning = changed(Tuning::new(&problem, VectorWidth::Four, &profile), |tuning| {
+        (tuning.workgroup_size, tuning.lanes_per_plane, tuning.splits) = (1, 1, u32::MAX);
+        (tuning.one_dispatch, tuning.groups, tuning.tile_loads) = (false, 1, 0);
+        (tuning.loads_per_lane_planes, tuning.loads_per_lane_columns) = (u32::MAX, u32::MAX);
+        tuning.columns_per_lane = 1;
+    });
     tunings.insert(&problem, &config, true, Direction::Forward, tuning);
-    let planned = tunings.forward(&problem, &config, true, &ForwardOptions::default(), &profile).unwrap();
-    let tuned = Plan::forward_tuned(&problem, &config, true, &ForwardOptions::default(), &profile, tuning);
+    let planned = tunings.forward(&input, &ForwardOptions::new()).unwrap();
+    let tuned = Plan::forward(&input.tuning(tuning), &ForwardOptions::new());
     assert!(matches!(tuned, Err(Error::BindingTooLarge { .. })), "{tuned:?}");
     assert_eq!(planned, heuristic);
 }
@@ -202,17 +188,12 @@ fn write(file: &Path, profile: &AdapterProfile) -> Tunings {
     for (size, shape) in [(16, [4, 3, 5]), (32, [8, 3, 50])] {
         let problem = Problem::new(&shape, Layout::ChannelsFirst).unwrap();
         for (one_dispatch, direction) in [(true, Direction::Forward), (false, Direction::Backward)] {
-            let tuning = Tuning {
-                workgroup_size: size,
-                lanes_per_plane: size / 2,
-                splits: 3,
-                one_dispatch,
-                groups: 3,
-                held: 4,
-                loads: 5,
-                loads_down: 6,
-                abreast: 7,
-            };
+            let tuning = changed(Tuning::new(&problem, VectorWidth::Four, profile), |tuning| {
+                (tuning.workgroup_size, tuning.lanes_per_plane, tuning.splits) = (size, size / 2, 3);
+                (tuning.one_dispatch, tuning.groups, tuning.tile_loads) = (one_dispatch, 3, 4);
+                (tuning.loads_per_lane_planes, tuning.loads_per_lane_columns) = (5, 6);
+                tuning.columns_per_lane = 7;
+            });
             tunings.insert(&problem, &BatchNormConfig::new(3), one_dispatch, direction, tuning);
         }
     }
@@ -248,10 +229,10 @@ fn a_file_that_is_foreign_is_refused() {
     let here = gpu.profile().clone();
     let tunings = write(&file, &here);
     let others = [
-        ("adapter", AdapterProfile { name: "another".to_owned(), ..here.clone() }),
-        ("driver", AdapterProfile { driver: "another".to_owned(), ..here.clone() }),
-        ("backend", AdapterProfile { backend: wgpu::Backend::Noop, ..here.clone() }),
-        ("subgroups", AdapterProfile { features: wgpu::Features::empty(), ..here.clone() }),
+        ("adapter", changed(here.clone(), |profile| profile.name = "another".to_owned())),
+        ("driver", changed(here.clone(), |profile| profile.driver = "another".to_owned())),
+        ("backend", changed(here.clone(), |profile| profile.backend = wgpu::Backend::Noop)),
+        ("subgroups", changed(here.clone(), |profile| profile.features = wgpu::Features::empty())),
     ];
     for (name, other) in others {
         let refused = Tunings::load(&file, &other);
@@ -318,11 +299,11 @@ fn a_file_that_is_damaged_is_refused_with_the_line() {
         ("lanes_per_plane=8", "lanes_per_plane=8.5"),
         ("splits=3", "splits="),
         ("splits=3", "split=3"),
-        ("one_dispatch=true", "one_dispatch=1"),
-        ("loads=5", ""),
-        ("abreast=7", "abreast=4000000000"),
-        ("abreast=7", "abreast=7 more=8"),
-        ("abreast=7", ""),
+        ("one_dispatch=1", "one_dispatch=2"),
+        ("loads_per_lane_planes=5", ""),
+        ("columns_per_lane=7", "columns_per_lane=4000000000"),
+        ("columns_per_lane=7", "columns_per_lane=7 more=8"),
+        ("columns_per_lane=7", ""),
     ] {
         assert!(text.contains(from), "{from}");
         let line = refused(text.replace(from, to).as_bytes());

@@ -1,14 +1,8 @@
 //! `bench`: how fast the adapter normalises, beside what its memory gives.
 
-mod ceiling;
-mod check;
-mod memory;
-mod pass;
-mod plot;
+mod measure;
 mod report;
 mod sets;
-mod timing;
-mod tune;
 
 use crate::Outcome;
 use crate::adapter::{Common, Device};
@@ -16,15 +10,17 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::settings;
 use crate::terminal::Progress;
-use ceiling::Copies;
-use check::Exact;
-use memory::{BoundPass, Memory, case};
-use pass::{Pass, PlannedPass};
-use report::{Measurement, Report};
+use measure::ceiling::Copies;
+use measure::check::Exact;
+use measure::memory::{BoundPass, Memory, case};
+use measure::pass::{PlannedPass, pass_parser};
+use measure::timing::{Clock, Runs};
+use measure::tune::tune;
+use report::{Measurement, Report, plot};
 use sets::{Set, Shape, Sizes, Variant};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use timing::{Clock, Runs};
+use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem};
 
 /// Time shapes on the adapter, each checked against the CPU reference before
@@ -54,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long)]
     list: bool,
     /// Only these passes
-    #[arg(long = "pass", value_enum, value_name = "PASS")]
+    #[arg(long = "pass", value_parser = pass_parser(), value_name = "PASS")]
     passes: Vec<Pass>,
     /// Images in a batch of the set resnet50
     #[arg(long, default_value_t = 8, value_parser = count)]
@@ -127,7 +123,7 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     // Rather now than after the work: what cannot be written, and what cannot be planned.
     args.json.iter().chain(&args.plot).try_for_each(|path| file::check_target(path))?;
     if args.tune {
-        tune::tune(&gpu, &shapes, args.passes(), common.tunings.as_deref(), out)?;
+        tune(&gpu, &shapes, args.passes(), common.tunings.as_deref(), out)?;
     }
     let tunings = gpu.tunings();
     let variants = args.variants();

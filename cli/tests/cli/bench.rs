@@ -193,7 +193,7 @@ fn bench_tunes_and_later_runs_use_what_it_found() {
     let line = text[..start].rfind('\n').unwrap() + 1;
     let end = start + text[start..].find('\n').unwrap();
     let odd = "backward batch outer=4 channels=3 inner=256 workgroup_size=2 lanes_per_plane=1 splits=4 \
-               one_dispatch=false groups=1 held=0 loads=3 loads_down=3 abreast=1";
+               one_dispatch=false groups=1 held=0 loads=3 loads_per_lane_columns=3 abreast=1";
     assert!(text[line..end].starts_with("backward batch outer=4 channels=3 inner=256 "), "{text}");
     fs::write(&file, format!("{}{odd}{}", &text[..line], &text[end..])).unwrap();
     let backward = ["--pass", "backward", "--json", &json];

@@ -175,6 +175,7 @@ fn every_type_with_a_sum_and_an_activation() {
                 DType::F32 => (value as f32).to_le_bytes().to_vec(),
                 DType::F16 => f16::from_f64(value).to_le_bytes().to_vec(),
                 DType::BF16 => bf16::from_f64(value).to_le_bytes().to_vec(),
+                _ => panic!("{dtype} is not tested"),
             };
             values(seed).into_iter().flat_map(of).collect()
         };

@@ -49,7 +49,7 @@ fn saved_passes_can_be_taken_back_in_any_order() {
     // In reverse, as an engine of autodiff does it, and once more forward.
     for k in (0..cases.len()).rev().chain(0..cases.len()) {
         let (saved, dy) = &passes[k];
-        let gradients = shared.backward_saved(saved, dy, Wanted::ALL).unwrap();
+        let gradients = shared.backward_saved(saved, dy, GradientMask::ALL).unwrap();
         assert!(all_bits(&gradients) == separate[k], "{}", cases[k].name);
     }
     // Further forward passes, one of them in place, and a forgotten one change nothing.
@@ -57,8 +57,8 @@ fn saved_passes_can_be_taken_back_in_any_order() {
     shared.train();
     shared.forward(passes[1].0.x()).unwrap();
     shared.forward_in_place(&tensor(gpu(), &cases[3].inputs().xs[0], ChannelsFirst)).unwrap();
-    shared.forget();
-    let gradients = shared.backward_saved(saved, dy, Wanted::ALL).unwrap();
+    shared.clear_saved();
+    let gradients = shared.backward_saved(saved, dy, GradientMask::ALL).unwrap();
     assert!(all_bits(&gradients) == separate[0]);
 }
 
@@ -96,7 +96,7 @@ fn backward_needs_a_forward_pass_that_left_its_input() {
     let refused = |bn: &mut BatchNorm| {
         assert!(bn.saved().is_none());
         assert!(matches!(bn.backward(&dy), Err(Error::NoForward)));
-        assert!(matches!(bn.backward_wanted(&dy, Wanted::INPUT), Err(Error::NoForward)));
+        assert!(matches!(bn.backward_masked(&dy, GradientMask::INPUT), Err(Error::NoForward)));
         assert!(matches!(bn.backward_array(inputs.dys[0].view()), Err(Error::NoForward)));
     };
     refused(&mut bn);
@@ -110,7 +110,7 @@ fn backward_needs_a_forward_pass_that_left_its_input() {
     refused(&mut bn);
     bn.forward(&x).unwrap();
     assert!(all_bits(&bn.backward(&dy).unwrap()) == once);
-    bn.forget();
+    bn.clear_saved();
     refused(&mut bn);
     bn.forward(&x).unwrap();
     assert!(all_bits(&bn.backward(&dy).unwrap()) == once);
@@ -146,34 +146,34 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
         };
         is_wrong(bn.backward(wrong).unwrap_err(), "dy");
         is_wrong(bn.backward_into(&saved, wrong, &fits, false).unwrap_err(), "dy");
-        let gradients = Gradients { input: Some(wrong.clone()), ..fits.clone() };
+        let gradients = fits.clone().input(wrong.clone());
         is_wrong(bn.backward_into(&saved, &dy, &gradients, false).unwrap_err(), "dx");
     }
     let error = bn.backward_array(ArrayD::<f32>::zeros(vec![4, 3, 4]).view()).unwrap_err();
     assert!(matches!(error, Error::ShapeMismatch { name: "dy", .. }), "{error}");
 
     let mut into = |gradients: &Gradients| bn.backward_into(&saved, &dy, gradients, false).unwrap_err();
-    let error = into(&Gradients { weight: Some(short.clone()), ..fits.clone() });
+    let error = into(&fits.clone().weight(short.clone()));
     assert!(
         matches!(error, Error::ParameterLength { name: "dweight", length: 2, num_features: 3 }),
         "{error}"
     );
-    let error = into(&Gradients { bias: Some(short), ..fits.clone() });
+    let error = into(&fits.clone().bias(short));
     assert!(matches!(error, Error::ParameterLength { name: "dbias", .. }), "{error}");
     for (name, gradients) in [
-        ("dx", Gradients { input: Some(foreign.clone()), ..fits.clone() }),
-        ("dweight", Gradients { weight: Some(foreign.clone()), ..fits.clone() }),
-        ("dbias", Gradients { bias: Some(foreign.clone()), ..fits.clone() }),
+        ("dx", fits.clone().input(foreign.clone())),
+        ("dweight", fits.clone().weight(foreign.clone())),
+        ("dbias", fits.clone().bias(foreign.clone())),
     ] {
         let error = into(&gradients);
         assert!(matches!(error, Error::ForeignDevice { name: at_fault } if at_fault == name), "{error}");
     }
-    let error = into(&Gradients { input: Some(x.clone()), ..fits.clone() });
+    let error = into(&fits.clone().input(x.clone()));
     assert!(matches!(error, Error::SharedBuffer { overlap: true, .. }), "{error}");
     for name in ["x", "dx"] {
         assert!(error.to_string().contains(name), "{error}");
     }
-    let error = into(&Gradients { bias: fits.weight.clone(), ..fits.clone() });
+    let error = into(&fits.clone().bias(fits.weight.clone()));
     assert!(
         matches!(error, Error::SharedBuffer { first: "dweight", second: "dbias", overlap: true }),
         "{error}"
@@ -182,14 +182,14 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
     let both = support::zeros(gpu(), 36 * 4 + 4);
     let [dy_part, dx_part] =
         [0, 4].map(|offset| Tensor::from_buffer(gpu(), &both, offset, &[4, 3, 3], ChannelsFirst).unwrap());
-    let gradients = Gradients { input: Some(dx_part), ..fits.clone() };
+    let gradients = fits.clone().input(dx_part);
     let error = bn.backward_into(&saved, &dy_part, &gradients, false).unwrap_err();
     assert!(matches!(error, Error::SharedBuffer { overlap: true, .. }), "{error}");
     assert!(matches!(bn.backward(&foreign), Err(Error::ForeignDevice { name: "dy" })));
     // What was saved elsewhere does not fit, either.
     let mut there = BatchNorm::new(&elsewhere, case.config.clone()).unwrap();
     let (_, foreign_saved) = there.forward_saved(&foreign).unwrap();
-    let error = bn.backward_saved(&foreign_saved, &dy, Wanted::ALL).unwrap_err();
+    let error = bn.backward_saved(&foreign_saved, &dy, GradientMask::ALL).unwrap_err();
     assert!(matches!(error, Error::ForeignDevice { name: "x" }), "{error}");
 
     // Nothing was written meanwhile, and the layer still works.
@@ -209,15 +209,14 @@ fn gradients_of_parameters_that_are_not_there_are_refused() {
     let (mut bn, x, dy) = on_gpu(gpu(), &case);
     bn.forward(&x).unwrap();
     let saved = bn.saved().unwrap().clone();
-    for (wrong, gradients) in [
-        ("dweight", Gradients { weight: vector(), ..Gradients::default() }),
-        ("dbias", Gradients { bias: vector(), ..Gradients::default() }),
-    ] {
+    for (wrong, gradients) in
+        [("dweight", Gradients::new().weight(vector())), ("dbias", Gradients::new().bias(vector()))]
+    {
         let error = bn.backward_into(&saved, &dy, &gradients, false).unwrap_err();
         assert!(matches!(error, Error::StateMismatch { name, expected: false } if name == wrong), "{error}");
     }
     // Without a buffer to write to, there is nothing against it.
-    let gradients = bn.backward_wanted(&dy, Wanted::ALL).unwrap();
+    let gradients = bn.backward_masked(&dy, GradientMask::ALL).unwrap();
     assert!(gradients.input.is_some() && gradients.weight.is_none() && gradients.bias.is_none());
     assert!(bn.backward_array(case.inputs().dys[0].view()).unwrap().weight.is_none());
     bn.backward_into(&saved, &dy, &Gradients::default(), false).unwrap();

@@ -10,23 +10,23 @@ fn scratch_does_not_grow_with_the_tensor() {
     // Few channels are divided, and need partial results.
     for (shape, layout) in [([8, 2, 256, 192], ChannelsFirst), ([8, 256, 192, 2], ChannelsLast)] {
         let case = case(&shape, layout, 45);
-        let plan = backward_plan(&case, Wanted::ALL, gpu().profile());
+        let plan = backward_plan(&case, GradientMask::ALL, gpu().profile());
         let channels = case.config.num_features as u64;
-        let splits = u64::from(plan.params().reduce.count);
+        let splits = u64::from(plan.params().reduction.count);
         assert!(splits > 1, "{plan}");
         // Unaligned tensors may need more splits.
         let partials = 16 * channels * splits;
         assert!((partials + 16 * channels..=4 * partials).contains(&plan.scratch_bytes()), "{plan}");
         assert!(plan.scratch_bytes() * 8 < plan.bytes_of(Binding::X), "{plan}");
         // Without dx, no projections; after running statistics dx alone needs no scratch at all.
-        let parameters = backward_plan(&case, Wanted::PARAMETERS, gpu().profile());
+        let parameters = backward_plan(&case, GradientMask::PARAMETERS, gpu().profile());
         assert_eq!(parameters.scratch_bytes(), plan.scratch_bytes() - 16 * channels);
         let eval = Case { training: false, ..case };
-        assert_eq!(backward_plan(&eval, Wanted::INPUT, gpu().profile()).scratch_bytes(), 0);
+        assert_eq!(backward_plan(&eval, GradientMask::INPUT, gpu().profile()).scratch_bytes(), 0);
     }
     // Channels that are not divided need none.
     let case = case(&[8, 512, 4, 4], ChannelsFirst, 45);
-    assert_eq!(backward_plan(&case, Wanted::ALL, gpu().profile()).scratch_bytes(), 0);
+    assert_eq!(backward_plan(&case, GradientMask::ALL, gpu().profile()).scratch_bytes(), 0);
 }
 
 /// By what the device's own report says is allocated.
@@ -39,7 +39,7 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     let y = bn.forward(&x).unwrap();
     let saved = bn.saved().unwrap().clone();
     let tensor_bytes = x.bytes();
-    let scratch = backward_plan(&case, Wanted::ALL, gpu.profile()).scratch_bytes();
+    let scratch = backward_plan(&case, GradientMask::ALL, gpu.profile()).scratch_bytes();
     // dweight and dbias, uniforms, and what wgpu rounds up.
     let small = 1 << 16;
     let before = allocated();
@@ -54,7 +54,7 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     assert!(after <= before + scratch + small, "{after} bytes, {before} before");
 
     let vector = || Tensor::zeros(&gpu, &[16], ChannelsFirst).ok();
-    let gradients = Gradients { input: Some(dy.clone()), weight: vector(), bias: vector(), residual: None };
+    let gradients = Gradients::new().input(dy.clone()).weight(vector()).bias(vector());
     let before = allocated();
     for _ in 0..3 {
         bn.backward_into(&saved, &dy, &gradients, false).unwrap();
@@ -64,7 +64,7 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     assert!(after <= before + small, "{after} bytes, {before} before");
 
     let before = allocated();
-    let parameters = bn.backward_wanted(&dy, Wanted::PARAMETERS).unwrap();
+    let parameters = bn.backward_masked(&dy, GradientMask::PARAMETERS).unwrap();
     assert!(allocated() <= before + small);
     drop((parameters, y));
 }
@@ -98,11 +98,8 @@ fn any_offset_of_four_bytes_will_do() {
             // another order; else the offset makes no difference at all.
             let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
             let plan = Plan::forward(
-                &problem,
-                &case.config,
-                case.training,
-                &ForwardOptions::default(),
-                gpu.profile(),
+                &PlanInput::new(&problem, &case.config, case.training, gpu.profile()),
+                &ForwardOptions::new(),
             )
             .unwrap();
             let by_fours = plan.width() == VectorWidth::Four;
@@ -132,12 +129,12 @@ fn any_offset_of_four_bytes_will_do() {
                 // The running statistics moved with the first forward pass already, as with this one.
                 bn.load_state(&inputs.state).unwrap();
                 let input = Some(guarded(None, dx_guard));
-                let gradients = Gradients { input, ..unwritten_gradients(&case, gpu) };
+                let gradients = unwritten_gradients(&case, gpu).input(input);
                 bn.backward_into(&saved, &dy, &gradients, false).unwrap();
                 assert!(same(&gradients), "{}: {x_guard} {dy_guard} {dx_guard}", case.name);
                 assert!(guards_hold(gradients.input.as_ref().unwrap()));
 
-                let gradients = Gradients { input: Some(dy.clone()), ..unwritten_gradients(&case, gpu) };
+                let gradients = unwritten_gradients(&case, gpu).input(dy.clone());
                 bn.backward_into(&saved, &dy, &gradients, false).unwrap();
                 assert!(same(&gradients), "in place, {}: {dy_guard}", case.name);
                 assert!(guards_hold(&dy));
@@ -151,7 +148,7 @@ fn more_workgroups_than_a_dimension_holds() {
     // Planes take a workgroup for each channel; columns take one for as many as it has lanes, or more.
     for (shape, rows) in [(&[2, 70_001, 2][..], 2), (&[3, 70_001, 5], 2), (&[2, 530_001], 1)] {
         let case = case(shape, ChannelsFirst, 47);
-        let plan = backward_plan(&case, Wanted::ALL, gpu().profile());
+        let plan = backward_plan(&case, GradientMask::ALL, gpu().profile());
         assert!(plan.steps().iter().all(|step| step.grid[1] >= rows), "{plan}");
         let inputs = case.inputs();
         let (mut bn, x, dy) = on_gpu(gpu(), &case);

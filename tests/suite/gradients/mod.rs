@@ -15,7 +15,7 @@ use wgpu_batchnorm::reference;
 use wgpu_batchnorm::verify::{Case, Inputs, TOLERANCE, compare, compare_scaled, largest};
 use wgpu_batchnorm::{
     AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, DType, Error,
-    ForwardOptions, Gpu, Gradients, Layout, Plan, Saved, Tensor, Wanted, wgpu,
+    ForwardOptions, Gpu, GradientMask, Gradients, Layout, Plan, PlanInput, Saved, Tensor, wgpu,
 };
 
 use Layout::{ChannelsFirst, ChannelsLast};
@@ -93,12 +93,10 @@ fn unwritten(gpu: &Gpu, shape: &[usize], layout: Layout) -> Tensor {
 /// The gradients' tensors, unwritten.
 fn unwritten_gradients(case: &Case, gpu: &Gpu) -> Gradients {
     let vector = || Some(unwritten(gpu, &[case.config.num_features], ChannelsFirst));
-    Gradients {
-        residual: None,
-        input: Some(unwritten(gpu, &case.shape, case.config.layout)),
-        weight: vector().filter(|_| case.config.affine),
-        bias: vector().filter(|_| case.config.affine),
-    }
+    Gradients::new()
+        .input(unwritten(gpu, &case.shape, case.config.layout))
+        .weight(vector().filter(|_| case.config.affine))
+        .bias(vector().filter(|_| case.config.affine))
 }
 
 type Bits = Option<Vec<u32>>;
@@ -150,8 +148,8 @@ fn assert_right(
     }
 }
 
-fn backward_plan(case: &Case, wanted: Wanted, profile: &AdapterProfile) -> Plan {
+fn backward_plan(case: &Case, mask: GradientMask, profile: &AdapterProfile) -> Plan {
     let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
-    let options = BackwardOptions { wanted, ..BackwardOptions::default() };
-    Plan::backward(&problem, &case.config, case.training, &options, profile).unwrap()
+    let options = BackwardOptions::new().mask(mask);
+    Plan::backward(&PlanInput::new(&problem, &case.config, case.training, profile), &options).unwrap()
 }

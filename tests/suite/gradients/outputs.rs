@@ -2,12 +2,11 @@
 
 use super::*;
 
-const MASKS: [Wanted; 8] = {
-    let mut masks = [Wanted::ALL; 8];
+const MASKS: [GradientMask; 8] = {
+    let mut masks = [GradientMask::ALL; 8];
     let mut mask = 0;
     while mask < 8 {
-        masks[mask] =
-            Wanted { input: mask & 1 != 0, weight: mask & 2 != 0, bias: mask & 4 != 0, residual: false };
+        masks[mask] = GradientMask::NONE.input(mask & 1 != 0).weight(mask & 2 != 0).bias(mask & 4 != 0);
         mask += 1;
     }
     masks
@@ -23,7 +22,7 @@ fn what_is_wanted_is_the_same_and_the_rest_is_not_there() {
             assert!(dx.is_some() && dweight.is_some() == case.config.affine);
             assert_eq!(dweight.is_some(), dbias.is_some());
             for wanted in MASKS {
-                let some = all_bits(&bn.backward_wanted(&dy, wanted).unwrap());
+                let some = all_bits(&bn.backward_masked(&dy, wanted).unwrap());
                 let expected = [
                     dx.clone().filter(|_| wanted.input),
                     dweight.clone().filter(|_| wanted.weight),
@@ -39,7 +38,7 @@ fn what_is_wanted_is_the_same_and_the_rest_is_not_there() {
 fn has_ragged_planes(case: &Case) -> bool {
     let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
     let by_fours = problem.elements().is_multiple_of(4) && problem.values_per_channel() > 32;
-    by_fours && problem.inner > 4 && !problem.inner.is_multiple_of(4)
+    by_fours && problem.inner() > 4 && !problem.inner().is_multiple_of(4)
 }
 
 #[test]
@@ -60,7 +59,7 @@ fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
                 let sums = dweight || dbias || (dx && uses_batch);
                 // Where channels are not divided, no partial results are merged, and but for ragged planes
                 // one dispatch can do it all.
-                let divided = plan.params().reduce.count > 1;
+                let divided = plan.params().reduction.count > 1;
                 let one_dispatch = dx && uses_batch && !divided && !has_ragged_planes(&case);
                 let mut expected = Vec::new();
                 if one_dispatch {
@@ -96,7 +95,7 @@ fn dx_may_overwrite_dy() {
             bn.forward(&x).unwrap();
             let saved = bn.saved().unwrap().clone();
             let separate = all_bits(&bn.backward(&dy).unwrap());
-            let gradients = Gradients { input: Some(dy.clone()), ..unwritten_gradients(&case, gpu) };
+            let gradients = unwritten_gradients(&case, gpu).input(dy.clone());
             bn.backward_into(&saved, &dy, &gradients, false).unwrap();
             assert!(all_bits(&gradients) == separate, "{}", case.name);
             assert!(Some(bits(&dy)) == separate[0], "{}", case.name);
@@ -118,12 +117,10 @@ fn accumulated_gradients_are_added_and_dx_is_not() {
         let affine = case.config.affine;
         // From 0, and from a number that the sum is rounded with.
         for begin in [0.0f32, 0.7] {
-            let gradients = Gradients {
-                residual: None,
-                input: Some(unwritten(gpu(), &case.shape, case.config.layout)),
-                weight: affine.then(|| start(begin)),
-                bias: affine.then(|| start(begin)),
-            };
+            let gradients = Gradients::new()
+                .input(unwritten(gpu(), &case.shape, case.config.layout))
+                .weight(affine.then(|| start(begin)))
+                .bias(affine.then(|| start(begin)));
             for times in 1..=2 {
                 bn.backward_into(&saved, &dy, &gradients, true).unwrap();
                 assert!(all_bits(&gradients)[0] == all_bits(&once)[0], "{}", case.name);
@@ -178,7 +175,7 @@ fn an_empty_batch_has_zeros_for_gradients_and_adds_nothing() {
             }
             let numbers: Array1<f32> = (0..channels).map(|c| c as f32 - 2.5).collect();
             let upload = || Some(Tensor::from_array(gpu(), numbers.view()).unwrap());
-            let gradients = Gradients { input: None, weight: upload(), bias: upload(), residual: None };
+            let gradients = Gradients::new().weight(upload()).bias(upload());
             bn.backward_into(&saved, &dy, &gradients, true).unwrap();
             for vector in [&gradients.weight, &gradients.bias] {
                 assert_eq!(values(vector.as_ref()), numbers.to_vec());

@@ -2,13 +2,14 @@
 
 use crate::Result;
 use serde_json::json;
-use wgpu_batchnorm::{AdapterProfile, BackwardOptions, BatchNormConfig, DType, ForwardOptions, Layout, Plan};
+use wgpu_batchnorm::internals::Pass;
+use wgpu_batchnorm::{AdapterProfile, DType, Layout, Plan};
 
 /// Shapes, element types and passes, as `wgpu-batchnorm bench` takes and lists them.
 pub(crate) struct Options {
     pub(crate) shapes: Vec<(Vec<usize>, Layout)>,
     pub(crate) dtypes: Vec<DType>,
-    pub(crate) passes: Vec<String>,
+    pub(crate) passes: Vec<Pass>,
     pub(crate) runs: usize,
 }
 
@@ -27,7 +28,10 @@ impl Options {
                     options.shapes.last_mut().ok_or("--layout before --shape")?.1 = value.parse()?;
                 }
                 "--dtype" => options.dtypes.push(value.parse()?),
-                "--pass" => options.passes.push(value.clone()),
+                "--pass" => {
+                    let pass = Pass::from_name(value).ok_or_else(|| format!("unknown pass {value}"))?;
+                    options.passes.push(pass);
+                }
                 "--runs" => options.runs = value.parse()?,
                 _ => return Err(format!("unknown option {name}").into()),
             }
@@ -40,8 +44,7 @@ impl Options {
         let mut jobs = Vec::new();
         for &dtype in &self.dtypes {
             for (sizes, layout) in &self.shapes {
-                let job =
-                    |pass: &String| Job { sizes: sizes.clone(), layout: *layout, dtype, pass: pass.clone() };
+                let job = |&pass| Job { sizes: sizes.clone(), layout: *layout, dtype, pass };
                 jobs.extend(self.passes.iter().map(job));
             }
         }
@@ -54,32 +57,20 @@ pub(crate) struct Job {
     sizes: Vec<usize>,
     layout: Layout,
     dtype: DType,
-    pass: String,
+    pass: Pass,
 }
 
 impl Job {
-    pub(crate) fn plan(&self, profile: &AdapterProfile) -> Result<Plan> {
-        let Self { sizes, layout, dtype, pass } = self;
-        let (training, dtype) = (pass != "forward_eval", *dtype);
-        let config = BatchNormConfig::new(sizes[layout.channel_axis(sizes.len())]).layout(*layout);
-        let problem = config.problem(sizes, *layout, training)?;
-        Ok(match pass.as_str() {
-            "backward" => {
-                let options = BackwardOptions { dtype, ..Default::default() };
-                Plan::backward(&problem, &config, true, &options, profile)?
-            }
-            _ => {
-                let options = ForwardOptions { dtype, ..Default::default() };
-                Plan::forward(&problem, &config, training, &options, profile)?
-            }
-        })
+    /// The plans of the pass.
+    pub(crate) fn plans(&self, profile: &AdapterProfile) -> Result<Vec<Plan>> {
+        Ok(self.pass.plans(&self.sizes, self.layout, self.dtype, profile)?)
     }
 
     /// The line of a result, but for the figures.
     pub(crate) fn json(&self) -> serde_json::Value {
         json!({
             "peer": "ours", "shape": self.sizes, "layout": self.layout.to_string(), "dtype": self.dtype.to_string(),
-            "pass": self.pass,
+            "pass": self.pass.name(),
         })
     }
 }

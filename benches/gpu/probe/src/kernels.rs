@@ -13,7 +13,9 @@ use wgpu_batchnorm::kernels::{Access, Kernel};
 pub(crate) fn run(profile: &AdapterProfile, args: &[String]) -> Result<()> {
     let mut kernels: Vec<Kernel> = Vec::new();
     for job in Options::parse(args)?.jobs() {
-        kernels.extend(job.plan(profile)?.steps().iter().map(|step| step.kernel));
+        for plan in job.plans(profile)? {
+            kernels.extend(plan.steps().iter().map(|step| step.kernel));
+        }
     }
     let mut done = Vec::new();
     // SAFETY: plain calls on objects that live to the end of the process, and structures that outlive the calls.

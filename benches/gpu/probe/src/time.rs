@@ -3,7 +3,7 @@
 use crate::job::{Job, Options};
 use crate::{Clock, Result, filled, median};
 use serde_json::json;
-use wgpu_batchnorm::kernels::Binding;
+use wgpu_batchnorm::record::Binding;
 use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, Gpu, Plan, wgpu};
 
 /// Bytes that runs move before a buffer's turn comes again, and the most sets of buffers.
@@ -23,13 +23,17 @@ pub(crate) fn run(gpu: &Gpu, args: &[String]) -> Result<()> {
 }
 
 fn measure(gpu: &Gpu, clock: &Clock<'_>, job: &Job, runs: usize) -> Result<serde_json::Value> {
-    let plan = job.plan(gpu.profile())?;
-    let sets = ROTATED_BYTES.div_ceil(plan.floor_bytes().max(1)).clamp(1, MOST_SETS) as usize;
-    let bound = bind(gpu, &plan, sets)?;
-    clock.time(sets, |k, pass| bound[k].record_in(pass))?;
-    let single = clock.time(runs, |k, pass| bound[k % sets].record_in(pass))?;
-    let all = clock.time(1, |_, pass| (0..runs).for_each(|k| bound[k % sets].record_in(pass)))?;
-    let steps = plan.steps().iter().map(|step| {
+    let plans = job.plans(gpu.profile())?;
+    let sum = |bytes: fn(&Plan) -> u64| plans.iter().map(bytes).sum::<u64>();
+    let sets = ROTATED_BYTES.div_ceil(sum(Plan::floor_bytes).max(1)).clamp(1, MOST_SETS) as usize;
+    let bound = plans.iter().map(|plan| bind(gpu, plan, sets)).collect::<Result<Vec<_>>>()?;
+    let record = |k: usize, pass: &mut wgpu::ComputePass<'_>| {
+        bound.iter().for_each(|plan| plan[k % sets].record_in(pass));
+    };
+    clock.time(sets, record)?;
+    let single = clock.time(runs, record)?;
+    let all = clock.time(1, |_, pass| (0..runs).for_each(|k| record(k, pass)))?;
+    let steps = plans.iter().flat_map(Plan::steps).map(|step| {
         let workgroups: u64 = step.grid.iter().map(|&size| u64::from(size)).product();
         format!(
             "{} {workgroups}×{}{}",
@@ -42,8 +46,8 @@ fn measure(gpu: &Gpu, clock: &Clock<'_>, job: &Job, runs: usize) -> Result<serde
     line["median_ms"] = json!(median(&single));
     line["min_ms"] = json!(single.iter().copied().fold(f64::INFINITY, f64::min));
     line["back_to_back_ms"] = json!(all[0] / runs as f64);
-    line["floor_bytes"] = json!(plan.floor_bytes());
-    line["moved_bytes"] = json!(plan.bytes_moved());
+    line["floor_bytes"] = json!(sum(Plan::floor_bytes));
+    line["moved_bytes"] = json!(sum(Plan::bytes_moved));
     line["steps"] = json!(steps.collect::<Vec<_>>());
     Ok(line)
 }

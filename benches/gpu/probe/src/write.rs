@@ -13,6 +13,7 @@ use wgpu_batchnorm::verify::table;
 use wgpu_batchnorm::wgpu::{AdapterInfo, Backend, DeviceType, Features, Limits};
 use wgpu_batchnorm::{
     Activation, AdapterProfile, BackwardOptions, BatchNormConfig, DType, Error, ForwardOptions, Layout, Plan,
+    PlanInput, internals,
 };
 
 /// What kernels are written in.
@@ -186,11 +187,12 @@ fn every_way(
     add: &mut impl FnMut(std::result::Result<Plan, Error>) -> std::result::Result<(), Error>,
 ) -> Result<()> {
     let problem = config.problem(sizes, layout, training)?;
+    let input = PlanInput::new(&problem, config, training, profile);
     for in_place in [false, true] {
-        let forward = ForwardOptions { in_place, residual, dtype };
-        add(Plan::forward(&problem, config, training, &forward, profile))?;
-        let backward = BackwardOptions { in_place, residual, dtype, ..BackwardOptions::default() };
-        add(Plan::backward(&problem, config, training, &backward, profile))?;
+        let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        add(Plan::forward(&input, &forward))?;
+        let backward = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        add(Plan::backward(&input, &backward))?;
     }
     Ok(())
 }
@@ -201,7 +203,7 @@ fn every_variant(language: Language) -> Vec<(Kernel, bool)> {
     let sizes = [(4, (4, 4)), (8, (8, 8)), (128, (8, 32)), (256, (4, 128))];
     let (mut kernels, mut seen) = (Vec::new(), HashSet::new());
     for (size, subgroups) in sizes {
-        for kernel in Kernel::every_variant(size, subgroups) {
+        for kernel in internals::every_variant(size, subgroups) {
             let loads = match kernel {
                 Kernel::ForwardResident(kernel) => kernel.tile.loads,
                 Kernel::BackwardResident(kernel) => kernel.tile.loads,

@@ -1,15 +1,16 @@
 //! `bench --tune`: the fastest plan of each pass, found and kept.
 
-use super::pass::{Pass, PlannedPass};
-use super::sets::Shape;
+use super::pass::PlannedPass;
+use crate::bench::sets::Shape;
 use crate::error::Result;
 use crate::terminal::Progress;
 use std::io::Write;
 use std::path::Path;
+use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::{Direction, Gpu, Tuned};
 
 /// Tunes every pass on every shape, makes the GPU plan by that, and writes it to the file, if there is one.
-pub(super) fn tune(
+pub(crate) fn tune(
     gpu: &Gpu,
     shapes: &[Shape],
     passes: &[Pass],
@@ -73,25 +74,22 @@ fn line(shape: &Shape, name: &str, tuned: &Tuned) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sets::Shape;
     use super::{Tuned, line};
-    use wgpu_batchnorm::{Layout, Tuning};
+    use crate::bench::sets::Shape;
+    use wgpu_batchnorm::plan::VectorWidth;
+    use wgpu_batchnorm::wgpu::{AdapterInfo, Backend, DeviceType, Features, Limits};
+    use wgpu_batchnorm::{AdapterProfile, Layout, Problem, Result, Tuning};
 
     #[test]
-    fn the_line_has_both_times_and_the_winner() {
+    fn the_line_has_both_times_and_the_winner() -> Result<()> {
         let shape = Shape::new(vec![8, 64, 7], Layout::ChannelsLast);
-        let heuristic = Tuning {
-            workgroup_size: 256,
-            lanes_per_plane: 128,
-            splits: 4_000_000_000,
-            one_dispatch: false,
-            groups: 1,
-            held: 0,
-            loads: 512,
-            loads_down: 512,
-            abreast: 8,
-        };
-        let tuning = Tuning { splits: 16, ..heuristic };
+        let problem = Problem::new(&shape.sizes, shape.layout)?;
+        let info = AdapterInfo::new(DeviceType::DiscreteGpu, Backend::Vulkan);
+        let profile = AdapterProfile::new(&info, Features::empty(), Limits::default());
+        let mut heuristic = Tuning::new(&problem, VectorWidth::Four, &profile);
+        heuristic.splits = 4_000_000_000;
+        let mut tuning = heuristic;
+        tuning.splits = 16;
         let tuned = Tuned { tuning, milliseconds: 1.5, heuristic, heuristic_milliseconds: 2.0 };
         let text = line(&shape, "backward", &tuned);
         assert!(text.starts_with("8×64×7 channels-last backward: 2.000 → 1.500 (0.75)\n"), "{text}");
@@ -101,5 +99,6 @@ mod tests {
         assert!(
             line(&shape, "x", &Tuned { tuning: heuristic, ..tuned }).lines().all(|line| line.len() <= 120)
         );
+        Ok(())
     }
 }

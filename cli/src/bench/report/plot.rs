@@ -1,12 +1,12 @@
 //! The figures as a picture: a roofline.
 
-use super::pass::Pass;
-use super::report::{Measurement, Report, digits};
+use super::{Measurement, Report, digits};
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange};
 use plotters::prelude::*;
 use std::error::Error;
 use std::ops::Range;
 use wgpu_batchnorm::Layout;
+use wgpu_batchnorm::internals::Pass;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
@@ -30,7 +30,7 @@ fn color(pass: Pass) -> RGBColor {
 }
 
 /// An SVG: each pass on each shape by its bytes and its rate, below the rates of the best copies.
-pub(super) fn svg(report: &Report<'_>) -> Result<String, Box<dyn Error + Send + Sync>> {
+pub(crate) fn svg(report: &Report<'_>) -> Result<String, Box<dyn Error + Send + Sync>> {
     let mut svg = String::new();
     draw(report, SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())
         .map_err(|error| error.to_string())?;
@@ -170,10 +170,10 @@ fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ceiling::Ceilings;
-    use super::super::report::Report;
-    use super::super::report::tests::{cases, profile};
+    use super::super::Report;
+    use super::super::tests::{cases, profile};
     use super::{around, short, size, svg, ticks};
+    use crate::bench::measure::ceiling::Ceilings;
     use wgpu_batchnorm::Layout;
 
     #[test]

@@ -1,22 +1,25 @@
 //! What `bench` prints and writes.
 
-use super::ceiling::Ceilings;
-use super::pass::{Pass, PlannedPass};
-use super::sets::{Shape, Variant};
-use super::timing::{Times, median};
+pub(super) mod plot;
+
+use super::measure::ceiling::Ceilings;
+use super::measure::pass::PlannedPass;
+use super::measure::timing::{Times, median};
+use crate::bench::sets::{Shape, Variant};
 use serde_json::{Value, json};
 use std::fmt::Write;
+use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::{AdapterProfile, DType, Layout};
 
 /// A pass that was timed.
-pub(super) struct Measurement {
-    pub(super) shape: Shape,
-    pub(super) pass: Pass,
+pub(crate) struct Measurement {
+    pub(crate) shape: Shape,
+    pub(crate) pass: Pass,
     /// Bytes that any such pass must move.
-    pub(super) floor_bytes: u64,
+    pub(crate) floor_bytes: u64,
     /// Bytes that this one reads and writes.
     moved_bytes: u64,
-    pub(super) median_ms: f64,
+    pub(crate) median_ms: f64,
     min_ms: f64,
     wall_ms: f64,
     /// The plan in full.
@@ -26,7 +29,7 @@ pub(super) struct Measurement {
 }
 
 impl Measurement {
-    pub(super) fn new(shape: &Shape, planned: &PlannedPass, times: &Times) -> Self {
+    pub(crate) fn new(shape: &Shape, planned: &PlannedPass, times: &Times) -> Self {
         Self {
             shape: shape.clone(),
             pass: planned.pass,
@@ -41,7 +44,7 @@ impl Measurement {
     }
 
     /// GB/s in the floor's bytes.
-    pub(super) fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.floor_bytes as f64 / self.median_ms / 1e6
     }
 
@@ -66,17 +69,17 @@ impl Measurement {
 }
 
 /// All that was found.
-pub(super) struct Report<'a> {
-    pub(super) profile: &'a AdapterProfile,
-    pub(super) ceilings: Ceilings,
-    pub(super) cases: Vec<Measurement>,
+pub(crate) struct Report<'a> {
+    pub(crate) profile: &'a AdapterProfile,
+    pub(crate) ceilings: Ceilings,
+    pub(crate) cases: Vec<Measurement>,
     /// Passes that were not timed since they are wrong, and how.
-    pub(super) failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 impl Report<'_> {
     /// The table, with the plans of each shape below its rows.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { profile, ceilings: Ceilings { shader, buffer, geometry }, cases, failures } = self;
         let mut text = format!(
             "{profile}\nbest WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s\n\n\
@@ -134,7 +137,7 @@ impl Report<'_> {
         text
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "adapter": self.profile.name,
             "driver": self.profile.driver,
@@ -180,7 +183,7 @@ fn side_by_side(cases: &[Measurement]) -> Vec<String> {
 
 impl Shape {
     /// `8×64×112×112`
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
     }
 }
@@ -194,21 +197,22 @@ impl std::fmt::Display for Shape {
 }
 
 /// Three digits.
-pub(super) fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     let decimals = if value > 0.0 { 2 - value.log10().floor() as i32 } else { 2 };
     format!("{value:.0$}", decimals.clamp(0, 5) as usize)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::ceiling::Ceilings;
-    use super::super::pass::{Pass, PlannedPass};
-    use super::super::sets::Shape;
-    use super::super::timing::Times;
+pub(crate) mod tests {
+    use super::super::measure::ceiling::Ceilings;
+    use super::super::measure::pass::PlannedPass;
+    use super::super::measure::timing::Times;
     use super::{Measurement, Report, digits};
+    use crate::bench::sets::Shape;
+    use wgpu_batchnorm::internals::Pass;
     use wgpu_batchnorm::{AdapterProfile, Layout, Result, Tunings, wgpu};
 
-    pub(in super::super) fn profile(name: &str) -> AdapterProfile {
+    pub(crate) fn profile(name: &str) -> AdapterProfile {
         let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan);
         info.name = name.to_owned();
         let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 31, ..wgpu::Limits::default() };
@@ -216,7 +220,7 @@ pub(super) mod tests {
     }
 
     /// All passes on images in this layout, as if each took 2 ms.
-    pub(in super::super) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
+    pub(crate) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
         let shape = Shape::new(vec![128, 112, 112, 256], layout);
         let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
         let tunings = Tunings::new(profile);

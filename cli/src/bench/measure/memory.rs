@@ -1,16 +1,17 @@
 //! The buffers that the timed passes work on.
 
-use super::pass::{Part, Pass, PlannedPass, Slot};
-use super::sets::Shape;
+use super::pass::{Part, PlannedPass, Slot};
+use crate::bench::sets::Shape;
 use std::collections::BTreeMap;
 use wgpu_batchnorm::half::{bf16, f16};
+use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Case, GradientScales, Inputs, Outputs, Step, StepGradients};
 use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, DType, Gpu, Layout, Result, Tensor, wgpu};
 
 /// More than last-level caches hold: before a buffer is used again, so many bytes of others were.
-pub(super) const ROTATED_BYTES: u64 = 1 << 28;
+pub(crate) const ROTATED_BYTES: u64 = 1 << 28;
 
 /// Most sets of buffers. Where that is not enough, other memory is copied between the runs.
 const MAX_SETS: u64 = 64;
@@ -23,7 +24,7 @@ fn sets(bytes: u64) -> Option<u64> {
 }
 
 /// The case that is checked and timed: the shape with normal data of mean 0 and deviation 1.
-pub(super) fn case(shape: &Shape, pass: Pass) -> Case {
+pub(crate) fn case(shape: &Shape, pass: Pass) -> Case {
     Case {
         name: format!("{shape}, {}", pass.name()),
         shape: shape.sizes.clone(),
@@ -40,14 +41,14 @@ pub(super) fn case(shape: &Shape, pass: Pass) -> Case {
 }
 
 /// Several sets of the tensors of all passes on one shape, all with the same contents.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     sets: Vec<Tensors>,
     /// Whether the sets together fit into a last-level cache.
-    pub(super) is_cached: bool,
+    pub(crate) is_cached: bool,
 }
 
 impl Memory {
-    pub(super) fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
         let bytes = passes.iter().map(PlannedPass::floor_bytes).min().unwrap_or(0);
         let sets = sets(bytes);
         let of_set = |_| Tensors::new(gpu, shape, passes, inputs);
@@ -56,26 +57,26 @@ impl Memory {
     }
 
     /// The first set: that on which passes are checked.
-    pub(super) fn first(&self) -> &Tensors {
+    pub(crate) fn first(&self) -> &Tensors {
         &self.sets[0]
     }
 
     /// The pass on every set.
-    pub(super) fn bind(&self, gpu: &Gpu, planned: &PlannedPass) -> Result<Vec<BoundPass>> {
+    pub(crate) fn bind(&self, gpu: &Gpu, planned: &PlannedPass) -> Result<Vec<BoundPass>> {
         self.sets.iter().map(|tensors| tensors.bind(gpu, planned)).collect()
     }
 }
 
 /// A pass on a set of buffers.
-pub(super) struct BoundPass {
+pub(crate) struct BoundPass {
     /// What must have run before.
-    pub(super) before: Vec<BoundPlan>,
+    pub(crate) before: Vec<BoundPlan>,
     /// What is timed.
-    pub(super) timed: Vec<BoundPlan>,
+    pub(crate) timed: Vec<BoundPlan>,
 }
 
 /// The tensors of all passes on one shape.
-pub(super) struct Tensors(BTreeMap<Slot, Tensor>);
+pub(crate) struct Tensors(BTreeMap<Slot, Tensor>);
 
 impl Tensors {
     fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
@@ -122,7 +123,7 @@ impl Tensors {
     }
 
     /// Brings the state back to where it was, and leaves nothing of the results of earlier passes.
-    pub(super) fn reset(&self, inputs: &Inputs, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+    pub(crate) fn reset(&self, inputs: &Inputs, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         for (binding, values) in state(inputs) {
             let tensor = self.0.get(&Slot::new(binding, false));
             tensor.map(|tensor| tensor.write_array(values.view())).transpose()?;
@@ -140,7 +141,7 @@ impl Tensors {
     }
 
     /// What a pass left.
-    pub(super) fn outputs(&self, pass: Pass) -> Result<Outputs> {
+    pub(crate) fn outputs(&self, pass: Pass) -> Result<Outputs> {
         let statistics = if pass.is_training() { self.values(Binding::Statistics)? } else { None };
         // Per channel: mean, what it lacks, 1 / deviation, variance.
         let of_channels = |statistic: fn(&[f64]) -> f64| -> Option<Array1<f64>> {
@@ -203,6 +204,7 @@ fn upload(gpu: &Gpu, dtype: DType, values: &ArrayD<f32>) -> Result<Tensor> {
         DType::F32 => Tensor::from_array(gpu, values.view()),
         DType::F16 => Tensor::from_array(gpu, values.mapv(f16::from_f32).view()),
         DType::BF16 => Tensor::from_array(gpu, values.mapv(bf16::from_f32).view()),
+        _ => unreachable!("{dtype} is newer than this program"),
     }
 }
 

@@ -12,17 +12,17 @@ const KEPT: usize = 3;
 /// The best rates so far, in GB/s of bytes read and written: of all samples the best, each of which is the
 /// median of its runs. A machine's rate varies in the course of a long run.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ceilings {
+pub(crate) struct Ceilings {
     /// Of the best WGSL copy.
-    pub(super) shader: f64,
+    pub(crate) shader: f64,
     /// Of `copy_buffer_to_buffer`.
-    pub(super) buffer: f64,
+    pub(crate) buffer: f64,
     /// The geometry of the best WGSL copy.
-    pub(super) geometry: String,
+    pub(crate) geometry: String,
 }
 
 /// Plain copies, to be timed between the passes.
-pub(super) struct Copies {
+pub(crate) struct Copies {
     /// Buffers that are copied from and to, in turn.
     pairs: Vec<(Tensor, Tensor)>,
     shaders: Vec<ShaderCopy>,
@@ -93,7 +93,7 @@ impl Geometry {
 
 impl Copies {
     /// Prepares all copies, of as many bytes as a pass may move on the adapter.
-    pub(super) fn new(gpu: &Gpu) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
         // A hardware GPU is so fast that a small copy is mostly its beginning and its end.
         let bytes: u64 = if gpu.profile().is_cpu() { 1 << 26 } else { 1 << 28 };
         let limits = &gpu.profile().limits;
@@ -120,7 +120,7 @@ impl Copies {
     }
 
     /// Tries every copy, and keeps the best.
-    pub(super) fn survey(&mut self, clock: &Clock<'_>) -> Result<()> {
+    pub(crate) fn survey(&mut self, clock: &Clock<'_>) -> Result<()> {
         for shader in &mut self.shaders {
             // The better of two is enough to choose by, but no median: it does not count as a rate.
             let times =
@@ -134,7 +134,7 @@ impl Copies {
     }
 
     /// Times the kept copies once more.
-    pub(super) fn sample(&mut self, clock: &Clock<'_>) -> Result<()> {
+    pub(crate) fn sample(&mut self, clock: &Clock<'_>) -> Result<()> {
         let runs = Runs { warmup: 1, timed: 5 };
         let Some((x, _)) = self.pairs.first() else { return Ok(()) };
         let rate = |milliseconds: f64| 2.0 * x.bytes() as f64 / milliseconds / 1e6;
@@ -161,7 +161,7 @@ impl Copies {
     }
 
     /// The best rates so far.
-    pub(super) fn ceilings(&self) -> Ceilings {
+    pub(crate) fn ceilings(&self) -> Ceilings {
         let best = self.shaders.iter().max_by(|a, b| a.rate.total_cmp(&b.rate));
         Ceilings {
             shader: best.map_or(f64::NAN, |best| best.rate),
@@ -171,7 +171,7 @@ impl Copies {
     }
 
     /// Drives everything else out of the caches.
-    pub(super) fn evict(&self, encoder: &mut wgpu::CommandEncoder) {
+    pub(crate) fn evict(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         if let Some(shader) = self.shaders.first() {
             (0..self.pairs.len()).for_each(|pair| shader.record(pair, &mut pass));

@@ -1,60 +1,23 @@
 //! The passes that are timed, and their plans.
 
-use super::sets::{Shape, Variant};
-use clap::ValueEnum;
-use wgpu_batchnorm::kernels::Binding;
+use crate::bench::sets::{Shape, Variant};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use wgpu_batchnorm::internals::{self, Pass};
+use wgpu_batchnorm::record::Binding;
 use wgpu_batchnorm::{
-    Activation, AdapterProfile, BackwardOptions, BatchNormConfig, Direction, ForwardOptions, Plan, Result,
-    Tunings, Wanted,
+    Activation, AdapterProfile, BatchNormConfig, Direction, GradientMask, Plan, PlanInput, Result, Tunings,
 };
 
-/// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Pass {
-    /// Forward in training
-    #[value(name = "forward_train")]
-    ForwardTrain,
-    /// Forward in eval
-    #[value(name = "forward_eval")]
-    ForwardEval,
-    /// Backward after a training pass
-    #[value(name = "backward")]
-    Backward,
-    /// Forward in training and backward in one encoder
-    #[value(name = "forward_backward")]
-    ForwardBackward,
-}
-
-impl Pass {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::ForwardTrain, Self::ForwardEval, Self::Backward, Self::ForwardBackward];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::ForwardTrain => "forward_train",
-            Self::ForwardEval => "forward_eval",
-            Self::Backward => "backward",
-            Self::ForwardBackward => "forward_backward",
-        }
-    }
-
-    /// Whether the layer is in training mode.
-    pub(crate) fn is_training(self) -> bool {
-        self != Self::ForwardEval
-    }
-
-    /// The passes that are planned for it, but for a forward pass that must have run before.
-    pub(crate) fn directions(self) -> &'static [Direction] {
-        match self {
-            Self::ForwardTrain | Self::ForwardEval => &[Direction::Forward],
-            Self::Backward => &[Direction::Backward],
-            Self::ForwardBackward => &[Direction::Forward, Direction::Backward],
-        }
-    }
-
-    pub(crate) fn has_backward(self) -> bool {
-        matches!(self, Self::Backward | Self::ForwardBackward)
-    }
+/// Reads the name of a pass.
+pub(crate) fn pass_parser() -> impl TypedValueParser<Value = Pass> {
+    let about = |pass| match pass {
+        Pass::ForwardTrain => "Forward in training",
+        Pass::ForwardEval => "Forward in eval",
+        Pass::Backward => "Backward after a training pass",
+        Pass::ForwardBackward => "Forward in training and backward in one encoder",
+    };
+    let names = Pass::ALL.map(|pass| PossibleValue::new(pass.name()).help(about(pass)));
+    PossibleValuesParser::new(names).try_map(|name| Pass::from_name(&name).ok_or("there is no such pass"))
 }
 
 /// A buffer of a benchmark: that of a binding, or another one in its place, which is between the passes of a batch
@@ -138,20 +101,12 @@ impl PlannedPass {
             let problem = config.problem(&shape.sizes, shape.layout, training)?;
             let residual = add && kind != Kind::BatchNorm;
             // What comes back through the activation apart is dz already.
-            let wanted = match kind {
-                Kind::Activation => Wanted { residual: false, ..Wanted::INPUT },
-                _ => Wanted::ALL,
+            let mask = match kind {
+                Kind::Activation => GradientMask::INPUT.residual(false),
+                _ => GradientMask::ALL,
             };
-            let plan = match direction {
-                Direction::Forward => {
-                    let options = ForwardOptions { residual, dtype, in_place: false };
-                    tunings.forward(&problem, &config, training, &options, profile)?
-                }
-                Direction::Backward => {
-                    let options = BackwardOptions { wanted, residual, dtype, ..BackwardOptions::default() };
-                    tunings.backward(&problem, &config, training, &options, profile)?
-                }
-            };
+            let input = PlanInput::new(&problem, &config, training, profile);
+            let plan = internals::plan(tunings, &input, direction, (dtype, residual), mask)?;
             Ok(Part { plan, kind })
         };
         let parts = |direction: Direction| -> Result<Vec<Part>> {

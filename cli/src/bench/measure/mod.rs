@@ -1,0 +1,8 @@
+//! What is measured: passes on their buffers, each checked first, and plain copies beside them.
+
+pub(super) mod ceiling;
+pub(super) mod check;
+pub(super) mod memory;
+pub(super) mod pass;
+pub(super) mod timing;
+pub(super) mod tune;

@@ -1,0 +1,57 @@
+//! What this crate's own tests, benchmarks and command line use beside the public API. It follows no version.
+
+mod passes;
+mod variants;
+
+pub use passes::{Pass, dispatches, plan};
+pub use variants::{every_variant, is_plain};
+
+use crate::kernels::compose;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Result;
+use std::path::Path;
+
+/// Writes a file: all of it, or nothing, in which case a file that was there before stays as it was. A link stays a
+/// link, and a pipe or a device is written to, not replaced.
+///
+/// # Errors
+/// What the system reports, or `contents`.
+pub fn write(path: &Path, contents: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    crate::files::write(path, contents)
+}
+
+/// Finds out early whether a file can be written to.
+///
+/// # Errors
+/// What the system reports.
+pub fn check_target(path: &Path) -> Result<()> {
+    crate::files::check_target(path)
+}
+
+/// Every shader file: its path without the ending, and its text.
+pub fn shader_files() -> &'static HashMap<String, &'static str> {
+    compose::files()
+}
+
+/// The text of a shader file before its cases, and each case with its name.
+pub fn parts(text: &str) -> (&str, Vec<(&str, &str)>) {
+    compose::parts(text)
+}
+
+/// What the lines of this kind (`uses`, `includes`, `needs`) list in a text.
+pub fn listed<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
+    compose::listed(text, kind)
+}
+
+/// The text of these shader files behind all that they use, with the case that was chosen of each.
+///
+/// # Errors
+/// What is wrong with the files or the choices, in words.
+pub fn composed(
+    files: &[&str],
+    choices: &[(&'static str, &'static str)],
+) -> std::result::Result<String, String> {
+    let sections = compose::compose(files, choices)?;
+    Ok(sections.into_iter().map(|(heading, section)| heading + section.text).collect())
+}

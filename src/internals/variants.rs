@@ -1,0 +1,356 @@
+//! Every variant of every kernel: what tests and compilers check.
+
+use crate::activation::ActivationKind;
+use crate::kernels::{
+    BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
+    CountBatch, Finalize, ForwardOneDispatch, ForwardResident, InputGradient, Kernel, Lanes, Moments,
+    MomentsResult, Normalize, Output, PreActivation, RunningUpdate, Statistics, Storage, Tile, TileLayout,
+    Traversal, VectorWidth,
+};
+
+const ACTIVATIONS: [ActivationKind; 9] = [
+    ActivationKind::Identity,
+    ActivationKind::Relu,
+    ActivationKind::LeakyRelu,
+    ActivationKind::Relu6,
+    ActivationKind::Silu,
+    ActivationKind::Sigmoid,
+    ActivationKind::Tanh,
+    ActivationKind::Gelu,
+    ActivationKind::GeluTanh,
+];
+
+const STORAGES: [Storage; 4] = [Storage::F32, Storage::F16, Storage::PackedF16, Storage::PackedBf16];
+
+const UPDATES: [RunningUpdate; 3] = [RunningUpdate::Off, RunningUpdate::Fixed, RunningUpdate::Cumulative];
+
+/// Every combination of two switches.
+const SWITCHES: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+
+/// Every variant of every kernel, for one workgroup size and the subgroup sizes of an adapter.
+pub fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Kernel> {
+    Variants { workgroup_size, subgroup_sizes }.all()
+}
+
+/// Whether a kernel reads and writes f32, without an activation and a sum.
+pub fn is_plain(kernel: &Kernel) -> bool {
+    let pre_activation = |pre_activation: PreActivation| {
+        pre_activation.storage == Storage::F32
+            && pre_activation.activation == ActivationKind::Identity
+            && !pre_activation.residual
+    };
+    let gradient = |gradient: InputGradient| pre_activation(gradient.pre_activation) && !gradient.dz;
+    let output = |output: Output| {
+        output.storage == Storage::F32 && output.activation == ActivationKind::Identity && !output.residual
+    };
+    match kernel {
+        Kernel::CountBatch(_) | Kernel::Finalize(_) | Kernel::BackwardFinalize(_) => true,
+        Kernel::Moments(kernel) => kernel.storage == Storage::F32,
+        Kernel::Normalize(kernel) => output(kernel.output),
+        Kernel::ForwardOneDispatch(kernel) => output(kernel.output),
+        Kernel::ForwardResident(kernel) => output(kernel.output),
+        Kernel::BackwardSums(kernel) => pre_activation(kernel.pre_activation),
+        Kernel::BackwardInput(kernel) => gradient(kernel.gradient),
+        Kernel::BackwardOneDispatch(kernel) => gradient(kernel.gradient),
+        Kernel::BackwardResident(kernel) => gradient(kernel.gradient),
+    }
+}
+
+/// What the variants are made for.
+struct Variants {
+    workgroup_size: u32,
+    subgroup_sizes: (u32, u32),
+}
+
+impl Variants {
+    fn all(&self) -> Vec<Kernel> {
+        let mut kernels = vec![Kernel::CountBatch(CountBatch)];
+        self.moments(&mut kernels);
+        self.finalize(&mut kernels);
+        self.normalize(&mut kernels);
+        self.forward_passes(&mut kernels);
+        self.backward_sums(&mut kernels);
+        self.backward_finalize(&mut kernels);
+        self.backward_input(&mut kernels);
+        self.backward_passes(&mut kernels);
+        kernels
+    }
+
+    /// The ways to visit every element.
+    fn traversals(&self) -> [Traversal; 5] {
+        [
+            Traversal::Planes { lanes: 2, width: VectorWidth::Scalar },
+            Traversal::Planes { lanes: self.workgroup_size, width: VectorWidth::Four },
+            Traversal::PlanesMasked { lanes: 1 },
+            Traversal::Columns { width: VectorWidth::Scalar, columns_per_lane: 1 },
+            Traversal::Columns { width: VectorWidth::Four, columns_per_lane: 3 },
+        ]
+    }
+
+    /// The ways to visit every element and to reduce each channel.
+    fn reductions(&self) -> Vec<(Traversal, Lanes)> {
+        let (min_size, max_size) = self.subgroup_sizes;
+        let mut reductions = Vec::new();
+        for traversal in self.traversals() {
+            match traversal {
+                Traversal::Columns { .. } => reductions.push((traversal, Lanes::Separate)),
+                Traversal::Planes { .. } | Traversal::PlanesMasked { .. } => {
+                    reductions.push((traversal, Lanes::Tree { channels: 1 }));
+                    reductions.push((traversal, Lanes::Subgroup { min_size, max_size }));
+                }
+            }
+        }
+        reductions
+    }
+
+    /// The reductions of whole channels, each with its number.
+    fn whole_channels(&self) -> impl Iterator<Item = (usize, (Traversal, Lanes))> {
+        let all = self.reductions().into_iter().enumerate();
+        all.filter(|(_, (traversal, _))| !matches!(traversal, Traversal::PlanesMasked { .. }))
+    }
+
+    /// The tiles of resident kernels.
+    fn tiles(&self) -> Vec<Tile> {
+        let (workgroup_size, (min_size, max_size)) = (self.workgroup_size, self.subgroup_sizes);
+        let columns = Lanes::Tree { channels: workgroup_size / 2 };
+        let mut tiles = Vec::new();
+        for width in [VectorWidth::Scalar, VectorWidth::Four] {
+            for (layout, lanes) in [
+                (TileLayout::Planes { width }, Lanes::Tree { channels: 1 }),
+                (TileLayout::Planes { width }, Lanes::Subgroup { min_size, max_size }),
+                (TileLayout::Columns { width }, columns),
+            ] {
+                for loads in if width == VectorWidth::Scalar { [4, 5] } else { [16, Tile::MAX_LOADS] } {
+                    tiles.push(Tile { layout, lanes, loads, workgroup_size });
+                }
+            }
+        }
+        tiles
+    }
+
+    fn moments(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        for (traversal, lanes) in self.reductions() {
+            let mut add = |storage, result| {
+                kernels.push(Kernel::Moments(Moments { traversal, lanes, storage, result, workgroup_size }));
+            };
+            for running in UPDATES {
+                add(Storage::F32, MomentsResult::Statistics(running));
+            }
+            for storage in STORAGES {
+                add(storage, MomentsResult::Partials);
+            }
+        }
+    }
+
+    fn finalize(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        for running in UPDATES {
+            for channels_per_workgroup in [1, workgroup_size] {
+                kernels.push(Kernel::Finalize(Finalize { running, channels_per_workgroup, workgroup_size }));
+            }
+        }
+    }
+
+    fn normalize(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        for traversal in self.traversals() {
+            for statistics in [Statistics::Batch, Statistics::Running] {
+                for output in plain_outputs().into_iter().chain(fused_outputs()) {
+                    let normalize = Normalize { traversal, statistics, output, workgroup_size };
+                    kernels.push(Kernel::Normalize(normalize));
+                }
+            }
+        }
+    }
+
+    /// The kernels of a whole forward pass.
+    fn forward_passes(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        for (index, (traversal, lanes)) in self.whole_channels() {
+            for (running, output) in whole_forward_passes(index) {
+                let kernel = ForwardOneDispatch { traversal, lanes, output, running, workgroup_size };
+                kernels.push(Kernel::ForwardOneDispatch(kernel));
+            }
+        }
+        for (index, tile) in self.tiles().into_iter().enumerate() {
+            for (running, output) in whole_forward_passes(index) {
+                kernels.push(Kernel::ForwardResident(ForwardResident { tile, output, running }));
+            }
+        }
+    }
+
+    fn backward_sums(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        let mut results: Vec<_> = [Statistics::Batch, Statistics::Running, Statistics::None]
+            .map(|statistics| (None, statistics))
+            .to_vec();
+        // dweight needs x here: of an empty batch, nothing is summed.
+        let of_channels = channel_gradients()
+            .into_iter()
+            .filter(|(gradients, statistics)| !gradients.weight || *statistics != Statistics::None);
+        results.extend(of_channels.map(|(gradients, statistics)| (Some(gradients), statistics)));
+        for (index, (traversal, lanes)) in self.reductions().into_iter().enumerate() {
+            let mut add = |result, statistics, pre_activation| {
+                let kernel =
+                    BackwardSums { traversal, lanes, statistics, pre_activation, result, workgroup_size };
+                kernels.push(Kernel::BackwardSums(kernel));
+            };
+            for &(result, statistics) in &results {
+                add(result, statistics, plain_pre_activation(true));
+            }
+            // A half of what can be fused, in turn.
+            for (k, pre_activation) in activated().enumerate().skip(index % 2).step_by(2) {
+                add(None, [Statistics::Batch, Statistics::Running][k / 2 % 2], pre_activation);
+            }
+        }
+    }
+
+    fn backward_finalize(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        for channels_per_workgroup in [1, workgroup_size] {
+            for (gradients, statistics) in channel_gradients() {
+                let kernel =
+                    BackwardFinalize { statistics, gradients, channels_per_workgroup, workgroup_size };
+                kernels.push(Kernel::BackwardFinalize(kernel));
+            }
+        }
+    }
+
+    fn backward_input(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        let mut variants = Vec::new();
+        for traversal in self.traversals() {
+            for (statistics, exact_products) in
+                [(Statistics::Batch, false), (Statistics::Batch, true), (Statistics::Running, false)]
+            {
+                if exact_products && !has_exact_products(traversal.width(), traversal.is_columns()) {
+                    continue;
+                }
+                let plain =
+                    SWITCHES.map(|(in_place, affine)| plain_gradient(affine, in_place, exact_products));
+                let without_dx = activated_gradients(false)
+                    .filter(|gradient| gradient.dz && !gradient.in_place && !exact_products)
+                    .map(|gradient| InputGradient { dx: false, ..gradient });
+                let fused = activated_gradients(exact_products).chain(without_dx);
+                // A half of what can be fused, in turn.
+                let fused = fused.skip(variants.len() % 2).step_by(2);
+                for gradient in plain.into_iter().chain(fused) {
+                    variants.push(BackwardInput { traversal, statistics, gradient, workgroup_size });
+                }
+            }
+        }
+        kernels.extend(variants.into_iter().map(Kernel::BackwardInput));
+    }
+
+    /// The kernels of a whole backward pass.
+    fn backward_passes(&self, kernels: &mut Vec<Kernel>) {
+        let workgroup_size = self.workgroup_size;
+        for (index, (traversal, lanes)) in self.whole_channels() {
+            let exact = has_exact_products(traversal.width(), traversal.is_columns());
+            for (gradient, dweight, dbias) in whole_backward_passes(index, exact) {
+                let kernel =
+                    BackwardOneDispatch { traversal, lanes, gradient, dweight, dbias, workgroup_size };
+                kernels.push(Kernel::BackwardOneDispatch(kernel));
+            }
+        }
+        for (index, tile) in self.tiles().into_iter().enumerate() {
+            let exact =
+                has_exact_products(tile.layout.width(), matches!(tile.layout, TileLayout::Columns { .. }));
+            for (gradient, dweight, dbias) in whole_backward_passes(index, exact) {
+                kernels.push(Kernel::BackwardResident(BackwardResident { tile, gradient, dweight, dbias }));
+            }
+        }
+    }
+}
+
+/// Whether a load has one element of each of its channels: exact products are computed for as many elements at once as
+/// there are channels.
+fn has_exact_products(width: VectorWidth, columns: bool) -> bool {
+    width == VectorWidth::Scalar || columns
+}
+
+/// Outputs with nothing fused.
+fn plain_outputs() -> [Output; 4] {
+    SWITCHES.map(|(in_place, affine)| {
+        let (storage, activation) = (Storage::F32, ActivationKind::Identity);
+        Output { storage, in_place, affine, activation, residual: false }
+    })
+}
+
+/// Outputs with every activation, each with something else besides.
+fn fused_outputs() -> impl Iterator<Item = Output> {
+    ACTIVATIONS.into_iter().enumerate().map(|(k, activation)| {
+        let storage = STORAGES[(k + 1) % 4];
+        let (in_place, affine, residual) = (k % 3 == 0, k % 4 != 0, k % 2 == 0);
+        Output { storage, in_place, affine, activation, residual }
+    })
+}
+
+/// dy as it arrives without an activation.
+fn plain_pre_activation(affine: bool) -> PreActivation {
+    PreActivation { storage: Storage::F32, affine, activation: ActivationKind::Identity, residual: false }
+}
+
+/// dy as it arrives through every activation but the identity, each with something else besides.
+fn activated() -> impl Iterator<Item = PreActivation> {
+    ACTIVATIONS.into_iter().enumerate().skip(1).map(|(k, activation)| {
+        let storage = STORAGES[k % 4];
+        PreActivation { storage, affine: k % 3 != 0, activation, residual: k % 2 == 0 }
+    })
+}
+
+/// dx alone, with nothing fused.
+fn plain_gradient(affine: bool, in_place: bool, exact_products: bool) -> InputGradient {
+    let pre_activation = plain_pre_activation(affine);
+    InputGradient { pre_activation, in_place, dx: true, dz: false, exact_products }
+}
+
+/// Every activation, with dz or without.
+fn activated_gradients(exact_products: bool) -> impl Iterator<Item = InputGradient> {
+    activated().enumerate().map(move |(k, pre_activation)| InputGradient {
+        pre_activation,
+        in_place: k % 3 == 1,
+        dx: true,
+        dz: pre_activation.residual,
+        exact_products,
+    })
+}
+
+/// Every combination of results per channel that is not empty, with the statistics that it can go with.
+fn channel_gradients() -> Vec<(ChannelGradients, Statistics)> {
+    let mut variants = Vec::new();
+    for bits in 1..8 {
+        let [weight, bias, projection] = [1, 2, 4].map(|bit| bits & bit != 0);
+        let statistics: &[_] = match (weight, projection) {
+            (_, true) => &[Statistics::Batch],
+            // None: of an empty batch, where all gradients are zeros.
+            (true, false) => &[Statistics::Batch, Statistics::Running, Statistics::None],
+            (false, false) => &[Statistics::None],
+        };
+        let gradients = ChannelGradients { weight, bias, projection };
+        variants.extend(statistics.iter().map(|&statistics| (gradients, statistics)));
+    }
+    variants
+}
+
+/// What kernels of a whole forward pass are compiled for, with their `index`-th traversal: running statistics and
+/// output.
+fn whole_forward_passes(index: usize) -> Vec<(RunningUpdate, Output)> {
+    let plain = UPDATES.into_iter().flat_map(|running| plain_outputs().map(|output| (running, output)));
+    // A third of what can be fused, in turn.
+    let fused = fused_outputs().skip(index % 3).step_by(3);
+    plain.chain(fused.map(|output| (RunningUpdate::Fixed, output))).collect()
+}
+
+/// The same of a whole backward pass: dx and dz, dweight, dbias.
+fn whole_backward_passes(index: usize, has_exact_products: bool) -> Vec<(InputGradient, bool, bool)> {
+    let plain = (0..8).map(|bits| {
+        let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
+        let affine = dweight || dbias || in_place;
+        (plain_gradient(affine, in_place, has_exact_products && dweight), dweight, dbias)
+    });
+    // A third of what can be fused, in turn.
+    let fused = activated_gradients(has_exact_products).skip(index % 3).step_by(3);
+    plain.chain(fused.map(|gradient| (gradient, true, true))).collect()
+}
