@@ -23,6 +23,8 @@ pub(crate) enum Error {
     Stdout(#[from] io::Error),
     #[error(transparent)]
     Library(#[from] wgpu_batchnorm::Error),
+    #[error("no case has {text:?} in its name; verify without --only lists them all")]
+    NoCase { text: String },
     #[error("--adapter chooses a GPU, but --backend is reference: leave one of them out")]
     AdapterOfReference,
     #[error("--pipeline-cache concerns the GPU, but --backend is reference: leave one of them out")]

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::adapter::{Common, Device};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::{Format, check_json, errors};
 use crate::settings;
 use crate::terminal::{self, Progress};
@@ -25,13 +25,22 @@ pub(crate) struct Args {
     /// [default: as the table has them]
     #[arg(long, value_name = "NAME", value_parser = settings::activation)]
     activation: Option<Activation>,
+    /// Only the cases whose names contain this text
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     #[command(flatten)]
     format: Format,
 }
 
 impl Args {
-    fn cases(&self) -> Vec<Case> {
+    fn cases(&self) -> Result<Vec<Case>> {
         let mut cases = table();
+        if let Some(text) = &self.only {
+            cases.retain(|case| case.name.contains(text));
+            if cases.is_empty() {
+                return Err(Error::NoCase { text: text.clone() });
+            }
+        }
         if let Some(dtype) = self.dtype {
             // Those of the other types are the same ones again.
             cases.retain(|case| case.dtype == DType::F32 || case.dtype == dtype);
@@ -40,16 +49,17 @@ impl Args {
         if let Some(activation) = self.activation {
             cases.iter_mut().for_each(|case| case.config.activation = activation);
         }
-        cases
+        Ok(cases)
     }
 }
 
 pub(crate) fn verify(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
+    let cases = args.cases()?;
     let device = common.device(args.no_subgroups)?;
     if matches!(device, Device::Reference) {
         terminal::note("note: the CPU reference is checked against itself: this tells nothing about a GPU");
     }
-    check_all(&args.cases(), &device, &description(&device), args.format.json, out)
+    check_all(&cases, &device, &description(&device), args.format.json, out)
 }
 
 /// The device's name, and whether it goes without subgroup operations, by choice or by nature.

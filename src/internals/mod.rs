@@ -1,16 +1,31 @@
 //! What this crate's own tests, benchmarks and command line use beside the public API. It follows no version.
 
+mod pairs;
 mod passes;
 mod variants;
 
+pub use pairs::covering_pairs;
 pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};
 
 use crate::kernels::compose;
 use std::collections::HashMap;
+use std::env::{self, VarError};
 use std::fs::File;
 use std::io::Result;
 use std::path::Path;
+
+/// Whether `WGPU_BATCHNORM_TESTS=all` asks tests for all that takes too long for every day.
+///
+/// # Panics
+/// If the variable has another value.
+pub fn tests_are_exhaustive() -> bool {
+    match env::var("WGPU_BATCHNORM_TESTS") {
+        Err(VarError::NotPresent) => false,
+        Ok(value) if value == "all" => true,
+        other => panic!("WGPU_BATCHNORM_TESTS is {other:?}: it may be all, or not there"),
+    }
+}
 
 /// Writes a file: all of it, or nothing, in which case a file that was there before stays as it was. A link stays a
 /// link, and a pipe or a device is written to, not replaced.

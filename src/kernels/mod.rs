@@ -268,6 +268,13 @@ impl Kernel {
         text
     }
 
+    /// The shader files that the kernel is made of, each with the case that was chosen.
+    #[cfg(feature = "internals")]
+    pub(crate) fn files(&self) -> Vec<String> {
+        let sections = self.source().sections();
+        sections.into_iter().map(|(heading, _)| heading).filter(|heading| !heading.is_empty()).collect()
+    }
+
     /// The variant in a few words, for a plan's printout; empty or with a comma in front.
     pub fn variant(&self) -> String {
         let variant = self.variant_of().to_string();

@@ -4,7 +4,8 @@
 use crate::support::{self, buffer, changed, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
-use wgpu_batchnorm::kernels::{Binding, VectorWidth};
+use wgpu_batchnorm::internals::{covering_pairs, tests_are_exhaustive};
+use wgpu_batchnorm::kernels::{Binding, Kernel, VectorWidth};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
 };
@@ -48,6 +49,32 @@ impl Recorded<'_> {
     fn tuned(mut self, tune: fn(Tuning) -> Tuning) -> Self {
         self.tune = tune;
         self
+    }
+
+    /// Forward and backward.
+    fn plans(&self, case: &Case) -> Result<[Plan; 2]> {
+        let (config, training, profile) = (&case.config, case.training, &self.profile);
+        let problem = config.problem(&case.shape, config.layout, training)?;
+        let loads_four =
+            (problem.inner() == 1 || problem.inner() >= 4) && problem.elements().is_multiple_of(4);
+        let width = if loads_four { VectorWidth::Four } else { VectorWidth::Scalar };
+        let tuning = (self.tune)(Tuning::new(&problem, width, profile));
+        let input = PlanInput::new(&problem, config, training, profile).tuning(tuning);
+        let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
+        let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        let backward = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        Ok([Plan::forward(&input, &forward)?, Plan::backward(&input, &backward)?])
+    }
+
+    /// The cases that are checked: all, or few in whose kernels every two shader files meet that meet anywhere.
+    pub(crate) fn chosen<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Vec<&'a Case> {
+        if tests_are_exhaustive() {
+            return cases.collect();
+        }
+        covering_pairs(cases.map(|case| {
+            let plans = self.plans(case).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            (case, plans.iter().flat_map(Plan::kernels).collect())
+        }))
     }
 
     /// A tensor in a buffer, with NaN before and after it, up to the end of a word.
@@ -188,16 +215,23 @@ fn check_small_cases(implementation: &Recorded<'_>, largest: usize, fused_one_in
 
 /// One in so many of the cases that are not larger, and so many of the fused ones.
 fn check_some(implementation: &Recorded<'_>, largest: usize, one_in: usize, fused_one_in: usize) {
-    let mut cases = table();
-    cases.retain(|case| case.shape.iter().product::<usize>() <= largest);
-    assert!(cases.len() > 100, "{} cases", cases.len());
-    let (plain, fused): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(Case::is_plain);
+    let (plain, fused) = cases(|case| case.shape.iter().product::<usize>() <= largest);
     let fused = fused.iter().skip(fused_one_in / 2).step_by(fused_one_in);
     check_all(implementation, plain.iter().step_by(one_in).chain(fused));
 }
 
+/// The plain cases of the table, and the others.
+fn cases(is_wanted: impl Fn(&Case) -> bool) -> (Vec<Case>, Vec<Case>) {
+    let mut cases = table();
+    cases.retain(is_wanted);
+    assert!(cases.len() > 40, "{} cases", cases.len());
+    cases.into_iter().partition(Case::is_plain)
+}
+
 fn check_all<'a>(implementation: &Recorded<'_>, cases: impl Iterator<Item = &'a Case>) {
-    let failures: Vec<String> = cases
+    let failures: Vec<String> = implementation
+        .chosen(cases)
+        .into_iter()
         .map(|case| check(case, implementation).unwrap_or_else(|error| panic!("{}: {error}", case.name)))
         .filter(|report| !report.passed())
         .map(|report| report.to_string())
@@ -218,12 +252,20 @@ fn in_place() {
 #[test]
 fn odd_offsets() {
     check_small_cases(&Recorded::new(support::gpu()).offset(1), 20_000, 2);
+}
+
+#[test]
+fn odd_offsets_in_place() {
     check_small_cases(&Recorded::new(support::gpu()).offset(67).in_place(), 20_000, 3);
 }
 
 #[test]
 fn geometry_of_a_discrete_gpu() {
     check_small_cases(&Recorded::new(support::gpu()).gpu_like(), 50_000, 4);
+}
+
+#[test]
+fn geometry_of_a_discrete_gpu_in_place_at_odd_offsets() {
     check_small_cases(&Recorded::new(support::gpu()).gpu_like().in_place().offset(3), 10_000, 7);
 }
 
@@ -232,57 +274,88 @@ fn geometry_of_a_discrete_gpu_without_subgroups() {
     check_small_cases(&Recorded::new(support::gpu_without_subgroups()).gpu_like(), 50_000, 9);
 }
 
-/// Software drivers do not hold channels of small tensors on their own; here, of all sizes that fit.
-#[test]
-fn channels_held() {
-    let held =
-        || Recorded::new(support::gpu()).tuned(|tuning| changed(tuning, |tuning| tuning.tile_loads = 64));
-    // A kernel takes long to compile, and most cases need one of their own.
-    check_some(&held(), 10_000, 2, 7);
-    check_some(&held().in_place().offset(5), 5_000, 5, 11);
+/// Software drivers do not keep channels of small tensors in registers on their own; here, of all sizes that fit, in so
+/// many loads.
+fn resident<const LOADS: u32>() -> Recorded<'static> {
+    Recorded::new(support::gpu()).tuned(|tuning| changed(tuning, |tuning| tuning.tile_loads = LOADS))
 }
 
 #[test]
-fn channels_read_again_by_the_geometry_of_a_discrete_gpu() {
-    let not_held = |mut tuning: Tuning| {
-        tuning.tile_loads = 0;
-        tuning
+fn resident_in_sixteen_loads() {
+    check_some(&resident::<16>(), 10_000, 2, 7);
+}
+
+#[test]
+fn resident_in_place_at_odd_offsets() {
+    check_some(&resident::<16>().in_place().offset(5), 5_000, 5, 11);
+}
+
+/// Few cases but when all are asked for: so long a kernel takes seconds to compile.
+#[test]
+fn resident_in_sixty_four_loads() {
+    if tests_are_exhaustive() {
+        check_some(&resident::<64>(), 10_000, 2, 7);
+        check_some(&resident::<64>().in_place().offset(5), 5_000, 5, 11);
+    }
+    let (plain, _) = cases(|case| case.shape.iter().product::<usize>() <= 10_000);
+    let long = |case: &&Case| {
+        resident::<64>().plans(case).unwrap().iter().flat_map(Plan::kernels).any(|kernel| match kernel {
+            Kernel::ForwardResident(kernel) => kernel.tile.loads > 16,
+            Kernel::BackwardResident(kernel) => kernel.tile.loads > 16,
+            _ => false,
+        })
     };
-    check_some(&Recorded::new(support::gpu()).gpu_like().tuned(not_held), 50_000, 3, 8);
+    let long: Vec<&Case> = plain.iter().filter(long).collect();
+    assert!(long.len() > 8, "{} cases", long.len());
+    check_all(&resident::<64>(), long.into_iter().step_by(2));
 }
 
 #[test]
-fn columns_abreast() {
-    let mut cases = table();
-    cases.retain(|Case { config, shape, training, .. }| {
+fn read_again_by_the_geometry_of_a_discrete_gpu() {
+    let read_again = |tuning| changed(tuning, |tuning: &mut Tuning| tuning.tile_loads = 0);
+    check_some(&Recorded::new(support::gpu()).gpu_like().tuned(read_again), 50_000, 3, 8);
+}
+
+/// The plain cases whose channels are columns, and the others.
+fn columns() -> (Vec<Case>, Vec<Case>) {
+    cases(|Case { config, shape, training, .. }| {
         let problem = config.problem(shape, config.layout, *training).unwrap();
         problem.inner() == 1 && (8..=50_000).contains(&problem.elements())
-    });
-    assert!(cases.len() > 40, "{} cases", cases.len());
-    // The more are abreast, the longer a kernel takes to compile, and most cases need one of their own.
-    let many = |mut tuning: Tuning| {
-        (tuning.tile_loads, tuning.columns_per_lane) = (0, 8);
-        tuning
-    };
-    let some = |mut tuning: Tuning| {
-        (tuning.tile_loads, tuning.columns_per_lane) = (0, 3);
-        (tuning.one_dispatch, tuning.splits) = (false, 5);
-        tuning
-    };
-    let (plain, fused): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(Case::is_plain);
-    // Only where channels are many, there is more than one place for each lane.
+    })
+}
+
+// The more columns a lane has, the longer a kernel takes to compile, and most cases need one of their own.
+
+#[test]
+fn eight_columns_a_lane() {
+    let many =
+        |tuning| changed(tuning, |tuning: &mut Tuning| (tuning.tile_loads, tuning.columns_per_lane) = (0, 8));
+    let (plain, fused) = columns();
+    // Only where channels are many, a lane has more than one column.
     let wide = |case: &&Case| case.config.num_features >= 100;
-    let of_many = plain.iter().step_by(6).chain(fused.iter().filter(wide));
-    check_all(&Recorded::new(support::gpu()).tuned(many), of_many);
-    let of_some = plain.iter().step_by(2).chain(fused.iter().step_by(3));
-    check_all(&Recorded::new(support::gpu()).tuned(some).in_place().offset(4), of_some);
+    let cases = plain.iter().step_by(6).chain(fused.iter().filter(wide));
+    check_all(&Recorded::new(support::gpu()).tuned(many), cases);
+}
+
+#[test]
+fn three_columns_a_lane() {
+    let some = |tuning| {
+        changed(tuning, |tuning: &mut Tuning| {
+            (tuning.tile_loads, tuning.columns_per_lane) = (0, 3);
+            (tuning.one_dispatch, tuning.splits) = (false, 5);
+        })
+    };
+    let (plain, fused) = columns();
+    let cases = plain.iter().step_by(2).chain(fused.iter().step_by(3));
+    check_all(&Recorded::new(support::gpu()).tuned(some).in_place().offset(4), cases);
 }
 
 #[test]
 fn groups_of_channels() {
-    let grouped = |mut tuning: Tuning| {
-        (tuning.tile_loads, tuning.one_dispatch, tuning.groups) = (0, false, 3);
-        tuning
+    let grouped = |tuning| {
+        changed(tuning, |tuning: &mut Tuning| {
+            (tuning.tile_loads, tuning.one_dispatch, tuning.groups) = (0, false, 3);
+        })
     };
     check_some(&Recorded::new(support::gpu()).tuned(grouped), 20_000, 2, 9);
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(grouped).in_place(), 20_000, 5, 20);

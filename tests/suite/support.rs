@@ -1,7 +1,9 @@
 //! What tests share: the GPUs they run on, buffers, random inputs.
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use std::sync::OnceLock;
+use std::cell::OnceCell;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::LocalKey;
 use wgpu_batchnorm::{Gpu, GpuOptions, Layout, Tensor, wgpu};
 
 fn open(options: &GpuOptions) -> Gpu {
@@ -10,26 +12,73 @@ fn open(options: &GpuOptions) -> Gpu {
     })
 }
 
+/// How many tests use each device of a kind just now, by its number.
+type Users = Mutex<Vec<usize>>;
+
+/// Devices of one kind. Work for one device is done one after the other, so that tests which run side by side have
+/// devices of their own; a test that comes later takes one that is free again, with the kernels that are compiled there.
+struct Devices {
+    options: fn() -> GpuOptions,
+    gpus: [OnceLock<Gpu>; 16],
+    users: Users,
+}
+
+/// The number of a device, as long as a thread uses it.
+struct Lease {
+    number: usize,
+    users: &'static Users,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)[self.number] -= 1;
+    }
+}
+
+impl Devices {
+    const fn new(options: fn() -> GpuOptions) -> Self {
+        Self { options, gpus: [const { OnceLock::new() }; 16], users: Mutex::new(Vec::new()) }
+    }
+
+    /// The device of this thread, which is a test.
+    fn get(&'static self, lease: &'static LocalKey<OnceCell<Lease>>) -> &'static Gpu {
+        let number = lease.with(|lease| lease.get_or_init(|| self.lease()).number);
+        self.gpus[number].get_or_init(|| {
+            let gpu = open(&(self.options)());
+            println!("adapter: {}", gpu.profile());
+            gpu
+        })
+    }
+
+    /// The first device that nobody uses; if there is none, the one with the fewest users.
+    fn lease(&'static self) -> Lease {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.resize(self.gpus.len(), 0);
+        let number = (0..users.len()).min_by_key(|&number| users[number]).unwrap_or(0);
+        users[number] += 1;
+        Lease { number, users: &self.users }
+    }
+}
+
 /// The best adapter of this machine. A missing one fails the test.
 pub(crate) fn gpu() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| {
-        let gpu = open(&GpuOptions::new());
-        println!("adapter: {}", gpu.profile());
-        gpu
-    })
+    static DEVICES: Devices = Devices::new(GpuOptions::new);
+    thread_local!(static LEASE: OnceCell<Lease> = const { OnceCell::new() });
+    DEVICES.get(&LEASE)
 }
 
 /// The same adapter on a device without subgroup operations: reductions go through workgroup memory.
 pub(crate) fn gpu_without_subgroups() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(&GpuOptions::new().without_subgroups()))
+    static DEVICES: Devices = Devices::new(|| GpuOptions::new().without_subgroups());
+    thread_local!(static LEASE: OnceCell<Lease> = const { OnceCell::new() });
+    DEVICES.get(&LEASE)
 }
 
 /// The same adapter on a device without f16 in shaders: such tensors are read and written as words.
 pub(crate) fn gpu_without_f16() -> &'static Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(&GpuOptions::new().without_f16()))
+    static DEVICES: Devices = Devices::new(|| GpuOptions::new().without_f16());
+    thread_local!(static LEASE: OnceCell<Lease> = const { OnceCell::new() });
+    DEVICES.get(&LEASE)
 }
 
 const USAGE: wgpu::BufferUsages =

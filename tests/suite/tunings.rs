@@ -79,8 +79,19 @@ fn bits(gpu: &Gpu, case: &Case) -> Vec<u32> {
 }
 
 #[test]
-fn every_candidate_is_right_and_gives_the_same_bits_again() {
-    for case in cases() {
+fn every_candidate_for_planes_is_right_and_gives_the_same_bits_again() {
+    let [whole, masked, short, ..] = cases();
+    check_candidates([whole, masked, short]);
+}
+
+#[test]
+fn every_candidate_for_columns_is_right_and_gives_the_same_bits_again() {
+    let [.., columns, few] = cases();
+    check_candidates([columns, few]);
+}
+
+fn check_candidates<const N: usize>(cases: [Case; N]) {
+    for case in cases {
         let mut plans = Vec::new();
         let gpu = open();
         for tuning in Tuning::candidates(&problem(&case), VectorWidth::Four, gpu.profile()) {

@@ -167,18 +167,20 @@ fn bench_refuses_shapes_that_are_none() {
     }
 }
 
+/// The options of a benchmark that takes little time.
+const SMALL: [&str; 5] = ["bench", "--shape", "4,3,16,16", "--runs", "1"];
+
 #[test]
-fn bench_tunes_and_later_runs_use_what_it_found() {
+fn bench_tunes_and_keeps_what_it_found() {
     let folder = Folder::new();
-    let (file, json) = (folder.path("tunings.txt"), folder.path("bench.json"));
-    let shape = ["--shape", "4,3,16,16", "--runs", "1"];
-    let bench = |options: &[&str]| program(&[&["bench"], &shape[..], options].concat());
-    let run = bench(&["--pass", "forward_train", "--tune", "--tunings", &file]);
+    let file = folder.path("tunings.txt");
+    let bench = |options: &[&str]| program(&[&SMALL[..], options].concat());
+    let run = bench(&["--pass", "forward_eval", "--tune", "--tunings", &file]);
     assert_eq!(run.code, Some(0), "{run:?}");
-    assert_eq!(run.stdout.matches("\n4×3×16×16 forward_train: ").count(), 1, "{run:?}");
+    assert_eq!(run.stdout.matches("\n4×3×16×16 forward_eval: ").count(), 1, "{run:?}");
     assert!(!run.stdout.contains("NaN") && !run.stdout.contains("inf"), "{run:?}");
     let text = fs::read_to_string(&file).unwrap();
-    assert_eq!(text.lines().filter(|line| line.starts_with("forward batch outer=4 ")).count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("forward running outer=4 ")).count(), 1, "{text}");
     assert_eq!((text.lines().count(), folder.entries()), (7, 1), "{text}");
 
     // More is added, and each pass is tuned once.
@@ -187,13 +189,23 @@ fn bench_tunes_and_later_runs_use_what_it_found() {
     assert_eq!(run.stdout.lines().filter(|line| line.contains(" → ")).count(), 3, "{run:?}");
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!(text.lines().count(), 9, "{text}");
+}
+
+#[test]
+fn runs_use_the_tunings_of_a_file() {
+    let folder = Folder::new();
+    let (file, json) = (folder.path("tunings.txt"), folder.path("bench.json"));
+    let bench = |options: &[&str]| program(&[&SMALL[..], options].concat());
+    assert_eq!(bench(&["--pass", "backward", "--tune", "--tunings", &file]).code, Some(0));
+    let text = fs::read_to_string(&file).unwrap();
 
     // The plan that the file asks for, which is none that a heuristic would choose.
     let start = text.find(" workgroup_size=").unwrap();
     let line = text[..start].rfind('\n').unwrap() + 1;
     let end = start + text[start..].find('\n').unwrap();
     let odd = "backward batch outer=4 channels=3 inner=256 workgroup_size=2 lanes_per_plane=1 splits=4 \
-               one_dispatch=false groups=1 held=0 loads=3 loads_per_lane_columns=3 abreast=1";
+               one_dispatch=0 groups=1 tile_loads=0 loads_per_lane_planes=3 \
+               loads_per_lane_columns=3 columns_per_lane=1";
     assert!(text[line..end].starts_with("backward batch outer=4 channels=3 inner=256 "), "{text}");
     fs::write(&file, format!("{}{odd}{}", &text[..line], &text[end..])).unwrap();
     let backward = ["--pass", "backward", "--json", &json];

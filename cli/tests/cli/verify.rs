@@ -3,11 +3,22 @@
 use crate::support::{TOLERANCE, adapters, command, program, run};
 use serde_json::Value;
 use std::fs;
+use wgpu_batchnorm::internals::tests_are_exhaustive;
+
+/// Options for the cases with this text in their names, and how many these are; for all, if all are asked for.
+fn some(text: &str) -> (Vec<&str>, usize) {
+    let cases = wgpu_batchnorm::verify::table();
+    match tests_are_exhaustive() {
+        true => (vec![], cases.len()),
+        false => (vec!["--only", text], cases.iter().filter(|case| case.name.contains(text)).count()),
+    }
+}
 
 #[test]
 fn verify_passes_on_this_adapter() {
-    let cases = wgpu_batchnorm::verify::table().len();
-    let run = program(&["verify", "--backend", "gpu"]);
+    let (only, cases) = some("channels last");
+    assert!(cases > 60, "{cases} cases");
+    let run = program(&[&["verify", "--backend", "gpu"], &only[..]].concat());
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(run.stdout.lines().count(), cases + 1);
     assert_eq!(run.stdout.lines().filter(|line| line.ends_with("  PASS")).count(), cases);
@@ -18,8 +29,9 @@ fn verify_passes_on_this_adapter() {
 
 #[test]
 fn verify_as_json_without_subgroups() {
-    let cases = wgpu_batchnorm::verify::table().len();
-    let run = program(&["verify", "--json", "--no-subgroups", "--backend", "gpu"]);
+    let (only, cases) = some("mean");
+    assert!(cases > 9, "{cases} cases");
+    let run = program(&[&["verify", "--json", "--no-subgroups", "--backend", "gpu"], &only[..]].concat());
     assert_eq!(run.code, Some(0), "{run:?}");
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
     assert!(report["adapter"].as_str().unwrap().ends_with(", without subgroups"), "{report}");
@@ -32,12 +44,13 @@ fn verify_as_json_without_subgroups() {
 /// One type and one activation for all: the cases of the other types are left out.
 #[test]
 fn all_cases_of_a_type_and_with_an_activation() {
+    let (only, all) = some("eval");
     for backend in ["gpu", "reference"] {
         let options = ["verify", "--dtype", "bf16", "--activation", "leaky-relu=0.1", "--backend", backend];
-        let run = program(&options);
+        let run = program(&[&options, &only[..]].concat());
         assert_eq!(run.code, Some(0), "{run:?}");
         let cases = run.stdout.lines().count() - 1;
-        assert!(cases > 200 && cases < wgpu_batchnorm::verify::table().len(), "{cases}");
+        assert!(cases > all / 2 && cases < all, "{cases} of {all}");
         assert!(!run.stdout.lines().any(|line| line.starts_with("f16")), "{run:?}");
     }
     for (options, word) in [(["--dtype", "f64"], "f64"), (["--activation", "elu"], "leaky-relu=SLOPE")] {
@@ -45,6 +58,9 @@ fn all_cases_of_a_type_and_with_an_activation() {
         assert_eq!(run.code, Some(2), "{run:?}");
         assert!(run.stderr.contains(word), "{run:?}");
     }
+    let run = program(&["verify", "--only", "no such case", "--backend", "reference"]);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(run.stderr.contains("no case has \"no such case\" in its name"), "{run:?}");
 }
 
 #[test]

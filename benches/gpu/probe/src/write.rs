@@ -45,7 +45,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     };
     let mut kernels = planned(language, &Options::parse(shapes)?)?;
     match which.as_str() {
-        "pairs" => kernels = covering_pairs(kernels),
+        "pairs" => kernels = few(kernels),
         "all" => kernels.extend(every_variant(language)),
         _ => return Err(format!("{which} is neither pairs nor all").into()),
     }
@@ -69,28 +69,13 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Those of the kernels that have two shader files, each with its case, together which none before them has.
-fn covering_pairs(kernels: Vec<(Kernel, bool)>) -> Vec<(Kernel, bool)> {
-    let mut seen = HashSet::new();
-    let has_new_pair = |(kernel, has_f16): &(Kernel, bool)| {
-        let text = kernel.wgsl();
-        // Each begins with the name of its file, and of the case that was taken.
-        let is_name = |line: &&str| {
-            let file = line.strip_prefix("// ").and_then(|line| line.split_once(".wgsl"));
-            file.is_some_and(|(file, case)| {
-                !file.contains(' ') && (case.is_empty() || case.starts_with(", "))
-            })
-        };
-        let sections: Vec<&str> = text.lines().filter(is_name).collect();
-        let mut has_new = false;
-        for (k, one) in sections.iter().enumerate() {
-            for other in &sections[..=k] {
-                has_new |= seen.insert((one.to_string(), other.to_string(), *has_f16));
-            }
-        }
-        has_new
+/// Few of the kernels, in which every two shader files meet that meet anywhere: with and without 16-bit types apart.
+fn few(kernels: Vec<(Kernel, bool)>) -> Vec<(Kernel, bool)> {
+    let (with, without): (Vec<_>, Vec<_>) = kernels.into_iter().partition(|(_, has_f16)| *has_f16);
+    let cover = |kernels: Vec<(Kernel, bool)>| {
+        internals::covering_pairs(kernels.into_iter().map(|item| (item, vec![item.0])))
     };
-    kernels.into_iter().filter(has_new_pair).collect()
+    [cover(with), cover(without)].concat()
 }
 
 /// Adapters of a kind, as wgpu would describe them: with all that they have, and with wgpu's default limits.

@@ -1,0 +1,93 @@
+//! Few kernels instead of all, chosen by what meets in them.
+
+use crate::kernels::Kernel;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+/// Two shader files, each with its case, that are in one kernel together.
+type Pair = (u32, u32);
+
+/// Chooses items, each of which comes with its kernels, so that every two shader files, each with its case, that meet
+/// in a kernel of any item meet in a kernel of a chosen one. Takes the item next that brings most new pairs for its
+/// number of kernels; the chosen ones stay in their order.
+pub fn covering_pairs<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>) -> Vec<T> {
+    let mut numbers = HashMap::new();
+    let mut known: HashMap<Kernel, Vec<Pair>> = HashMap::new();
+    let mut candidates = Vec::new();
+    for (item, kernels) in items {
+        let mut pairs = HashSet::new();
+        for kernel in &kernels {
+            pairs.extend(
+                known.entry(*kernel).or_insert_with(|| pairs_of(kernel, &mut numbers)).iter().copied(),
+            );
+        }
+        candidates.push((item, pairs, kernels.len().max(1)));
+    }
+    // What an item brings only becomes less: one that still brings most after it was counted anew is the best.
+    let worth = |pairs: usize, kernels: usize| pairs * 1_000 / kernels;
+    let all = candidates.iter().enumerate();
+    let mut heap: BinaryHeap<_> =
+        all.map(|(k, (_, pairs, kernels))| (worth(pairs.len(), *kernels), Reverse(k))).collect();
+    let (mut seen, mut chosen): (HashSet<Pair>, HashSet<usize>) = Default::default();
+    while let Some((_, Reverse(k))) = heap.pop() {
+        let (_, pairs, kernels) = &candidates[k];
+        let new = pairs.difference(&seen).count();
+        if new == 0 {
+            continue;
+        }
+        let now = (worth(new, *kernels), Reverse(k));
+        if heap.peek().is_some_and(|next| *next > now) {
+            heap.push(now);
+        } else {
+            seen.extend(pairs);
+            chosen.insert(k);
+        }
+    }
+    let items = candidates.into_iter().enumerate().filter(|(k, _)| chosen.contains(k));
+    items.map(|(_, (item, ..))| item).collect()
+}
+
+/// The pairs of a kernel, by the numbers of its files.
+fn pairs_of(kernel: &Kernel, numbers: &mut HashMap<String, u32>) -> Vec<Pair> {
+    let mut number = |file: String| {
+        let next = numbers.len() as u32;
+        *numbers.entry(file).or_insert(next)
+    };
+    let mut files: Vec<u32> = kernel.files().into_iter().map(&mut number).collect();
+    files.sort_unstable();
+    let with_earlier =
+        |(k, one): (usize, &u32)| files[..=k].iter().map(|other| (*other, *one)).collect::<Vec<_>>();
+    files.iter().enumerate().flat_map(with_earlier).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covering_pairs;
+    use crate::internals::every_variant;
+    use crate::kernels::Kernel;
+    use std::collections::HashSet;
+
+    fn pairs(kernels: &[Kernel]) -> HashSet<(String, String)> {
+        let of_kernel = |kernel: &Kernel| {
+            let files = kernel.files();
+            files
+                .iter()
+                .flat_map(|one| files.iter().map(|other| (one.clone(), other.clone())))
+                .collect::<Vec<_>>()
+        };
+        kernels.iter().flat_map(of_kernel).collect()
+    }
+
+    #[test]
+    fn few_kernels_have_every_pair() {
+        let all = every_variant(8, (8, 8));
+        let few = covering_pairs(all.iter().map(|kernel| (*kernel, vec![*kernel])));
+        assert!(few.len() * 3 < all.len(), "{} of {}", few.len(), all.len());
+        assert!(pairs(&few) == pairs(&all));
+        // None of them for nothing, and in their order.
+        assert_eq!(covering_pairs(few.iter().map(|kernel| (*kernel, vec![*kernel]))).len(), few.len());
+        assert!(few.is_sorted_by_key(|kernel| all.iter().position(|other| other == kernel)));
+        let none: Vec<()> = covering_pairs([((), vec![])]);
+        assert!(none.is_empty());
+    }
+}
