@@ -1,13 +1,19 @@
 //! The case table on the GPU, by every way there is to it: in slices, which run side by side.
 
+use crate::recorded::Recorded;
 use crate::support;
-use wgpu_batchnorm::verify::{Implementation, check, table};
+use wgpu_batchnorm::Gpu;
+use wgpu_batchnorm::verify::{Case, check, table};
 
-/// Checks every third case of the table, from this one on.
-fn check_table(implementation: &dyn Implementation, slice: usize) {
+/// Every third case, from this one on.
+fn slice(first: usize) -> Vec<Case> {
+    table().into_iter().skip(first).step_by(3).collect()
+}
+
+fn check_all<'a>(gpu: &Gpu, cases: impl IntoIterator<Item = &'a Case>) {
     let mut failures = Vec::new();
-    for case in table().iter().skip(slice).step_by(3) {
-        let report = check(case, implementation).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    for case in cases {
+        let report = check(case, gpu).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         println!("{report}");
         if !report.passed() {
             failures.push(report.to_string());
@@ -18,30 +24,36 @@ fn check_table(implementation: &dyn Implementation, slice: usize) {
 
 #[test]
 fn gpu_first_slice() {
-    check_table(support::gpu(), 0);
+    check_all(support::gpu(), &slice(0));
 }
 
 #[test]
 fn gpu_second_slice() {
-    check_table(support::gpu(), 1);
+    check_all(support::gpu(), &slice(1));
 }
 
 #[test]
 fn gpu_third_slice() {
-    check_table(support::gpu(), 2);
+    check_all(support::gpu(), &slice(2));
+}
+
+/// The cases of a slice that are chosen for this device.
+fn check_chosen(gpu: &'static Gpu, first: usize) {
+    let cases = slice(first);
+    check_all(gpu, Recorded::new(gpu).chosen(cases.iter()));
 }
 
 #[test]
 fn gpu_without_subgroups_first_slice() {
-    check_table(support::gpu_without_subgroups(), 0);
+    check_chosen(support::gpu_without_subgroups(), 0);
 }
 
 #[test]
 fn gpu_without_subgroups_second_slice() {
-    check_table(support::gpu_without_subgroups(), 1);
+    check_chosen(support::gpu_without_subgroups(), 1);
 }
 
 #[test]
 fn gpu_without_subgroups_third_slice() {
-    check_table(support::gpu_without_subgroups(), 2);
+    check_chosen(support::gpu_without_subgroups(), 2);
 }
