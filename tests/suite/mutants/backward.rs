@@ -1,15 +1,9 @@
-//! Tests of the tests, for the backward pass: gradients with one deliberate fault each, all of which the
-//! table of cases and the comparator must reject, and a control without a fault that they must accept.
-//!
-//! As in `mutants`, a mutant computes in f64 by flat indices, unlike the reference, and rounds its results to
-//! f32, as a GPU does. Its forward results are right, so that only the gradients can be blamed.
+//! Mutants of the backward pass, by flat indices in f64. Their forward results are right, so that only the gradients
+//! can be blamed.
 
-use crate::mutants::{assert_blamed, channel_of, faults, plain_cases};
-use std::collections::BTreeSet;
+use super::*;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
-use wgpu_batchnorm::verify::{
-    Case, GradientScales, Implementation, Inputs, Outputs, Reference, StepGradients, check, judge,
-};
+use wgpu_batchnorm::verify::{GradientScales, StepGradients};
 use wgpu_batchnorm::{Problem, Result};
 
 const DX: &[&str] = &["dx"];
@@ -336,10 +330,6 @@ impl Mutant {
     }
 }
 
-fn round(value: f64) -> f64 {
-    f64::from(value as f32)
-}
-
 /// Rounded to the 11 binary digits of an f16.
 fn half(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
@@ -349,26 +339,9 @@ fn half(value: f64) -> f64 {
     (value / unit).round() * unit
 }
 
-fn exact(vector: Option<&Array1<f32>>, default: f64, channels: usize) -> Vec<f64> {
-    match vector {
-        Some(vector) => vector.iter().map(|&value| f64::from(value)).collect(),
-        None => vec![default; channels],
-    }
-}
-
-impl Implementation for Mutant {
-    fn name(&self) -> String {
-        format!("{:?}", self.0)
-    }
-
-    fn run(&self, case: &Case, inputs: &Inputs) -> Result<Outputs> {
-        self.backward(case, inputs, &Reference.run(case, inputs)?)
-    }
-}
-
-impl Mutant {
+impl Mutated for Mutant {
     /// The reference's `right` results, but for the gradients.
-    fn backward(&self, case: &Case, inputs: &Inputs, right: &Outputs) -> Result<Outputs> {
+    fn outputs(&self, case: &Case, inputs: &Inputs, right: &Outputs) -> Result<Outputs> {
         let problem = Problem::new(&case.shape, case.config.layout)?;
         let channels = problem.channels();
         let n = problem.values_per_channel() as f64;
@@ -376,8 +349,8 @@ impl Mutant {
         let channel_of = channel_of(case, &problem, swapped, ignored);
         let mut indices = vec![Vec::new(); channels];
         (0..problem.elements()).for_each(|k| indices[channel_of(k)].push(k));
-        let weight = exact(inputs.state.weight.as_ref(), 1.0, channels);
-        let bias = exact(inputs.state.bias.as_ref(), 0.0, channels);
+        let weight = exact(&inputs.state.weight, 1.0, channels);
+        let bias = exact(&inputs.state.bias, 0.0, channels);
         let track = case.config.track_running_stats;
         let used_batch = case.training || !track;
         let mut outputs = right.clone();
@@ -460,13 +433,12 @@ impl Mutant {
                 Fault::ParametersWithoutAffine => true,
                 _ => affine && !self.is(missing),
             };
-            let vector = |values: Vec<f64>| values.into_iter().map(round).collect::<Array1<f64>>();
             let dx = ArrayD::from_shape_vec(IxDyn(shape), dx.into_iter().map(round).collect());
             let gradients = StepGradients {
                 dz: None,
                 dx: dx.expect("one value for each element of x"),
-                dweight: there(Fault::DWeightMissing).then(|| vector(dweight)),
-                dbias: there(Fault::DBiasMissing).then(|| vector(dbias)),
+                dweight: there(Fault::DWeightMissing).then(|| vector(dweight.into_iter())),
+                dbias: there(Fault::DBiasMissing).then(|| vector(dbias.into_iter())),
                 scales: GradientScales::default(),
             };
             let shown = match (self.0, &before) {
@@ -482,56 +454,16 @@ impl Mutant {
 
 #[test]
 fn the_control_passes_every_case() -> Result<()> {
-    let mut failures = Vec::new();
-    for case in plain_cases() {
-        let inputs = case.inputs();
-        let exact = Reference.run(&case, &inputs)?;
-        let report = judge(&case, &Mutant(Fault::None).backward(&case, &inputs, &exact)?, &exact);
-        if !report.passed() {
-            failures.push(report.to_string());
-        }
-    }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-    Ok(())
-}
-
-fn small_cases() -> Vec<Case> {
-    // The small cases are enough: a suite that cannot afford the large ones is as sharp.
-    plain_cases().filter(|case| case.shape.iter().product::<usize>() <= 20_000).collect()
+    assert_control_passes(plain_cases(), &Mutant(Fault::None))
 }
 
 #[test]
 fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
-    let cases = small_cases();
-    let mut blamed = vec![BTreeSet::new(); FAULTS.len()];
-    for case in &cases {
-        let inputs = case.inputs();
-        let exact = Reference.run(case, &inputs)?;
-        for (&(fault, _), blamed) in FAULTS.iter().zip(&mut blamed) {
-            let report = judge(case, &Mutant(fault).backward(case, &inputs, &exact)?, &exact);
-            blamed.extend(report.mismatches.iter().map(|mismatch| mismatch.quantity().to_owned()));
-        }
-    }
-    assert_blamed(FAULTS, &blamed);
-    Ok(())
+    assert_blamed(small_plain_cases(), FAULTS, Mutant)
 }
 
 /// These are right but for a mean far above the standard deviation: the measure is no stricter than that.
 #[test]
 fn lost_digits_are_rejected_at_a_large_mean_only() -> Result<()> {
-    let (mut accepted, mut rejected) = (0, 0);
-    for case in small_cases() {
-        for fault in [Fault::OnePassInF32, Fault::MeanRoundedToF32] {
-            let report = check(&case, &Mutant(fault))?;
-            if case.mean == 0.0 {
-                assert!(report.passed(), "{fault:?}: {report}");
-                accepted += 1;
-            } else if case.mean.abs() >= 1e4 && case.training {
-                assert!(!report.passed(), "{fault:?}: {report}");
-                rejected += 1;
-            }
-        }
-    }
-    assert!(accepted > 100 && rejected >= 6, "{accepted} accepted, {rejected} rejected");
-    Ok(())
+    assert_rejected_at_a_large_mean_only(&[Fault::OnePassInF32, Fault::MeanRoundedToF32].map(Mutant))
 }

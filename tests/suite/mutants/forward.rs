@@ -1,41 +1,9 @@
-//! Tests of the tests: implementations with one deliberate fault each, all of which the table of cases and
-//! the comparator must reject, and a control without a fault that they must accept.
-//!
-//! A mutant computes in f64 by flat indices, unlike the reference, and rounds its results to f32, as a GPU
-//! does. So a mutant that is rejected is rejected for its fault alone.
+//! Mutants of the forward pass, by flat indices in f64.
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
-use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
-use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference, Step, check, judge, table};
-use wgpu_batchnorm::{Layout, Problem, Result};
-
-/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
-/// and no others.
-macro_rules! faults {
-    ($($(#[$doc:meta])* $name:ident => $blamed:expr,)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        enum Fault {
-            /// The control.
-            None,
-            $($(#[$doc])* $name,)*
-        }
-
-        const FAULTS: &[(Fault, &[&str])] = &[$((Fault::$name, $blamed),)*];
-    };
-}
-pub(crate) use faults;
-
-/// Fails unless each fault was blamed on exactly the quantities that it declares.
-pub(crate) fn assert_blamed<F: Debug>(faults: &[(F, &[&str])], blamed: &[BTreeSet<String>]) {
-    let misjudged: Vec<_> = faults
-        .iter()
-        .zip(blamed)
-        .filter(|((_, expected), blamed)| !blamed.iter().eq(expected.iter()))
-        .map(|((fault, expected), blamed)| format!("{fault:?}: {blamed:?} instead of {expected:?}"))
-        .collect();
-    assert!(misjudged.is_empty(), "survive, or are blamed for something else:\n{}", misjudged.join("\n"));
-}
+use super::*;
+use wgpu_batchnorm::ndarray::{ArrayD, IxDyn};
+use wgpu_batchnorm::verify::Step;
+use wgpu_batchnorm::{Problem, Result};
 
 const Y: &[&str] = &["y"];
 const RUNNING: &[&str] = &["running_mean", "running_var"];
@@ -162,29 +130,6 @@ faults! {
     LastStepMissing => &["steps"],
 }
 
-/// The channel of the element at each flat index: the right one, or with images and channels swapped, or with the
-/// layout ignored.
-pub(crate) fn channel_of(
-    case: &Case,
-    problem: &Problem,
-    swapped: bool,
-    ignored: bool,
-) -> impl Fn(usize) -> usize {
-    let (outer, channels, inner) = (problem.outer(), problem.channels(), problem.inner());
-    let rank = case.shape.len();
-    let last = case.config.layout == Layout::ChannelsLast && rank > 2;
-    let spatial: usize = if last { case.shape[1..rank - 1].iter().product() } else { inner };
-    move |k| {
-        if swapped {
-            k / inner / outer
-        } else if ignored {
-            k / spatial % channels
-        } else {
-            k / inner % channels
-        }
-    }
-}
-
 /// Batch norm with a fault.
 struct Mutant(Fault);
 
@@ -290,40 +235,22 @@ impl Mutant {
     }
 }
 
-fn round(value: f64) -> f64 {
-    f64::from(value as f32)
-}
-
-fn vector(values: impl Iterator<Item = f64>) -> Array1<f64> {
-    values.map(round).collect()
-}
-
-impl Implementation for Mutant {
-    fn name(&self) -> String {
-        format!("{:?}", self.0)
-    }
-
-    fn run(&self, case: &Case, inputs: &Inputs) -> Result<Outputs> {
+impl Mutated for Mutant {
+    fn outputs(&self, case: &Case, inputs: &Inputs, right: &Outputs) -> Result<Outputs> {
         let problem = Problem::new(&case.shape, case.config.layout)?;
         let channels = problem.channels();
         let n = problem.values_per_channel();
         let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
         let channel_of = channel_of(case, &problem, swapped, ignored);
-        let exact = |vector: &Option<Array1<f32>>, default: f64| match vector {
-            Some(vector) => vector.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>(),
-            None => vec![default; channels],
-        };
-        let (weight, bias) = (exact(&inputs.state.weight, 1.0), exact(&inputs.state.bias, 0.0));
-        let initial = [exact(&inputs.state.running_mean, 0.0), exact(&inputs.state.running_var, 1.0)];
+        let state = &inputs.state;
+        let (weight, bias) = (exact(&state.weight, 1.0, channels), exact(&state.bias, 0.0, channels));
+        let initial = [exact(&state.running_mean, 0.0, channels), exact(&state.running_var, 1.0, channels)];
         let [mut running_mean, mut running_var] = initial.clone();
         let track = case.config.track_running_stats;
         let mut count = inputs.state.num_batches_tracked.unwrap_or(0);
 
-        // These are faults of the forward pass: the gradients are right.
-        let right = Reference.run(case, inputs)?.steps;
-
         let mut steps = Vec::new();
-        for (x, right) in inputs.xs.iter().zip(right) {
+        for (x, right) in inputs.xs.iter().zip(&right.steps) {
             let x: Vec<f64> = x.iter().map(|&value| f64::from(value)).collect();
             let mut values = vec![Vec::with_capacity(n); channels];
             for (k, &x) in x.iter().enumerate() {
@@ -409,7 +336,8 @@ impl Implementation for Mutant {
                     .then(|| vector(running_mean.iter().copied())),
                 running_var: track.then(|| vector(running_var.iter().copied())),
                 num_batches_tracked: track.then_some(shown),
-                gradients: right.gradients,
+                // These are faults of the forward pass: the gradients are right.
+                gradients: right.gradients.clone(),
             });
         }
         if self.is(Fault::LastStepMissing) {
@@ -419,40 +347,14 @@ impl Implementation for Mutant {
     }
 }
 
-/// Cases without what `fused_mutants` is about.
-pub(crate) fn plain_cases() -> impl Iterator<Item = Case> {
-    table().into_iter().filter(Case::is_plain)
-}
-
 #[test]
 fn the_control_passes_every_case() -> Result<()> {
-    let mut failures = Vec::new();
-    for case in plain_cases() {
-        let report = check(&case, &Mutant(Fault::None))?;
-        if !report.passed() {
-            failures.push(report.to_string());
-        }
-    }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-    Ok(())
+    assert_control_passes(plain_cases(), &Mutant(Fault::None))
 }
 
 #[test]
 fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
-    // The small cases are enough: a suite that cannot afford the large ones is as sharp.
-    let cases: Vec<Case> =
-        plain_cases().filter(|case| case.shape.iter().product::<usize>() <= 20_000).collect();
-    let mut blamed = vec![BTreeSet::new(); FAULTS.len()];
-    for case in &cases {
-        let inputs = case.inputs();
-        let exact = Reference.run(case, &inputs)?;
-        for (&(fault, _), blamed) in FAULTS.iter().zip(&mut blamed) {
-            let report = judge(case, &Mutant(fault).run(case, &inputs)?, &exact);
-            blamed.extend(report.mismatches.iter().map(|mismatch| mismatch.quantity().to_owned()));
-        }
-    }
-    assert_blamed(FAULTS, &blamed);
-    Ok(())
+    assert_blamed(small_plain_cases(), FAULTS, Mutant)
 }
 
 /// These are right but for a mean far above the standard deviation: the measure is no stricter than that.
@@ -460,21 +362,5 @@ fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
 fn lost_digits_are_rejected_at_a_large_mean_only() -> Result<()> {
     let faults =
         [Fault::OnePassInF32, Fault::SquareOfRoundedMean, Fault::MeanRoundedToF32, Fault::ScaleAndShiftInF32];
-    let small = |case: &Case| case.shape.iter().product::<usize>() <= 20_000;
-    let (mut accepted, mut rejected) = (0, 0);
-    for case in plain_cases().filter(small) {
-        for fault in faults {
-            if case.mean == 0.0 {
-                let report = check(&case, &Mutant(fault))?;
-                assert!(report.passed(), "{fault:?}: {report}");
-                accepted += 1;
-            } else if case.mean.abs() >= 1e4 && case.training {
-                let report = check(&case, &Mutant(fault))?;
-                assert!(!report.passed(), "{fault:?}: {report}");
-                rejected += 1;
-            }
-        }
-    }
-    assert!(accepted > 100 && rejected >= 12, "{accepted} accepted, {rejected} rejected");
-    Ok(())
+    assert_rejected_at_a_large_mean_only(&faults.map(Mutant))
 }
