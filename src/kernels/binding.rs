@@ -1,67 +1,66 @@
 //! What kernels bind, and how.
 
-/// A tensor or table that kernels bind. Its number is its binding in every kernel, in group 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Binding {
+macro_rules! bindings {
+    ($($(#[$doc:meta])* $binding:ident = $number:literal, $name:literal;)*) => {
+        /// A tensor or table that kernels bind. Its number is its binding in every kernel, in group 0.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Binding {
+            $($(#[$doc])* $binding = $number,)*
+        }
+
+        impl Binding {
+            /// All of them, in the order of the numbers.
+            const ALL: &[Self] = &[$(Self::$binding),*];
+
+            /// The name in messages, and of labels.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$binding => $name,)*
+                }
+            }
+        }
+    };
+}
+
+bindings! {
     /// The uniform of sizes and options.
-    Params = 0,
+    Params = 0, "uniform_params";
     /// The input.
-    X = 1,
+    X = 1, "x";
     /// The output.
-    Y = 2,
+    Y = 2, "y";
     /// Per channel: mean (two parts), `inv_std`, variance of the batch.
-    Statistics = 3,
+    Statistics = 3, "statistics";
     /// γ.
-    Weight = 4,
+    Weight = 4, "weight";
     /// β.
-    Bias = 5,
+    Bias = 5, "bias";
     /// Running average of the mean.
-    RunningMean = 6,
+    RunningMean = 6, "running_mean";
     /// Running average of the unbiased variance.
-    RunningVar = 7,
+    RunningVar = 7, "running_var";
     /// Number of batches seen, 64 bits.
-    NumBatchesTracked = 8,
+    NumBatchesTracked = 8, "num_batches_tracked";
     /// Scratch: partial moments or sums per split and channel.
-    Partials = 9,
+    Partials = 9, "partials";
     /// The gradient with respect to the output.
-    Dy = 10,
+    Dy = 10, "dy";
     /// The gradient with respect to the input.
-    Dx = 11,
+    Dx = 11, "dx";
     /// The gradient with respect to the weight.
-    DWeight = 12,
+    DWeight = 12, "dweight";
     /// The gradient with respect to the bias.
-    DBias = 13,
+    DBias = 13, "dbias";
     /// Scratch: per channel, the mean of dy and its slope along x.
-    Projections = 14,
+    Projections = 14, "projections";
     /// What is added to the normalised input.
-    Z = 15,
+    Z = 15, "z";
     /// The gradient with respect to that.
-    Dz = 16,
+    Dz = 16, "dz";
 }
 
 impl Binding {
-    /// All of them, in the order of the numbers.
-    const ALL: [Self; 17] = [
-        Self::Params,
-        Self::X,
-        Self::Y,
-        Self::Statistics,
-        Self::Weight,
-        Self::Bias,
-        Self::RunningMean,
-        Self::RunningVar,
-        Self::NumBatchesTracked,
-        Self::Partials,
-        Self::Dy,
-        Self::Dx,
-        Self::DWeight,
-        Self::DBias,
-        Self::Projections,
-        Self::Z,
-        Self::Dz,
-    ];
-
     /// The one that shaders bind by this number.
     pub(super) fn from_number(number: usize) -> Option<Self> {
         Self::ALL.get(number).copied()
@@ -76,29 +75,6 @@ impl Binding {
             // DXC has a namespace of this name, and naga does not know.
             Self::Dx => "dx_tensor",
             _ => self.name(),
-        }
-    }
-
-    /// The name in messages, and of labels.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Params => "uniform_params",
-            Self::X => "x",
-            Self::Y => "y",
-            Self::Statistics => "statistics",
-            Self::Weight => "weight",
-            Self::Bias => "bias",
-            Self::RunningMean => "running_mean",
-            Self::RunningVar => "running_var",
-            Self::NumBatchesTracked => "num_batches_tracked",
-            Self::Partials => "partials",
-            Self::Dy => "dy",
-            Self::Dx => "dx",
-            Self::DWeight => "dweight",
-            Self::DBias => "dbias",
-            Self::Projections => "projections",
-            Self::Z => "z",
-            Self::Dz => "dz",
         }
     }
 }

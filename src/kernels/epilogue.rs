@@ -7,8 +7,8 @@ use std::fmt;
 
 impl ActivationKind {
     /// The case of the shader file.
-    fn choice(self) -> Choice {
-        let case = match self {
+    fn case(self) -> &'static str {
+        match self {
             Self::Identity => "identity",
             Self::Relu => "relu",
             Self::LeakyRelu => "leaky_relu",
@@ -18,23 +18,12 @@ impl ActivationKind {
             Self::Tanh => "tanh",
             Self::Gelu => "gelu",
             Self::GeluTanh => "gelu_tanh",
-        };
-        ("epilogue/activation", case)
+        }
     }
 
     /// The name in a plan's printout; empty or with a comma in front.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Identity => "",
-            Self::Relu => ", relu",
-            Self::LeakyRelu => ", leaky relu",
-            Self::Relu6 => ", relu6",
-            Self::Silu => ", silu",
-            Self::Sigmoid => ", sigmoid",
-            Self::Tanh => ", tanh",
-            Self::Gelu => ", gelu",
-            Self::GeluTanh => ", gelu by tanh",
-        }
+    fn name(self) -> String {
+        if self == Self::Identity { String::new() } else { format!(", {}", self.case()) }
     }
 }
 
@@ -77,7 +66,7 @@ impl Output {
             ("epilogue/weight", per_channel(self.affine)),
             ("epilogue/bias", per_channel(self.affine)),
             ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
-            self.activation.choice(),
+            ("epilogue/activation", self.activation.case()),
         ];
         choices.extend(self.storage.choices(width));
         choices
@@ -120,7 +109,7 @@ impl PreActivation {
             ("epilogue/bias", per_channel(self.affine)),
             ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
             ("epilogue/pre_activation", if self.is_activated() { "recomputed" } else { "plain" }),
-            self.activation.choice(),
+            ("epilogue/activation", self.activation.case()),
         ]);
         choices
     }

@@ -3,7 +3,7 @@
 
 use crate::shaders::kernels;
 use std::collections::{BTreeMap, BTreeSet};
-use wgpu_batchnorm::internals::{listed, parts, shader_files as files};
+use wgpu_batchnorm::internals::{composed, listed, parts, shader_files as files};
 use wgpu_batchnorm::kernels::Kernel;
 
 type Names<'a> = BTreeSet<&'a str>;
@@ -192,4 +192,38 @@ fn kernels_bring_what_their_files_need() {
         let missing: Vec<_> = names.difference(&defined).collect();
         assert!(missing.is_empty(), "{}{} lacks {missing:?}", kernel.stem(), kernel.variant());
     }
+}
+
+#[test]
+fn what_is_wrong_with_choices_is_told() {
+    let error =
+        |files: &[&str], choices: &[(&'static str, &'static str)]| composed(files, choices).unwrap_err();
+    assert_eq!(error(&["kernel/none"], &[]), "no shader file kernel/none.wgsl");
+    let choice = "no case of data/per_channel was chosen: one, four";
+    assert_eq!(error(&["numerics/float_float"], &[]), choice);
+    let case = "data/per_channel has no case three: one, four";
+    assert_eq!(error(&["numerics/float_float"], &[("data/per_channel", "three")]), case);
+}
+
+#[test]
+fn a_file_is_written_once_and_behind_what_it_uses() {
+    let choices = [("data/per_channel", "four"), ("data/vector", "four_channels")];
+    let text = composed(&["numerics/tanh", "numerics/exponential"], &choices).unwrap();
+    let headings: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("// ") && line.contains(".wgsl")).collect();
+    let expected = [
+        "// data/params.wgsl",
+        "// data/per_channel.wgsl, four",
+        "// numerics/float_float.wgsl",
+        "// data/vector.wgsl, four_channels",
+        "// numerics/exponential.wgsl",
+        "// numerics/tanh.wgsl",
+    ];
+    assert_eq!(headings, expected);
+}
+
+#[test]
+fn cases_begin_at_the_beginning_of_a_line() {
+    let text = "// a // case b:\n\n// case c:\nd\n\n// case e:\nf\n";
+    assert_eq!(parts(text), ("// a // case b:\n", vec![("c", "d\n"), ("e", "f\n")]));
 }
