@@ -1,13 +1,13 @@
-//! Activations that are fused with the normalisation, in f64.
+//! Activations that are fused with the normalisation. Their values and derivatives here are in f64.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::fmt;
 use std::str::FromStr;
 
-/// The function that a layer applies to what it has normalised, in the same pass over memory:
-/// y = activation(bn(x)), or activation(bn(x) + z).
+/// A function that a layer applies to the normalised input, in the same pass over memory: y = activation(bn(x)), or
+/// activation(bn(x) + z).
 ///
-/// With u for what it is applied to:
+/// The function's argument is u:
 ///
 /// | activation | function | PyTorch |
 /// |---|---|---|
@@ -21,7 +21,7 @@ use std::str::FromStr;
 /// | `Gelu` | u · (1 + erf(u/√2)) / 2 | `GELU()` |
 /// | `GeluTanh` | u · (1 + tanh(√(2/π)·(u + 0.044715·u³))) / 2 | `GELU(approximate='tanh')` |
 ///
-/// NaN stays NaN, and where a function has a corner the derivative is PyTorch's: that from below at 0, and 0 at 6.
+/// NaN stays NaN. At a corner, the derivative is PyTorch's: the derivative from below at 0, and 0 at 6.
 ///
 /// As text, an activation is `identity`, `relu`, `leaky-relu=0.1`, `relu6`, `silu`, `sigmoid`, `tanh`, `gelu` or
 /// `gelu-tanh`.
@@ -33,9 +33,9 @@ pub enum Activation {
     Identity,
     /// The rectified linear unit.
     Relu,
-    /// The same with a slope below 0.
+    /// The rectified linear unit with a slope for negative u.
     LeakyRelu {
-        /// The slope: a finite number; PyTorch's default is 0.01, YOLO's is 0.1.
+        /// The slope, a finite number. PyTorch's default is 0.01, YOLO's is 0.1.
         slope: f64,
     },
     /// The rectified linear unit, bounded by 6.
@@ -48,15 +48,15 @@ pub enum Activation {
     Tanh,
     /// The Gaussian error linear unit.
     Gelu,
-    /// Its approximation by tanh.
+    /// The approximation of GELU by tanh.
     GeluTanh,
 }
 
-/// 0.044715 of GELU's approximation.
+/// Coefficient of u³ in GELU's approximation.
 const CUBIC: f64 = 0.044_715;
 
 impl Activation {
-    /// Each of them once, the leaky one with the slope of YOLO's blocks.
+    /// Every activation once. `LeakyRelu` has the slope of YOLO's blocks.
     pub const ALL: [Self; 9] = [
         Self::Identity,
         Self::Relu,
@@ -69,11 +69,11 @@ impl Activation {
         Self::GeluTanh,
     ];
 
-    /// The function.
+    /// Returns the function's value.
     pub fn value(self, u: f64) -> f64 {
         match self {
             Self::Identity => u,
-            // Comparisons that are false for NaN.
+            // Comparisons are false for NaN, so that NaN stays NaN.
             Self::Relu => {
                 if u <= 0.0 {
                     0.0
@@ -88,7 +88,7 @@ impl Activation {
                     u
                 }
             }
-            // NaN stays NaN here, too.
+            // `clamp` keeps NaN, too.
             Self::Relu6 => u.clamp(0.0, 6.0),
             Self::Silu => u / (1.0 + (-u).exp()),
             Self::Sigmoid => sigmoid(u),
@@ -98,7 +98,7 @@ impl Activation {
         }
     }
 
-    /// Its derivative.
+    /// Returns the function's derivative.
     pub fn derivative(self, u: f64) -> f64 {
         match self {
             Self::Identity => 1.0,
@@ -138,8 +138,8 @@ impl Activation {
         }
     }
 
-    /// The gradient with respect to u, given that with respect to the function's value: where nothing goes
-    /// through, not even an infinite one does.
+    /// Returns the gradient with respect to u, given the gradient `dy` with respect to the function's value. Where the
+    /// derivative of `Relu` or `Relu6` is 0, returns 0 even if `dy` is infinite.
     pub fn backward(self, dy: f64, u: f64) -> f64 {
         match self {
             Self::Relu | Self::Relu6 if self.derivative(u) == 0.0 => 0.0,
@@ -147,7 +147,7 @@ impl Activation {
         }
     }
 
-    /// Where the derivative jumps, and by how much.
+    /// Returns the points where the derivative jumps, and the size of the jump.
     #[cfg(feature = "verify")]
     pub(crate) fn corners(self) -> (&'static [f64], f64) {
         match self {
@@ -158,12 +158,12 @@ impl Activation {
         }
     }
 
-    /// The slope of [`LeakyRelu`](Self::LeakyRelu); 0 of the others, which have none.
+    /// Returns the slope of [`LeakyRelu`](Self::LeakyRelu), and 0 for other activations.
     pub(crate) fn slope(self) -> f64 {
         if let Self::LeakyRelu { slope } = self { slope } else { 0.0 }
     }
 
-    /// What kernels are compiled for.
+    /// Returns the function without its parameter. Kernels are compiled per kind.
     pub(crate) fn kind(self) -> ActivationKind {
         match self {
             Self::Identity => ActivationKind::Identity,
@@ -183,7 +183,7 @@ fn sigmoid(u: f64) -> f64 {
     1.0 / (1.0 + (-u).exp())
 }
 
-/// The distribution function of the normal distribution.
+/// Returns the cumulative distribution function of the standard normal distribution.
 fn normal_cdf(u: f64) -> f64 {
     0.5 * (1.0 + libm::erf(u * FRAC_1_SQRT_2))
 }
@@ -228,7 +228,7 @@ impl FromStr for Activation {
     }
 }
 
-/// The function that an [`Activation`](Activation) is, without its parameter.
+/// The function of an [`Activation`](Activation), without its parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "named as in Activation")]
 pub enum ActivationKind {
@@ -247,7 +247,7 @@ pub enum ActivationKind {
 mod tests {
     use super::Activation;
 
-    /// To six digits from tables; GELU's as PyTorch's documentation defines them.
+    /// Compares to table values, to 1e-7. GELU is as PyTorch's documentation defines it.
     #[test]
     fn values_are_those_of_tables() {
         let values = [
@@ -271,7 +271,7 @@ mod tests {
     fn derivatives_are_limits_of_differences() {
         for activation in Activation::ALL {
             for k in -800..=800 {
-                // None of these is at a corner.
+                // None of these points is at a corner.
                 let (u, step) = (f64::from(k) * 0.01 + 0.003, 1e-5);
                 let difference = (activation.value(u + step) - activation.value(u - step)) / (2.0 * step);
                 let derivative = activation.derivative(u);
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(Activation::Tanh.value(f64::INFINITY), 1.0);
         assert_eq!(Activation::Tanh.derivative(f64::INFINITY), 0.0);
         assert_eq!(Activation::Sigmoid.value(f64::NEG_INFINITY), 0.0);
-        // 0 times infinity, as in PyTorch.
+        // 0 times infinity is NaN, as in PyTorch.
         assert!(Activation::Silu.value(f64::NEG_INFINITY).is_nan());
         assert!(Activation::Gelu.value(f64::NEG_INFINITY).is_nan());
     }

@@ -1,11 +1,12 @@
-//! The options of a batch-norm layer, shared by the GPU layer and the CPU reference.
+//! Options of a batch-norm layer. The GPU layer and the CPU reference share them.
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::shape::Problem;
 
-/// The options of PyTorch's `BatchNorm1d/2d/3d`, with PyTorch's names and defaults.
+/// Options of PyTorch's `BatchNorm1d/2d/3d` with PyTorch's names and defaults, plus `layout`, `activation`
+/// and `skip_non_finite`.
 ///
 /// | option | default | meaning |
 /// |---|---|---|
@@ -14,11 +15,11 @@ use crate::shape::Problem;
 /// | `momentum` | `Some(0.1)` | weight of the *batch* in the running average; `None`: cumulative average |
 /// | `affine` | `true` | learnable `weight` (γ) and `bias` (β) |
 /// | `track_running_stats` | `true` | keep running statistics and use them in eval |
-/// | `layout` | channels first | where the channel axis of an `ndarray` input is |
-/// | `activation` | identity | function of the normalised input that y is, in the same pass |
-/// | `skip_non_finite` | `false` | leave a channel's running statistics alone when its batch is not finite |
+/// | `layout` | channels first | position of the channel axis in `ndarray` inputs |
+/// | `activation` | identity | function applied to the normalised input, in the same pass |
+/// | `skip_non_finite` | `false` | keep a channel's running statistics if its batch statistics are not finite |
 ///
-/// ONNX, Keras and Flax call `momentum` what is `1 − momentum` here.
+/// The `momentum` of ONNX, Keras and Flax is `1 − momentum` here.
 ///
 /// ```
 /// use wgpu_batchnorm::{BatchNormConfig, Layout};
@@ -31,27 +32,27 @@ use crate::shape::Problem;
 pub struct BatchNormConfig {
     /// Number of channels C, at least 1.
     pub num_features: usize,
-    /// ε in `1 / sqrt(var + eps)`: finite, and greater than 0 where batch statistics are used, since a
-    /// constant channel has variance 0. As in PyTorch, running statistics allow 0.
+    /// ε in `1 / sqrt(var + eps)`: a finite number. Batch statistics need at least 1.2e-38, the smallest normal f32,
+    /// since a constant channel has variance 0. As in PyTorch, running statistics allow 0.
     pub eps: f64,
-    /// Weight m of the batch in `running = (1 − m)·running + m·batch`: any finite number. `None` is the
-    /// cumulative average, m = 1 / `num_batches_tracked` (after this batch was counted).
+    /// Weight m of the batch in `running = (1 − m)·running + m·batch`: any finite number. `None` is the cumulative
+    /// average, m = 1 / `num_batches_tracked` (after this batch was counted).
     pub momentum: Option<f64>,
-    /// Whether the layer has `weight` and `bias`; without them y = `x_hat`.
+    /// Whether the layer has `weight` and `bias`. Without them, y = `x_hat`, before any sum and activation.
     pub affine: bool,
-    /// Whether the layer keeps running statistics. Without them, eval uses the batch's own.
+    /// Whether the layer keeps running statistics. Without them, eval uses batch statistics.
     pub track_running_stats: bool,
-    /// Where the channel axis of `ndarray` inputs is. A [`Tensor`](crate::Tensor) carries its own layout.
+    /// Position of the channel axis in `ndarray` inputs. A [`Tensor`](crate::Tensor) carries its own layout.
     pub layout: Layout,
-    /// What is applied to the normalised input. PyTorch has it as a module of its own.
+    /// Function applied to the normalised input. PyTorch has a separate module for it.
     pub activation: Activation,
-    /// When true, a channel whose batch mean or variance is not finite leaves its running statistics as
-    /// they were. PyTorch has no such option; it lets the running statistics become NaN.
+    /// If true, a channel keeps its running statistics when its batch mean or variance is not finite. PyTorch has no
+    /// such option: its running statistics become NaN or infinite.
     pub skip_non_finite: bool,
 }
 
 impl BatchNormConfig {
-    /// PyTorch's defaults for `num_features` channels.
+    /// Returns PyTorch's defaults for `num_features` channels.
     pub fn new(num_features: usize) -> Self {
         Self {
             num_features,
@@ -114,8 +115,8 @@ impl BatchNormConfig {
         self
     }
 
-    /// Whether a forward pass in this mode normalises with the batch's own statistics: in training, and
-    /// in eval when there are no running statistics.
+    /// Returns whether a forward pass in this mode normalises with batch statistics: in training, and in eval without
+    /// running statistics.
     pub fn uses_batch_statistics(&self, training: bool) -> bool {
         training || !self.track_running_stats
     }
@@ -123,7 +124,7 @@ impl BatchNormConfig {
     /// Checks every option.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] names the option, its value and what is allowed.
+    /// [`Error::InvalidConfig`] names the option, its value and the allowed values.
     pub fn validate(&self) -> Result<()> {
         let invalid = |option, value: String, allowed| Err(Error::InvalidConfig { option, value, allowed });
         if self.num_features == 0 || u32::try_from(self.num_features).is_err() {
@@ -147,13 +148,13 @@ impl BatchNormConfig {
         Ok(())
     }
 
-    /// Checks an input against the layer, and sees it as `[outer, channels, inner]`.
+    /// Checks an input's shape against the layer, and returns it as `[outer, channels, inner]`.
     ///
     /// # Errors
     /// - [`Error::Rank`], [`Error::NoChannels`], [`Error::TooManyElements`] from [`Problem::new`].
-    /// - [`Error::Channels`] when the input has not `num_features` channels.
-    /// - Where batch statistics are used: [`Error::OneValuePerChannel`], and [`Error::InvalidConfig`] for an
-    ///   `eps` that is 0 in f32.
+    /// - [`Error::Channels`] if the input does not have `num_features` channels.
+    /// - With batch statistics: [`Error::OneValuePerChannel`], and [`Error::InvalidConfig`] if `eps` is 0 or subnormal
+    ///   in f32.
     pub fn problem(&self, shape: &[usize], layout: Layout, training: bool) -> Result<Problem> {
         let problem = Problem::new(shape, layout)?;
         if problem.channels != self.num_features {

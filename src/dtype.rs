@@ -1,11 +1,11 @@
-//! The element types of tensors.
+//! Element types of tensors.
 
 use half::{bf16, f16};
 use std::fmt;
 use std::str::FromStr;
 
-/// The type of a tensor's elements in memory. Whatever it is, parameters, statistics and all arithmetic are f32,
-/// and a result is rounded once, to nearest even, when it is stored.
+/// Type of a tensor's elements in memory. Parameters, statistics and all arithmetic are f32 for every type. A result is
+/// rounded once, to nearest even, when it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DType {
@@ -19,10 +19,10 @@ pub enum DType {
 }
 
 impl DType {
-    /// All of them.
+    /// All element types.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
 
-    /// Bytes of an element.
+    /// Returns the bytes of an element.
     pub fn bytes(self) -> u64 {
         match self {
             Self::F32 => 4,
@@ -30,7 +30,7 @@ impl DType {
         }
     }
 
-    /// Units in the last place of 1: the distance from 1 to the next larger number.
+    /// Returns the unit in the last place of 1: the distance from 1 to the next larger number.
     pub fn epsilon(self) -> f64 {
         match self {
             Self::F32 => f32::EPSILON.into(),
@@ -39,7 +39,7 @@ impl DType {
         }
     }
 
-    /// The number of this type that is nearest to `value`, to even where two are.
+    /// Rounds `value` to the nearest number of this type, ties to even.
     pub fn round(self, value: f64) -> f64 {
         match self {
             Self::F32 => f64::from(value as f32),
@@ -48,8 +48,8 @@ impl DType {
         }
     }
 
-    /// A unit in the last place of a number of this size: from the largest number of this type that is not beyond
-    /// it, away from zero to the next.
+    /// Returns the unit in the last place of a number of `value`'s magnitude. This is the distance from the largest
+    /// magnitude of this type that does not exceed `value`'s to the next larger one.
     pub fn unit(self, value: f64) -> f64 {
         let least_exponent = match self {
             Self::F32 | Self::BF16 => -126,
@@ -84,12 +84,12 @@ impl FromStr for DType {
     }
 }
 
-/// Rust's types for the elements of tensors: `f32`, and `f16` and `bf16` of the [`half`](crate::half) crate.
+/// Rust types of tensor elements: `f32`, and `f16` and `bf16` of the [`half`](crate::half) crate.
 pub trait Element: bytemuck::Pod + Into<f32> + Into<f64> + PartialEq + fmt::Debug + sealed::Sealed {
-    /// The type.
+    /// The element type.
     const DTYPE: DType;
 
-    /// The nearest value of this type, to even where two are.
+    /// Rounds `value` to the nearest value of this type, ties to even.
     fn from_f32(value: f32) -> Self;
 }
 

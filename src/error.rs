@@ -7,8 +7,8 @@ use std::path::PathBuf;
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong. All but the last group are found before any GPU call, and leave every
-/// object as it was, ready for the next call.
+/// Everything that can go wrong. The crate finds all but the last group before any GPU call, and leaves every object as it
+/// was, ready for the next call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,20 +18,20 @@ pub enum Error {
         "expected 2 to 5 dimensions, got {rank} (shape {shape:?}): reshape to [N, C] or [N, C, spatial…]"
     )]
     Rank {
-        /// Number of dimensions given.
+        /// Dimensions of the input.
         rank: usize,
-        /// Shape given.
+        /// Shape of what was given.
         shape: Vec<usize>,
     },
     /// The channel axis has length 0.
     #[error("shape {shape:?} has no channels ({layout}): the channel axis must be at least 1 long")]
     NoChannels {
-        /// Shape given.
+        /// Shape of what was given.
         shape: Vec<usize>,
-        /// Layout it was read in.
+        /// Layout by which it was read.
         layout: Layout,
     },
-    /// The input has another number of channels than the layer.
+    /// The input and the layer have different numbers of channels.
     #[error(
         "expected {num_features} channels, got {channels} on axis {axis} of shape {shape:?}: \
          check num_features and the layout"
@@ -43,50 +43,50 @@ pub enum Error {
         channels: usize,
         /// The axis that was read as the channel axis.
         axis: usize,
-        /// Shape given.
+        /// Shape of what was given.
         shape: Vec<usize>,
     },
-    /// Batch statistics of a single value: its variance is 0 by definition, so nothing would be learned.
+    /// Each channel has a single value in training. Its variance is 0 by definition, so nothing would be learned.
     #[error(
         "expected more than 1 value per channel when training, got 1 for shape {shape:?}: \
          use a larger batch, or eval mode with running statistics"
     )]
     OneValuePerChannel {
-        /// Shape given.
+        /// Shape of what was given.
         shape: Vec<usize>,
     },
-    /// The input has more elements than 32-bit indices reach.
+    /// The input has more elements than 32-bit indices can address.
     #[error("shape {shape:?} has more than {limit} elements: split the batch")]
     TooManyElements {
-        /// Shape given.
+        /// Shape of what was given.
         shape: Vec<usize>,
         /// Most elements allowed.
         limit: usize,
     },
-    /// Two tensors that must have the same shape and layout do not.
+    /// A tensor differs in shape or layout from the one that it must match.
     #[error("{name} must have shape {expected:?} ({expected_layout}), got {shape:?} ({layout})")]
     ShapeMismatch {
         /// The tensor at fault.
         name: &'static str,
-        /// Shape wanted.
+        /// Expected shape.
         expected: Vec<usize>,
-        /// Layout wanted.
+        /// Expected layout.
         expected_layout: Layout,
-        /// Shape given.
+        /// Shape of what was given.
         shape: Vec<usize>,
-        /// Layout given.
+        /// Layout of what was given.
         layout: Layout,
     },
-    /// Two tensors that must have the same element type do not.
+    /// A tensor differs in element type from the one that it must match.
     #[error(
         "{name} must have elements of type {expected}, got {found}: convert it, or read it by its own type"
     )]
     ElementType {
         /// The tensor at fault.
         name: &'static str,
-        /// Type wanted.
+        /// Expected type.
         expected: DType,
-        /// Type given.
+        /// Type of what was given.
         found: DType,
     },
 
@@ -96,9 +96,9 @@ pub enum Error {
     InvalidConfig {
         /// Name of the option.
         option: &'static str,
-        /// Value given.
+        /// Its value.
         value: String,
-        /// What is allowed.
+        /// The allowed range.
         allowed: &'static str,
     },
     /// A parameter or running statistic has the wrong length.
@@ -106,12 +106,12 @@ pub enum Error {
     ParameterLength {
         /// Name of the tensor.
         name: &'static str,
-        /// Length given.
+        /// Its length.
         length: usize,
         /// Channels of the layer.
         num_features: usize,
     },
-    /// A parameter or running statistic is missing, or is there though the layer has none.
+    /// A parameter or running statistic is missing, or was given to a layer that has none.
     #[error("{name} is {}", if *.expected {
         "missing: the configuration asks for it (affine, track_running_stats)"
     } else {
@@ -129,22 +129,22 @@ pub enum Error {
     )]
     NoForward,
 
-    /// A layer without running statistics has no eval mode that could be taken into another layer.
+    /// The layer has no running statistics, so that it has no eval mode to fold into another layer.
     #[error(
         "folding needs running statistics, and the layer keeps none (track_running_stats): every batch is normalised \
          with its own"
     )]
     NoRunningStatistics,
-    /// The weight or bias of a layer that a batch norm should be taken into does not fit.
+    /// The weight or bias of the layer to fold into has the wrong shape.
     #[error(
         "the layer's {name} has shape {shape:?}, expected {expected}: check its groups, and whether it is transposed"
     )]
     FoldedShape {
         /// The tensor at fault.
         name: &'static str,
-        /// Shape given.
+        /// Shape of what was given.
         shape: Vec<usize>,
-        /// Shape wanted.
+        /// Expected shape.
         expected: String,
     },
 
@@ -158,37 +158,37 @@ pub enum Error {
     MissingTensor {
         /// Its name.
         tensor: String,
-        /// Names of all tensors there are.
+        /// Names of all tensors in the checkpoint.
         found: Vec<String>,
     },
-    /// A tensor is in the checkpoint, but the layer has none of its kind.
+    /// The checkpoint has a tensor that the layer has no place for.
     #[error(
         "the checkpoint has {tensor}, but the layer's {option} is false: load it into a layer with {option}"
     )]
     SurplusTensor {
         /// Its name.
         tensor: String,
-        /// The option that such a layer would need.
+        /// The option that the layer would need.
         option: &'static str,
     },
-    /// A tensor of the checkpoint has another shape than the layer's.
+    /// A tensor of the checkpoint has the wrong shape.
     #[error("{tensor} has shape {shape:?}, expected {expected}")]
     TensorShape {
         /// Its name.
         tensor: String,
         /// Shape in the checkpoint.
         shape: Vec<usize>,
-        /// Shape wanted.
+        /// Expected shape.
         expected: String,
     },
-    /// A tensor of the checkpoint has elements of a type that cannot be converted.
+    /// A tensor of the checkpoint has an element type that cannot be converted.
     #[error("{tensor} is {dtype}, it must be {expected}")]
     TensorType {
         /// Its name.
         tensor: String,
         /// Its type.
         dtype: safetensors::Dtype,
-        /// Types that can be.
+        /// The types that can be converted.
         expected: &'static str,
     },
     /// A count of batches is negative, or more than the checkpoint can hold.
@@ -204,10 +204,10 @@ pub enum Error {
     ReadCheckpoint {
         /// The file.
         path: PathBuf,
-        /// What kept it from being read.
+        /// Why it could not be read.
         source: std::io::Error,
     },
-    /// A file is no safetensors file, or a damaged one.
+    /// A file is not a safetensors file, or is damaged.
     #[error("{} is no safetensors file: {source}", path.display())]
     BadCheckpoint {
         /// The file.
@@ -220,7 +220,7 @@ pub enum Error {
     WriteCheckpoint {
         /// The file.
         path: PathBuf,
-        /// What kept it from being written.
+        /// Why it could not be written.
         source: std::io::Error,
     },
 
@@ -243,9 +243,9 @@ pub enum Error {
         name: &'static str,
         /// Bytes needed.
         needed: u64,
-        /// Bytes there are from the offset on.
+        /// Bytes from the offset to the end of the buffer.
         available: u64,
-        /// Offset given, in bytes.
+        /// Its offset, in bytes.
         offset: u64,
     },
     /// A buffer lacks a usage flag.
@@ -263,12 +263,12 @@ pub enum Error {
     Misaligned {
         /// The buffer's role.
         name: &'static str,
-        /// Offset given, in bytes.
+        /// Its offset, in bytes.
         offset: u64,
         /// Alignment needed, in bytes.
         alignment: u64,
     },
-    /// Two roles share memory in a way that a dispatch cannot have.
+    /// Two roles share memory that one dispatch writes through one of them.
     #[error(
         "{first} and {second} lie in one buffer, and the same dispatch writes one of them: use separate \
          buffers{}", if *.overlap { " (the ranges overlap)" } else { "" }
@@ -304,14 +304,14 @@ pub enum Error {
         /// What the device has.
         available: u64,
     },
-    /// A tensor belongs to another [`Gpu`](crate::Gpu) than the layer it was used with.
-    #[error("{name} was made from another Gpu than the layer: make both from the same one, or its clones")]
+    /// A tensor and the layer belong to different [`Gpu`](crate::Gpu)s.
+    #[error("{name} and the layer belong to different devices: make both from one Gpu, or from its clones")]
     ForeignDevice {
         /// The tensor at fault.
         name: &'static str,
     },
 
-    // The adapter, and what only the GPU can tell.
+    // The adapter, and what only the GPU reports.
     /// No usable adapter was found.
     #[error("no GPU adapter{}: {}, or compute with the CPU reference", match .wanted {
         Some(name) => format!(" with a name like {name:?}"),
@@ -325,15 +325,15 @@ pub enum Error {
     NoAdapter {
         /// Backends that were searched.
         backends: wgpu::Backends,
-        /// The name that was asked for.
+        /// The requested name.
         wanted: Option<String>,
-        /// Names of the adapters there are.
+        /// Names of the available adapters.
         found: Vec<String>,
     },
     /// The adapter refused to open a device.
     #[error("the adapter opened no device: {0}")]
     RequestDevice(#[from] wgpu::RequestDeviceError),
-    /// The device has no memory left.
+    /// The device is out of memory.
     #[error(
         "the GPU is out of memory while allocating {bytes} bytes for {name}: free tensors or split the batch"
     )]
@@ -346,7 +346,7 @@ pub enum Error {
     /// The results could not be read back.
     #[error("reading back from the GPU failed: {reason}")]
     Readback {
-        /// What wgpu said.
+        /// The report of wgpu.
         reason: String,
     },
     /// The file of compiled kernels could not be written.
@@ -354,7 +354,7 @@ pub enum Error {
     PipelineCache {
         /// The file.
         path: PathBuf,
-        /// What kept it from being written.
+        /// Why it could not be written.
         source: std::io::Error,
     },
     /// A file of tunings could not be read.
@@ -362,7 +362,7 @@ pub enum Error {
     ReadTunings {
         /// The file.
         path: PathBuf,
-        /// What kept it from being read.
+        /// Why it could not be read.
         source: std::io::Error,
     },
     /// A file of tunings could not be written.
@@ -370,27 +370,27 @@ pub enum Error {
     WriteTunings {
         /// The file.
         path: PathBuf,
-        /// What kept it from being written.
+        /// Why it could not be written.
         source: std::io::Error,
     },
-    /// A file is no file of tunings, or a damaged one.
+    /// A file is not a file of tunings, or is damaged.
     #[error("{}, line {line}: {reason}; tune again into another file, or delete this one", path.display())]
     DamagedTunings {
         /// The file.
         path: PathBuf,
-        /// The line at fault, from 1 on.
+        /// The line at fault, counted from 1.
         line: usize,
         /// What is wrong with it.
         reason: String,
     },
-    /// Tunings were measured elsewhere, or with another version of this crate.
-    #[error("the tunings are of {what} {found:?}, and here it is {expected:?}: tune again")]
+    /// Tunings were measured on another adapter, or with another version of this crate.
+    #[error("the tunings are of {what} {found:?}, but this is {expected:?}: tune again")]
     ForeignTunings {
         /// What differs.
         what: &'static str,
-        /// What the tunings were measured with.
+        /// Its value in the tunings.
         found: String,
-        /// What there is here.
+        /// Its value here.
         expected: String,
     },
     /// wgpu reported an error.
@@ -398,8 +398,8 @@ pub enum Error {
     Gpu(#[from] wgpu::Error),
 }
 
-/// The names one after another; after eight, only how many more there are.
-fn shortened(names: &[String]) -> String {
+/// Lists up to eight names, then the number of the others.
+pub(crate) fn shortened(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     match names.len().checked_sub(SHOWN) {
@@ -408,14 +408,14 @@ fn shortened(names: &[String]) -> String {
     }
 }
 
-/// Why a file is no safetensors file.
+/// Why a file is not a safetensors file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadCheckpoint {
-    /// It ends within the first eight bytes.
+    /// The file ends within the first eight bytes.
     #[error("it has only {found} of the 8 bytes that say how long the header is")]
     Short {
-        /// Bytes there are.
+        /// Bytes in the file.
         found: usize,
     },
     /// The header would be longer than the format allows.
@@ -424,29 +424,41 @@ pub enum BadCheckpoint {
         /// Its length, as the file says.
         length: u64,
     },
-    /// It ends within the header.
-    #[error("it is cut off: the header would be {length} bytes long, there are {found}")]
+    /// The file ends within the header.
+    #[error("it is cut off: the header would be {length} bytes long, but only {found} follow")]
     CutHeader {
         /// The header's length, as the file says.
         length: u64,
-        /// Bytes there are.
+        /// Bytes in the file.
         found: usize,
     },
-    /// The header is no description of tensors.
+    /// The header does not describe tensors.
     #[error("the header cannot be read")]
     Header(#[source] serde_json::Error),
-    /// It ends within a tensor.
-    #[error("it is cut off: the tensors would take {length} bytes, there are {found}")]
+    /// The file ends within a tensor.
+    #[error("it is cut off: the tensors would take {length} bytes, but only {found} follow")]
     CutData {
         /// Bytes of all tensors, as the header says.
         length: u64,
-        /// Bytes there are.
+        /// Bytes in the file.
         found: u64,
     },
-    /// It does not end after the tensors.
+    /// The file does not end after the tensors.
     #[error("it goes on after the tensors' {length} bytes")]
     Surplus {
         /// Bytes of all tensors.
         length: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn long_lists_are_shortened() {
+        let names: Vec<String> = (0..10).map(|k| k.to_string()).collect();
+        assert_eq!(shortened(&names[..8]), "0, 1, 2, 3, 4, 5, 6, 7");
+        assert_eq!(shortened(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+    }
 }

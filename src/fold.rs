@@ -1,5 +1,5 @@
-//! Inference without a batch norm: its eval mode as one multiplication and one addition per channel, or taken
-//! into the weights of the layer before it.
+//! Inference without a batch norm. Expresses eval mode as one multiplication and one addition per channel, or folds
+//! it into the weights of the preceding layer.
 
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
@@ -16,33 +16,32 @@ pub struct ScaleAndShift {
     pub shift: Array1<f32>,
 }
 
-/// How a convolution's weight lies: what PyTorch's `Conv1d/2d/3d` and `ConvTranspose1d/2d/3d` are told.
+/// Layout of a convolution's weight, by the options of PyTorch's `Conv1d/2d/3d` and `ConvTranspose1d/2d/3d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
-    /// Whether it is transposed: weight `[in, out / groups, …]` instead of `[out, in / groups, …]`.
+    /// Whether the convolution is transposed: its weight is `[in, out / groups, …]`, not `[out, in / groups, …]`.
     pub transposed: bool,
-    /// Into how many groups its channels are divided.
+    /// Number of channel groups.
     pub groups: usize,
 }
 
 impl Default for Convolution {
-    /// Neither transposed nor grouped.
+    /// Returns a convolution that is neither transposed nor grouped.
     fn default() -> Self {
         Self { transposed: false, groups: 1 }
     }
 }
 
-/// A layer's weight and bias with a batch norm's eval mode taken into them. The bias is there even if the layer
-/// had none.
+/// A layer's weight and bias with a batch norm's eval mode folded in. The bias is present even if the layer had none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folded<D: Dimension> {
-    /// As the layer's, times `scale` of each output channel.
+    /// The layer's weight times `scale` of each output channel.
     pub weight: Array<f32, D>,
     /// (bias − running_mean) · scale + the batch norm's bias.
     pub bias: Array1<f32>,
 }
 
-/// A channel in f64, so that every folded number is rounded once.
+/// A channel in f64, so that each folded number is rounded only once.
 struct Channel {
     mean: f64,
     scale: f64,
@@ -50,15 +49,16 @@ struct Channel {
 }
 
 impl BatchNormState {
-    /// Eval mode as y = x · scale + shift, for engines that have such an operation, computed in f64 and rounded
+    /// Returns eval mode as y = x · scale + shift, for engines with such an operation. Computes in f64 and rounds
     /// once.
     ///
-    /// **Not for large means.** Where |mean| is much larger than the deviation, x · scale and shift are large
-    /// numbers that cancel: at mean 1e4 and deviation 1, half a unit in the last place of either is 5e-4 in y.
-    /// [`BatchNorm`] subtracts the mean first, and loses nothing.
+    /// **Not for large means.** If |mean| is much larger than the deviation, x · scale and shift are large and cancel.
+    /// At mean 1e4 and deviation 1, half a unit in the last place of either is 5e-4 in y. [`BatchNorm`] subtracts the
+    /// mean first, and loses nothing.
     ///
     /// # Errors
-    /// [`Error::NoRunningStatistics`] when there are none; as [`validate`](Self::validate).
+    /// - [`Error::NoRunningStatistics`] if the state has no running statistics.
+    /// - As [`BatchNormConfig::validate`] and [`validate`](Self::validate).
     pub fn scale_and_shift(&self, config: &BatchNormConfig) -> Result<ScaleAndShift> {
         let channels = self.folded_channels(config)?;
         Ok(ScaleAndShift {
@@ -70,16 +70,18 @@ impl BatchNormState {
         })
     }
 
-    /// Takes eval mode into the convolution whose output was normalised, so that
-    /// `conv(x, folded) = batch_norm(conv(x, weight) + bias)`: what PyTorch's `fuse_conv_bn_eval` does. Computed in
-    /// f64; every number of the result is rounded once.
+    /// Folds eval mode into the convolution before the batch norm, so that
+    /// `conv(x, folded) = batch_norm(conv(x, weight) + bias)`. PyTorch's `fuse_conv_bn_eval` does the same. Computes in
+    /// f64 and rounds each number of the result once.
     ///
-    /// `weight` is `[out, in / groups, spatial…]`, and of a transposed convolution `[in, out / groups, spatial…]`:
-    /// in its group g, output channel j is channel g · out / groups + j of all.
+    /// `weight` is `[out, in / groups, spatial…]`, or `[in, out / groups, spatial…]` for a transposed convolution.
+    /// There, output channel j of group g is channel g · out / groups + j overall.
     ///
     /// # Errors
-    /// [`Error::NoRunningStatistics`] when there are none; [`Error::FoldedShape`] when weight or bias is of another
-    /// number of output channels, or the groups do not divide the channels; as [`validate`](Self::validate).
+    /// - [`Error::NoRunningStatistics`] if the state has no running statistics.
+    /// - [`Error::FoldedShape`] if weight or bias has another number of output channels, the groups do not divide the
+    ///   channels, or `weight` has fewer than 2 dimensions.
+    /// - As [`BatchNormConfig::validate`] and [`validate`](Self::validate).
     pub fn fold_into_conv<D: Dimension>(
         &self,
         config: &BatchNormConfig,
@@ -126,8 +128,8 @@ impl BatchNormState {
         Ok(Folded { weight, bias })
     }
 
-    /// Takes eval mode into the linear layer whose output was normalised: `weight` is `[out, in]`, as in PyTorch's
-    /// `Linear` and `fuse_linear_bn_eval`.
+    /// Folds eval mode into the linear layer before the batch norm. `weight` is `[out, in]`, as in PyTorch's `Linear`
+    /// and `fuse_linear_bn_eval`.
     ///
     /// # Errors
     /// As [`fold_into_conv`](Self::fold_into_conv).
@@ -173,15 +175,15 @@ fn folded_bias(channels: &[Channel], bias: Option<ArrayView1<'_, f32>>) -> Resul
 }
 
 impl BatchNorm {
-    /// [`BatchNormState::scale_and_shift`] of the layer as it is.
+    /// Calls [`BatchNormState::scale_and_shift`] on the layer's current state.
     ///
     /// # Errors
-    /// As there, and [`Error::Readback`].
+    /// As that function, and [`Error::Readback`].
     pub fn scale_and_shift(&self) -> Result<ScaleAndShift> {
         self.state()?.scale_and_shift(self.config())
     }
 
-    /// [`BatchNormState::fold_into_conv`] of the layer as it is.
+    /// Calls [`BatchNormState::fold_into_conv`] on the layer's current state.
     ///
     /// ```no_run
     /// use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Convolution, Gpu, ndarray::Array4};
@@ -195,7 +197,7 @@ impl BatchNorm {
     /// ```
     ///
     /// # Errors
-    /// As there, and [`Error::Readback`].
+    /// As that function, and [`Error::Readback`].
     pub fn fold_into_conv<D: Dimension>(
         &self,
         weight: ArrayView<'_, f32, D>,
@@ -205,10 +207,10 @@ impl BatchNorm {
         self.state()?.fold_into_conv(self.config(), weight, bias, convolution)
     }
 
-    /// [`BatchNormState::fold_into_linear`] of the layer as it is.
+    /// Calls [`BatchNormState::fold_into_linear`] on the layer's current state.
     ///
     /// # Errors
-    /// As there, and [`Error::Readback`].
+    /// As that function, and [`Error::Readback`].
     pub fn fold_into_linear(
         &self,
         weight: ArrayView2<'_, f32>,

@@ -1,8 +1,8 @@
-//! Where the channels of a tensor lie.
+//! Position of the channel axis in a tensor.
 
 use std::fmt;
 
-/// Where the channel axis is.
+/// Position of the channel axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Layout {
     /// `[N, C, spatial…]`, PyTorch's default. A channel's values lie in contiguous planes.
@@ -13,7 +13,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The axis that holds the channels in a tensor of `rank` dimensions.
+    /// Returns the channel axis of a tensor with `rank` dimensions.
     pub fn channel_axis(self, rank: usize) -> usize {
         match self {
             Self::ChannelsFirst => 1,

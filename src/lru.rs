@@ -1,22 +1,22 @@
-//! What was used lately.
+//! A cache of recently used values.
 
 use std::sync::Arc;
 
-/// Values that were made for keys; those used longest ago go first. Few enough to be searched one by one.
+/// A least-recently-used cache of values by key. It is small enough for a linear search.
 #[derive(Debug)]
 pub(crate) struct LruCache<K, V> {
     limit: usize,
-    /// The last used at the end.
+    /// Entries in order of use. The most recently used entry is last.
     entries: Vec<(K, Arc<V>)>,
 }
 
 impl<K: PartialEq, V> LruCache<K, V> {
-    /// Keeps up to `limit` values, at least one.
+    /// Creates a cache that keeps up to `limit` values. `limit` is at least 1.
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, entries: Vec::new() }
     }
 
-    /// The value for `key`, made now or before. An error leaves everything as it was.
+    /// Returns the value for `key`, cached or made now. An error of `make` leaves the cache unchanged.
     pub(crate) fn get<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         let entry = match self.entries.iter().position(|(other, _)| *other == key) {
             Some(index) => self.entries.remove(index),
@@ -50,11 +50,11 @@ mod tests {
         for key in [1, 2, 3, 1, 2, 1, 3] {
             get(&mut recent, key);
         }
-        // 2 was used longest ago.
+        // 2 is the least recently used, so 4 evicts it. The last 2 evicts 1.
         for key in [4, 1, 3, 4, 2] {
             get(&mut recent, key);
         }
-        // And then 1.
+        // So only 1 is made again.
         for key in [3, 4, 2, 1] {
             get(&mut recent, key);
         }

@@ -1,9 +1,9 @@
-//! What a plan needs to know of an adapter.
+//! Properties of an adapter that a plan depends on.
 
 use std::fmt;
 
-/// What a [`Plan`](crate::Plan) needs to know of a device. Plain data: made from a device, or by hand to
-/// see what would be planned elsewhere.
+/// Properties of a device that a [`Plan`](crate::Plan) depends on. Plain data: build it from a device, or by hand to
+/// plan for another device.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AdapterProfile {
@@ -19,14 +19,14 @@ pub struct AdapterProfile {
     pub features: wgpu::Features,
     /// Limits that the device was opened with.
     pub limits: wgpu::Limits,
-    /// Smallest subgroup. Known even where the device cannot use subgroup operations.
+    /// Smallest subgroup size. Known even if the device cannot use subgroup operations.
     pub subgroup_min_size: u32,
-    /// Largest subgroup.
+    /// Largest subgroup size.
     pub subgroup_max_size: u32,
 }
 
 impl AdapterProfile {
-    /// The profile of an adapter whose device has these features and limits.
+    /// Returns the profile of an adapter and a device with these features and limits.
     pub fn new(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: wgpu::Limits) -> Self {
         Self {
             name: info.name.clone(),
@@ -40,25 +40,25 @@ impl AdapterProfile {
         }
     }
 
-    /// Whether the "GPU" is software that runs on the CPU.
+    /// Returns whether the "GPU" is software that runs on the CPU.
     pub fn is_cpu(&self) -> bool {
         self.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Whether kernels may use subgroup operations.
+    /// Returns whether kernels may use subgroup operations.
     pub fn has_subgroups(&self) -> bool {
         self.features.contains(wgpu::Features::SUBGROUP)
     }
 
-    /// Whether shaders are compiled by FXC, which DX12 falls back on without a `dxcompiler.dll`. wgpu does not tell; but
-    /// with DXC, every adapter that is not very old has subgroups, f16 or 64-bit integers. A device that was opened
-    /// without all of these counts as one of FXC, too.
+    /// Returns whether FXC compiles the shaders. DX12 falls back on FXC without a `dxcompiler.dll`. wgpu does not
+    /// report the compiler. But with DXC, every adapter that is not very old has subgroups, f16 or 64-bit integers. So
+    /// a DX12 device that was opened with none of these counts as FXC, too.
     pub fn is_fxc(&self) -> bool {
         let of_dxc = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64;
         self.backend == wgpu::Backend::Dx12 && !self.features.intersects(of_dxc)
     }
 
-    /// The same device without subgroup operations: its plans use workgroup memory instead.
+    /// Returns the profile of the same device without subgroup operations. Its plans use workgroup memory instead.
     #[must_use]
     pub fn without_subgroups(mut self) -> Self {
         self.features.remove(wgpu::Features::SUBGROUP);

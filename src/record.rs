@@ -1,8 +1,8 @@
-//! Recording: run a plan in a command encoder of the caller's, on buffers of the caller's.
+//! Records a plan in the caller's command encoder, on the caller's buffers.
 //!
-//! [`Gpu::prepare`] compiles what a [`Plan`] needs, [`PreparedPlan::bind`] checks the buffers and makes the
-//! bind groups, [`BoundPlan::record`] records. Recording allocates nothing, submits nothing and reads
-//! nothing back; a bound plan can be recorded any number of times.
+//! [`Gpu::prepare`] compiles the kernels of a [`Plan`]. [`PreparedPlan::bind`] checks the buffers and creates the
+//! bind groups. [`BoundPlan::record`] records the dispatches. Recording allocates nothing, submits nothing and reads
+//! nothing back. A bound plan can be recorded any number of times.
 
 use crate::error::{Error, Result};
 use crate::gpu::CompiledKernel;
@@ -13,7 +13,7 @@ use crate::tensor::BufferRegion;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The buffers a plan works on. [`Plan::buffers`] tells which it needs; others may be given and are not
+/// The buffers that a plan works on. [`Plan::buffers`] lists the ones that it needs. Others may be given, and are not
 /// touched.
 ///
 /// | field | contents |
@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// | `weight`, `bias` | γ and β, f32, one per channel |
 /// | `running_mean`, `running_var` | running statistics, f32, one per channel |
 /// | `num_batches_tracked` | little-endian 64-bit integer |
-/// | `statistics` | written in training: per channel f32 mean, mean's remainder, `inv_std`, biased variance |
+/// | `statistics` | batch statistics: per channel f32 mean, mean's remainder, `inv_std`, biased variance |
 /// | `partials` | scratch |
 /// | `dy` | gradient with respect to y; not given in place |
 /// | `dx` | gradient with respect to x, or dy and dx in place |
@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// | `z` | added to the normalised input before the activation |
 /// | `dz` | gradient with respect to z |
 ///
-/// What a training forward pass left in `statistics` is what its backward pass needs there.
+/// A forward pass with batch statistics writes `statistics`. Its backward pass needs them unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(missing_docs, reason = "in the table above")]
 #[non_exhaustive]
@@ -68,12 +68,12 @@ macro_rules! setters {
 }
 
 impl<'a> Buffers<'a> {
-    /// No buffers yet.
+    /// Returns an empty set of buffers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Those that a function gives, such as one that looks them up.
+    /// Takes each buffer from a function, such as a lookup.
     pub fn from_fn(region: impl Fn(Binding) -> Option<BufferRegion<'a>>) -> Self {
         Self {
             x: region(Binding::X),
@@ -137,7 +137,7 @@ impl<'a> Buffers<'a> {
     }
 }
 
-/// A plan with its kernels compiled.
+/// A plan with compiled kernels.
 #[derive(Clone)]
 pub struct PreparedPlan {
     gpu: Gpu,
@@ -146,13 +146,13 @@ pub struct PreparedPlan {
     kept: Arc<BindCache>,
 }
 
-/// What one binding leaves for the next.
+/// What one call of [`PreparedPlan::bind`] caches for the next.
 #[derive(Default)]
 struct BindCache {
-    /// The last uniforms, one after the other: of every group of channels. Nothing ever writes to them again, so
-    /// several bindings can share them.
+    /// The last uniforms, one after the other: one per group of channels. Nothing writes to them again, so several
+    /// bound plans can share them.
     uniforms: Mutex<Option<(Params, wgpu::Buffer)>>,
-    /// The plan for unaligned tensors, from the first of them on.
+    /// The plan for unaligned tensors, prepared when the first of them is bound.
     unaligned: OnceLock<PreparedPlan>,
 }
 
@@ -170,11 +170,11 @@ pub(crate) struct Dispatch {
 }
 
 impl Gpu {
-    /// Compiles the kernels of a plan, as far as that has not been done on this device before.
+    /// Compiles the kernels of a plan that this `Gpu` has not compiled before.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the driver rejects a kernel, and [`Error::Limit`] when the plan was made for a
-    /// device that can do more than this one.
+    /// [`Error::Gpu`] if the driver rejects a kernel, and [`Error::Limit`] if the plan was made for a device with a
+    /// higher limit.
     pub fn prepare(&self, plan: &Plan) -> Result<PreparedPlan> {
         for step in plan.steps() {
             let needed = step.kernel.workgroup_size();
@@ -190,7 +190,7 @@ impl Gpu {
     }
 }
 
-/// A region as it is bound: from an aligned offset, with the rest of the offset in elements.
+/// A region as bound: it begins at an aligned offset. The rest of the offset is counted in elements.
 struct Bound<'a> {
     buffer: &'a wgpu::Buffer,
     offset: u64,
@@ -199,15 +199,15 @@ struct Bound<'a> {
 }
 
 impl PreparedPlan {
-    /// The plan.
+    /// Returns the plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Binds buffers. All that can be wrong with them is found here, before any GPU call.
+    /// Binds buffers. Finds everything that can be wrong with them, before any GPU call.
     ///
-    /// The buffers must belong to the device of the [`Gpu`] that prepared the plan; wgpu itself reports it
-    /// where they do not.
+    /// The buffers must belong to the device of the [`Gpu`] that prepared the plan. Otherwise wgpu itself reports an
+    /// error.
     ///
     /// # Errors
     /// [`Error::MissingBuffer`], [`Error::BufferTooSmall`], [`Error::BufferUsage`], [`Error::Misaligned`],
@@ -234,7 +234,7 @@ impl PreparedPlan {
             }
         }
         if self.plan.is_in_place() {
-            // One of each pair is there, and stands for the other.
+            // Only one of each pair is bound. Its offset holds for both.
             params.x_offset = params.x_offset.max(params.y_offset);
             params.dy_offset = params.dy_offset.max(params.dx_offset);
         }
@@ -268,7 +268,7 @@ impl PreparedPlan {
         Ok(self.kept.unaligned.get_or_init(|| prepared))
     }
 
-    /// Checks one buffer, and tells how it is bound.
+    /// Checks one buffer, and returns how it is bound.
     fn check<'a>(&self, buffers: &Buffers<'a>, binding: Binding) -> Result<Bound<'a>> {
         let binding = self.plan.bound_as(binding);
         let name = binding.name();
@@ -289,7 +289,7 @@ impl PreparedPlan {
         }
         let skipped = offset % device_alignment;
         let bytes = if is_tensor { self.plan.tensor_bytes() } else { self.plan.bytes_of(binding) };
-        // Whole words are bound.
+        // Bindings take whole words.
         let size = (skipped + bytes).next_multiple_of(4);
         let (needed, available) = (size - skipped, buffer.size().saturating_sub(offset));
         if available < needed {
@@ -304,8 +304,8 @@ impl PreparedPlan {
         Ok(Bound { buffer, offset: offset - skipped, size, skipped_elements })
     }
 
-    /// wgpu lets a dispatch use one buffer through two bindings only when both write; and overlapping
-    /// ranges would have no defined contents.
+    /// Checks buffers that are bound twice. wgpu lets a dispatch use one buffer through two bindings only if both
+    /// write, or if neither does. Ranges that overlap and are written would have undefined contents.
     fn check_sharing(&self, buffers: &Buffers<'_>, bindings: &[(Binding, Access)]) -> Result<()> {
         let storage: Vec<_> = bindings.iter().filter(|(_, access)| *access != Access::Uniform).collect();
         for (index, (first, first_access)) in storage.iter().enumerate() {
@@ -324,13 +324,14 @@ impl PreparedPlan {
         Ok(())
     }
 
-    /// From one uniform to the next.
+    /// Returns the bytes from one uniform to the next.
     fn uniform_stride(&self) -> u64 {
         let alignment = u64::from(self.gpu.profile().limits.min_uniform_buffer_offset_alignment);
         (size_of::<Params>() as u64).next_multiple_of(alignment.max(1))
     }
 
-    /// The uniforms of these parameters for every group of channels, where they are the last ones; else new ones.
+    /// Returns the uniforms of these parameters, one per group of channels. Reuses the last ones if the parameters
+    /// are equal. Otherwise allocates new ones.
     fn uniforms(&self, params: &Params, groups: &[(u32, u32)]) -> Result<wgpu::Buffer> {
         let mut last = self.kept.uniforms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, buffer)) = &*last
@@ -382,13 +383,13 @@ impl PreparedPlan {
 }
 
 impl BoundPlan {
-    /// Records the plan as a compute pass of its own.
+    /// Records the plan as a separate compute pass.
     pub fn record(&self, encoder: &mut wgpu::CommandEncoder) {
         let descriptor = wgpu::ComputePassDescriptor { label: Some("batch_norm"), timestamp_writes: None };
         self.record_in(&mut encoder.begin_compute_pass(&descriptor));
     }
 
-    /// Records the plan in a compute pass of the caller's. Pipeline and bind group 0 are changed.
+    /// Records the plan in the caller's compute pass. Changes the pipeline and bind group 0.
     pub fn record_in(&self, pass: &mut wgpu::ComputePass<'_>) {
         for dispatch in &self.dispatches {
             pass.set_pipeline(&dispatch.kernel.pipeline);

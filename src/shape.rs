@@ -1,12 +1,12 @@
-//! How a tensor of any rank is seen: `[outer, channels, inner]`.
+//! Reduces the shape of a tensor of any rank to `[outer, channels, inner]`.
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use std::fmt;
 
-/// A tensor's shape as batch norm sees it: `[outer, channels, inner]`.
+/// A tensor's shape, reduced to what batch norm needs: `[outer, channels, inner]`.
 ///
-/// | layout | outer | inner | element `(o, c, i)` is at |
+/// | layout | outer | inner | index of element `(o, c, i)` |
 /// |---|---|---|---|
 /// | channels first `[N, C, spatial…]` | N | product of the spatial sizes | `(o·C + c)·inner + i` |
 /// | channels last `[N, spatial…, C]` | N · product of the spatial sizes | 1 | `o·C + c` |
@@ -27,14 +27,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The most elements one tensor may have: the kernels index with 32 bits and step past the end once.
+    /// Largest number of elements per tensor, since kernels index with 32 bits and step past the end once.
     pub const MAX_ELEMENTS: usize = 1 << 31;
 
-    /// Sees `shape` as `[outer, channels, inner]`.
+    /// Reduces `shape` to `[outer, channels, inner]`.
     ///
     /// # Errors
-    /// - [`Error::Rank`] unless there are 2 to 5 dimensions.
-    /// - [`Error::NoChannels`] when the channel axis is empty.
+    /// - [`Error::Rank`] unless `shape` has 2 to 5 dimensions.
+    /// - [`Error::NoChannels`] if the channel axis is empty.
     /// - [`Error::TooManyElements`] above [`MAX_ELEMENTS`](Self::MAX_ELEMENTS).
     pub fn new(shape: &[usize], layout: Layout) -> Result<Self> {
         if !(2..=5).contains(&shape.len()) {
@@ -59,27 +59,27 @@ impl Problem {
         })
     }
 
-    /// How often the channels repeat.
+    /// Returns how often the channels repeat.
     pub fn outer(&self) -> usize {
         self.outer
     }
 
-    /// The number of channels, C.
+    /// Returns the number of channels, C.
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// The number of contiguous values of one channel.
+    /// Returns the number of contiguous values of one channel.
     pub fn inner(&self) -> usize {
         self.inner
     }
 
-    /// n: the number of values of each channel, outer × inner.
+    /// Returns n, the number of values per channel: outer × inner.
     pub fn values_per_channel(&self) -> usize {
         self.outer * self.inner
     }
 
-    /// The number of elements of the tensor.
+    /// Returns the number of elements of the tensor.
     pub fn elements(&self) -> usize {
         self.values_per_channel() * self.channels
     }

@@ -1,4 +1,4 @@
-//! Parameters and running statistics on the host: what PyTorch calls a state dict.
+//! Parameters and running statistics on the host: PyTorch's state dict.
 
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
@@ -6,8 +6,8 @@ use ndarray::Array1;
 
 /// Parameters and running statistics of a layer, named as in PyTorch's `state_dict()`.
 ///
-/// `weight` and `bias` are there when the layer is affine; `running_mean`, `running_var` and
-/// `num_batches_tracked` when it tracks running statistics.
+/// `weight` and `bias` are present if the layer is affine. `running_mean`, `running_var` and `num_batches_tracked` are
+/// present if it tracks running statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNormState {
     /// γ, one per channel.
@@ -23,7 +23,7 @@ pub struct BatchNormState {
 }
 
 impl BatchNormState {
-    /// The state of a new layer: weight 1, bias 0, running mean 0, running variance 1, no batches.
+    /// Returns the state of a new layer: weight 1, bias 0, running mean 0, running variance 1, no batches.
     pub fn new(config: &BatchNormConfig) -> Self {
         let channels = config.num_features;
         Self {
@@ -35,11 +35,13 @@ impl BatchNormState {
         }
     }
 
-    /// Checks that exactly the tensors of `config` are there, each with one value per channel.
+    /// Checks that exactly the tensors of `config` are present, each vector with one value per channel.
     ///
     /// # Errors
-    /// [`Error::StateMismatch`] for a missing or surplus tensor, [`Error::ParameterLength`] for one of the
-    /// wrong length; both name the tensor.
+    /// - [`Error::StateMismatch`] for a missing or surplus tensor.
+    /// - [`Error::ParameterLength`] for a tensor of the wrong length.
+    ///
+    /// Both name the tensor.
     pub fn validate(&self, config: &BatchNormConfig) -> Result<()> {
         let vectors = [
             ("weight", &self.weight, config.affine),

@@ -1,4 +1,4 @@
-//! Where to compute: a GPU or the CPU reference.
+//! Chooses where to compute: on a GPU or with the CPU reference.
 
 use crate::error::{Error, Result};
 use crate::file;
@@ -40,7 +40,7 @@ pub(crate) enum Backend {
     Auto,
 }
 
-/// What computes.
+/// The device that computes.
 pub(crate) enum Device {
     Gpu(Gpu),
     Reference,
@@ -54,7 +54,7 @@ impl Common {
         options
     }
 
-    /// Opens what was asked for.
+    /// Opens the device that the options ask for.
     pub(crate) fn device(&self, without_subgroups: bool) -> Result<Device> {
         let device = self.open(without_subgroups)?;
         if let (Device::Gpu(gpu), Some(file)) = (&device, &self.tunings) {
@@ -63,7 +63,7 @@ impl Common {
         Ok(device)
     }
 
-    /// The same, but for a file of tunings, which is written rather than read if it is not there.
+    /// Opens the device as `device` does, but allows a missing file of tunings. Checks that the file can be written.
     pub(crate) fn device_to_tune(&self) -> Result<Device> {
         let device = self.open(false)?;
         if let (Device::Gpu(gpu), Some(file)) = (&device, &self.tunings) {
@@ -91,11 +91,11 @@ impl Common {
         options.without_subgroups = without_subgroups;
         match (Gpu::with_options(&options), self.backend) {
             (Ok(gpu), _) => {
-                // A folder that cannot be written to is found now; the kernels are written at the end.
+                // Fails early if the folder cannot be written to. The kernels are written at the end.
                 gpu.save_pipeline_cache()?;
                 Ok(Device::Gpu(gpu))
             }
-            // A name that nobody answers to is a mistake, whether or not there are other adapters.
+            // A name that matches no adapter is a mistake, whether or not there are other adapters.
             (Err(error @ wgpu_batchnorm::Error::NoAdapter { wanted: None, .. }), Backend::Auto) => {
                 terminal::note(&format!("note: {error}. Computing with the CPU reference."));
                 Ok(Device::Reference)
@@ -105,7 +105,7 @@ impl Common {
     }
 }
 
-/// Makes a GPU plan by a file of tunings. One that was measured elsewhere is none, which the user is told.
+/// Makes a GPU plan by a file of tunings. Ignores a file that was measured elsewhere, and tells the user.
 fn load_tunings(gpu: &Gpu, file: &Path) -> Result<()> {
     match Tunings::load(file, gpu.profile()) {
         Ok(tunings) => Ok(gpu.set_tunings(tunings)?),

@@ -1,12 +1,13 @@
-//! What can go wrong, with the file and the tensor or key at fault.
+//! Errors, with the file and the tensor or key at fault.
 
 use safetensors::Dtype;
 use std::io;
 use std::path::{Path, PathBuf};
+use wgpu_batchnorm::internals::shortened;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a command gave no result.
+/// The reason why a command gave no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
@@ -36,13 +37,13 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// The message and those of all its sources, on one line.
+    /// Returns the message and those of all its sources, on one line.
     pub(crate) fn line(&self) -> String {
         let mut line = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
             let text = error.to_string();
-            // Some messages already carry their source.
+            // Some messages already include their source.
             if !line.ends_with(&text) {
                 line = format!("{line}: {text}");
             }
@@ -52,7 +53,7 @@ impl Error {
     }
 }
 
-/// What is wrong with the tensors or the metadata of a file that could be read.
+/// A fault in the tensors or the metadata of a readable file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("no tensor x (or x.0, x.1 … for several steps): {}", if found.is_empty() {
@@ -92,25 +93,15 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The error with the file's name.
+    /// Returns the error with the file's name.
     pub(crate) fn in_file(self, path: &Path) -> Error {
         Error::Content { path: path.to_owned(), source: Box::new(self) }
     }
 }
 
-/// The names one after another; after eight, only how many more there are.
-pub(crate) fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(SHOWN) {
-        None | Some(0) => shown,
-        Some(more) => format!("{shown} and {more} more"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Error, Fault, shortened};
+    use super::{Error, Fault};
     use std::io;
     use std::path::{Path, PathBuf};
 
@@ -124,12 +115,5 @@ mod tests {
         let source = io::Error::other("two\n  lines");
         let line = Error::Write { path: PathBuf::from("a"), source }.line();
         assert_eq!(line, "cannot write a: two lines");
-    }
-
-    #[test]
-    fn long_lists_are_shortened() {
-        let names: Vec<String> = (0..10).map(|k| k.to_string()).collect();
-        assert_eq!(shortened(&names[..8]), "0, 1, 2, 3, 4, 5, 6, 7");
-        assert_eq!(shortened(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
     }
 }

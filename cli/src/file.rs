@@ -1,4 +1,4 @@
-//! Writing safetensors files, and others, whole or not at all.
+//! Writes safetensors files and others, completely or not at all.
 
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -18,7 +18,7 @@ pub(crate) enum Values {
 }
 
 impl Values {
-    /// Floats, rounded to this type.
+    /// Rounds floats to this type.
     pub(crate) fn new(dtype: DType, values: impl Iterator<Item = f64>) -> Self {
         match dtype {
             DType::F32 => Self::F32(values.map(|value| value as f32).collect()),
@@ -28,7 +28,7 @@ impl Values {
         }
     }
 
-    /// The type by its name in a file, and the number of bytes.
+    /// Returns the name of the type in a file, and the number of bytes.
     fn header(&self) -> (&'static str, usize) {
         match self {
             Self::F32(values) => ("F32", values.len() * 4),
@@ -48,7 +48,7 @@ impl Values {
     }
 }
 
-/// Tensors and metadata to write. The same ones make the same bytes, whatever order they came in.
+/// Tensors and metadata to write. The same contents give the same bytes, whatever their order of insertion.
 #[derive(Default)]
 pub(crate) struct Draft {
     tensors: BTreeMap<String, (Vec<usize>, Values)>,
@@ -64,14 +64,14 @@ impl Draft {
         self.tensors.insert(name, (shape.to_vec(), values));
     }
 
-    /// Writes the file, as [`write()`] does.
+    /// Writes the file as [`write()`] does.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         write(path, |file| self.write_to(file))
     }
 
-    /// Unlike `safetensors::serialize`, always in the same order, and without a copy of the data.
+    /// Writes the contents. Unlike `safetensors::serialize`, always uses the same order, and does not copy the data.
     fn write_to(&self, file: impl Write) -> io::Result<()> {
-        // The widest values first, so that all data is aligned.
+        // Puts the widest values first, so that all data is aligned.
         let narrowness = |values: &Values| match values {
             Values::I64(_) => 0,
             Values::F32(_) => 1,
@@ -104,12 +104,12 @@ impl Draft {
     }
 }
 
-/// Writes a file: all of it, or nothing, in which case a file that was there before stays as it was.
+/// Writes a file completely or not at all: if that fails, an existing file stays as it was.
 pub(crate) fn write(path: &Path, contents: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     internals::write(path, contents).map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
-/// Finds out early whether `path` can be written to at all.
+/// Checks early whether `path` can be written to.
 pub(crate) fn check_target(path: &Path) -> Result<()> {
     internals::check_target(path).map_err(|source| Error::Write { path: path.to_owned(), source })
 }
@@ -173,6 +173,11 @@ mod tests {
         assert!(link.is_symlink());
         assert_eq!(Checkpoint::read(&file)?.names().count(), 5);
         assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o640);
+        // The link stays one, too, where its file is not there yet.
+        std::fs::remove_file(&file)?;
+        draft().write(&link)?;
+        assert!(link.is_symlink() && !file.is_symlink());
+        assert_eq!(Checkpoint::read(&file)?.names().count(), 5);
         Ok(())
     }
 

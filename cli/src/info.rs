@@ -1,4 +1,4 @@
-//! `info`: the adapters of this machine, and what the crate uses of them.
+//! `info`: lists the adapters of this machine, and what the crate uses of them.
 
 use crate::Outcome;
 use crate::adapter::{self, Common};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) fn info(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
     let adapters = Gpu::adapters(None);
-    // Opening it is the only honest way to know which one is taken, and that it opens.
+    // Only opening the adapter shows which one is taken, and whether it opens.
     let taken = match common.backend {
         adapter::Backend::Reference => None,
         adapter::Backend::Gpu | adapter::Backend::Auto => Some(Gpu::with_options(&common.gpu_options())),
@@ -31,7 +31,7 @@ pub(crate) fn info(args: &Args, common: &Common, out: &mut impl Write) -> Result
     let is_taken = |profile: &AdapterProfile| {
         taken.as_ref().is_some_and(|gpu| gpu.as_ref().is_ok_and(|gpu| is_same(gpu.profile(), profile)))
     };
-    // Of several alike, the first is taken.
+    // If several adapters are alike, the first is taken.
     let position = adapters.iter().position(is_taken);
     let mark = if common.adapter.is_some() { "  [taken]" } else { "  [taken by default]" };
     let list = adapters.iter().enumerate().map(|(k, profile)| (profile, Some(k) == position));
@@ -57,8 +57,8 @@ fn is_same(one: &AdapterProfile, other: &AdapterProfile) -> bool {
     key(one) == key(other)
 }
 
-/// What the kernels are written in for this adapter, and who compiles that. wgpu does not tell which shader model of DX12
-/// it has; but it offers f16 from 6.2 on.
+/// Returns the language of the kernels for this adapter, and its compiler. wgpu does not report the shader model of
+/// DX12, but it offers f16 from 6.2 on.
 fn compiler(profile: &AdapterProfile) -> &'static str {
     match profile.backend {
         Backend::Vulkan => "SPIR-V, by the driver",
@@ -74,7 +74,7 @@ fn compiler(profile: &AdapterProfile) -> &'static str {
     }
 }
 
-/// The kernels that are planned for batches of several kinds.
+/// Returns the kernels that are planned for batches of several kinds.
 fn kernels(profile: &AdapterProfile, dtype: DType) -> wgpu_batchnorm::Result<Vec<Kernel>> {
     let shapes: [&[usize]; 4] = [&[8, 64, 112, 112], &[32, 512, 7, 7], &[2, 3, 511, 513], &[4096, 1024]];
     let mut kernels = Vec::new();
@@ -88,7 +88,7 @@ fn kernels(profile: &AdapterProfile, dtype: DType) -> wgpu_batchnorm::Result<Vec
     Ok(kernels)
 }
 
-/// How lanes share a channel's sum in these plans.
+/// Says how lanes share a channel's sum in these plans.
 fn reductions(profile: &AdapterProfile) -> String {
     match kernels(profile, DType::F32) {
         Ok(kernels) if kernels.iter().any(Kernel::uses_subgroups) => "subgroups".to_owned(),
@@ -97,7 +97,7 @@ fn reductions(profile: &AdapterProfile) -> String {
     }
 }
 
-/// How tensors of f16 are read and written in these plans.
+/// Says how f16 tensors are read and written in these plans.
 fn half_precision(profile: &AdapterProfile) -> String {
     match kernels(profile, DType::F16) {
         Ok(kernels) => {
@@ -112,14 +112,14 @@ fn half_precision(profile: &AdapterProfile) -> String {
     }
 }
 
-/// Bytes of the largest tensor that can be bound, at most as many as indices reach.
+/// Returns the bytes of the largest tensor that can be bound, limited by the range of indices.
 fn largest_tensor(profile: &AdapterProfile) -> u64 {
     let limits = &profile.limits;
     let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
     bytes.min(Problem::MAX_ELEMENTS as u64 * 4) / 4 * 4
 }
 
-/// Name and presence of the features that the crate asks for.
+/// Returns the features that the crate asks for: name, and whether the adapter has it.
 fn features(profile: &AdapterProfile) -> [(&'static str, bool); 3] {
     let features = [
         ("subgroups", Features::SUBGROUP),
@@ -191,7 +191,7 @@ fn json_of(profile: &AdapterProfile, taken: bool) -> Value {
     })
 }
 
-/// Bytes in the largest unit that leaves at least 1.
+/// Formats bytes in the largest unit that gives at least 1.
 fn size(bytes: u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let unit = bytes.max(1).ilog2() as usize / 10;

@@ -1,4 +1,4 @@
-//! What `run` computes: a layer and its batches, from the tensors of a file.
+//! Reads what `run` computes: a layer and its batches, from the tensors of a file.
 
 use crate::error::{Fault, Result};
 use crate::settings::{self, Overrides, Settings};
@@ -9,18 +9,18 @@ use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{Case, Inputs};
 use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
 
-/// A layer without parameters in the file gets new ones, as large as the batch says; a batch without
-/// values could make them larger than any memory.
+/// Most channels of an empty batch. If the file has no parameters, the layer gets new ones with one value per
+/// channel, and a batch without values could make them larger than any memory.
 const MAX_EMPTY_CHANNELS: usize = 1 << 24;
 
-/// A layer and the batches it is to see.
+/// A layer and its batches.
 pub(crate) struct Job {
     pub(crate) settings: Settings,
-    /// The end of each step's names: `""` for x, or `.0`, `.1` …
+    /// The suffix of each step's names: `""` for x, or `.0`, `.1` …
     pub(crate) suffixes: Vec<String>,
     pub(crate) case: Case,
     pub(crate) inputs: Inputs,
-    /// Tensors that were left alone.
+    /// Tensors that are ignored.
     pub(crate) others: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ impl Job {
             dtype,
             residual: !zs.is_empty(),
             steps: xs.len(),
-            // The data is the file's, so that what describes made-up data is of no use.
+            // The data comes from the file, so the parameters of generated data have no meaning.
             mean: f64::NAN,
             std: f64::NAN,
             poison: None,
@@ -88,7 +88,7 @@ impl Job {
     }
 }
 
-/// The batches, for what comes with each of them.
+/// The batches, for reading the tensors that accompany them.
 struct OfX<'a> {
     file: &'a Checkpoint,
     suffixes: &'a [String],
@@ -97,8 +97,8 @@ struct OfX<'a> {
 }
 
 impl OfX<'_> {
-    /// The gradients dy with respect to the outputs, or what is added, z: one for each batch, of its shape and type,
-    /// or none at all.
+    /// Reads dy, the gradients with respect to the outputs, or z, the residuals. There must be one for each batch, of
+    /// its shape and type, or none at all.
     fn tensors(&self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<ArrayD<f32>>, Fault> {
         let given: Vec<&String> = others.iter().filter(|name| step_of(name, stem).is_some()).collect();
         let Some(&first) = given.first() else { return Ok(Vec::new()) };
@@ -126,7 +126,7 @@ impl OfX<'_> {
     }
 }
 
-/// Fails unless a tensor has the type of the first x.
+/// Fails unless a tensor has the wanted type.
 fn check_type(name: &str, dtype: DType, wanted: DType) -> Result<(), Fault> {
     if dtype == wanted {
         return Ok(());
@@ -135,7 +135,7 @@ fn check_type(name: &str, dtype: DType, wanted: DType) -> Result<(), Fault> {
     Err(Fault::ElementType { tensor: name.to_owned(), dtype, wanted })
 }
 
-/// The step that a tensor belongs to, if its name is `stem` (None) or `stem.k` (Some(k)).
+/// Returns the step of a tensor if its name is `stem` (None) or `stem.k` (Some(k)).
 fn step_of(name: &str, stem: &str) -> Option<Option<usize>> {
     let rest = name.strip_prefix(stem)?;
     if rest.is_empty() {
@@ -169,7 +169,7 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
     }
 }
 
-/// Values and type of a batch, or of what comes with it.
+/// Returns values and type of a batch, or of a tensor that accompanies it.
 fn batch(file: &Checkpoint, name: &str) -> Result<(ArrayD<f32>, DType), Fault> {
     let values = floats(file, name).map_err(|fault| match fault {
         Fault::ElementType { tensor, dtype, .. } => Fault::Batch { tensor, dtype },
@@ -206,7 +206,7 @@ fn floats<'a>(file: &'a Checkpoint, name: &str) -> Result<Option<Floats<'a>>, Fa
     Ok(Some((&tensor.shape, values, dtype)))
 }
 
-/// Parameters and running statistics: those of the file, or those of a new layer.
+/// Returns parameters and running statistics of the file, or of a new layer.
 fn state(
     file: &Checkpoint,
     settings: &Settings,
@@ -233,7 +233,7 @@ fn state(
                 missing: "running_mean and running_var",
             });
         }
-        // Each step may count one more, and the sum is written as an I64 again.
+        // Each step may add one to the count, and the result is written as an I64 again.
         let limit = i64::MAX - steps as i64;
         if !(0..=limit).contains(&count) {
             return Err(Fault::Count { count, limit });
@@ -248,8 +248,8 @@ fn state(
     })
 }
 
-/// A vector with one value per channel. `new` is that of a new layer; where that has none, because of the
-/// metadata `key`, the file must not have one either.
+/// Reads a vector with one value per channel. `new` is the vector of a new layer. If the metadata `key` leaves a new
+/// layer without the vector, the file must not have it either.
 fn vector(
     file: &Checkpoint,
     tensor: &'static str,

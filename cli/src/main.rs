@@ -43,12 +43,12 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// What a command that ran to its end has to say.
+/// The outcome of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// Everything is right.
     Right,
-    /// A result is too far from the CPU reference.
+    /// A result is too far from the CPU reference, or a case failed.
     CheckFailed,
 }
 
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     ExitCode::from(match result {
         Ok(outcome) => outcome.code(),
         Err(error) => {
-            // Who reads from a pipe may stop when he has seen enough.
+            // The reader of a pipe may stop early.
             if !matches!(&error, Error::Stdout(source) if source.kind() == ErrorKind::BrokenPipe) {
                 terminal::note(&format!("error: {}", error.line()));
             }

@@ -1,4 +1,4 @@
-//! How commands print, and what `run` prints: the statistics of each channel, and the error against the CPU reference.
+//! Prints results, above all those of `run`: the statistics of each channel, and the error against the CPU reference.
 
 use crate::input::Job;
 use crate::statistics::Spread;
@@ -9,7 +9,7 @@ use wgpu_batchnorm::DType;
 use wgpu_batchnorm::ndarray::{Array1, Axis};
 use wgpu_batchnorm::verify::{CheckReport, Outputs, TOLERANCE};
 
-/// Most channels that are listed one by one.
+/// Most channels that are listed individually.
 const ROWS: usize = 16;
 
 /// How a command prints what it has to say.
@@ -25,12 +25,12 @@ pub(crate) struct Timing {
     pub(crate) read_ms: f64,
     /// Upload, compilation of the kernels, computation and readback.
     pub(crate) compute_ms: f64,
-    /// The CPU reference.
+    /// Running the CPU reference and comparing with it.
     pub(crate) check_ms: f64,
     pub(crate) write_ms: f64,
 }
 
-/// Everything there is to say about a run.
+/// All results of a run.
 pub(crate) struct Report<'a> {
     pub(crate) input: &'a Path,
     pub(crate) output: &'a Path,
@@ -41,14 +41,14 @@ pub(crate) struct Report<'a> {
     pub(crate) timing: Timing,
 }
 
-/// Mean and standard deviation of x, and of y, of one step.
+/// Mean and standard deviation of x and of y in one step.
 struct StepSpreads {
     /// Name of x.
     name: String,
     shape: Vec<usize>,
-    /// Of each channel.
+    /// Means and standard deviations per channel.
     channels: Vec<[f64; 4]>,
-    /// Of all values.
+    /// Means and standard deviations over all values.
     all: [f64; 4],
 }
 
@@ -60,7 +60,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Whether the mean or the variance of a channel is another than before.
+    /// Returns whether the mean or the variance of a channel changed.
     fn statistics_moved(&self) -> bool {
         let moved = |(before, after): (&Array1<f32>, &Array1<f64>)| {
             before.iter().zip(after).any(|(&before, after)| f64::from(before).to_bits() != after.to_bits())
@@ -72,7 +72,7 @@ impl Running<'_> {
         self.num_batches_tracked.0 != self.num_batches_tracked.1
     }
 
-    /// A table of what moved.
+    /// Writes a table of what changed.
     fn write(&self, text: &mut String) {
         if self.statistics_moved() {
             text.push('\n');
@@ -196,7 +196,7 @@ impl Report<'_> {
     }
 }
 
-/// The worst error of each quantity with the verdict, then a line for each mismatch.
+/// Returns the worst error of each quantity with the verdict, then a line for each mismatch.
 fn verdict(check: &CheckReport, dtype: DType) -> String {
     let passed = if check.passed() { "PASS" } else { "FAIL" };
     let unit = match dtype {
@@ -213,12 +213,12 @@ fn verdict(check: &CheckReport, dtype: DType) -> String {
     text
 }
 
-/// `y 1.2e-7, batch_mean 3.0e-8 …`
+/// Formats errors, such as `y 1.2e-7, batch_mean 3.0e-8 …`
 pub(crate) fn errors(errors: &[(&'static str, f64)]) -> String {
     errors.iter().map(|(quantity, error)| format!("{quantity} {error:.1e}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A check as JSON. An error that is infinite, as that of a shape is, is null.
+/// Returns a check as JSON. An infinite error, such as that of a wrong shape, is null.
 pub(crate) fn check_json(check: &CheckReport) -> Value {
     let errors: Map<String, Value> =
         check.errors.iter().map(|(quantity, error)| ((*quantity).to_owned(), json!(error))).collect();
@@ -242,7 +242,7 @@ fn more(text: &mut String, channels: usize) {
     }
 }
 
-/// Six digits, with an exponent where it would be long without.
+/// Formats a number with six digits, with an exponent if it would be long otherwise.
 fn number(value: f64) -> String {
     let magnitude = value.abs();
     if value == 0.0 {

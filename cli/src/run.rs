@@ -1,8 +1,8 @@
-//! `run`: a file's batches through a layer, and the results into another file.
+//! `run`: passes a file's batches through a layer, and writes the results to another file.
 
 use crate::Outcome;
 use crate::adapter::Common;
-use crate::error::{Error, Result, shortened};
+use crate::error::{Error, Result};
 use crate::file::{self, Draft, Values};
 use crate::input::Job;
 use crate::report::{Format, Report, Timing};
@@ -11,6 +11,7 @@ use crate::terminal::{self, Progress};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
+use wgpu_batchnorm::internals::shortened;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, Step, StepGradients, judge};
 use wgpu_batchnorm::{Checkpoint, DType};
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<
         let contents = Checkpoint::read(&args.input)?;
         Job::new(&contents, &args.overrides).map_err(|fault| fault.in_file(&args.input))?
     };
-    // Rather now than after the work.
+    // Fails before the work, not after it, if the file cannot be written.
     file::check_target(&args.output)?;
     let read_ms = milliseconds(started);
     progress.clear();
@@ -110,7 +111,7 @@ fn milliseconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// The outputs as they go into the file: so rounded, they are checked and reported.
+/// Rounds the outputs as the file stores them. They are checked and reported in this form.
 fn as_stored(outputs: Outputs, dtype: DType) -> Outputs {
     let round = |value: f64| f64::from(value as f32);
     let tensor = |tensor: ArrayD<f64>| tensor.mapv_into(|value| dtype.round(value));
@@ -133,7 +134,7 @@ fn as_stored(outputs: Outputs, dtype: DType) -> Outputs {
     Outputs { steps: steps.collect() }
 }
 
-/// The file to write.
+/// Returns the file to write.
 fn draft(job: &Job, outputs: &Outputs, adapter: &str) -> Draft {
     let mut draft = Draft::default();
     let dtype = job.case.dtype;
@@ -172,7 +173,7 @@ fn add_running(draft: &mut Draft, step: &Step, suffix: &str) {
         }
     }
     if let Some(count) = step.num_batches_tracked {
-        // The input is checked to leave room for every step.
+        // `input` checks that the count leaves room for every step.
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         draft.tensor(format!("num_batches_tracked{suffix}"), &[], Values::I64(count));
     }
@@ -194,7 +195,7 @@ mod tests {
     use wgpu_batchnorm::Checkpoint;
     use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference};
 
-    /// The reference with an error of this size in the last value of y.
+    /// The reference with an error of this size in the last value of y of the last step.
     struct Wrong(f64);
 
     impl Implementation for Wrong {

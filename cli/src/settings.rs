@@ -1,4 +1,4 @@
-//! The options of a layer: from the command line, else from the file's metadata, else PyTorch's defaults.
+//! The options of a layer, from the command line, else from the file's metadata, else PyTorch's defaults.
 
 use crate::error::{Fault, Result};
 use crate::file::Draft;
@@ -16,7 +16,7 @@ pub(crate) enum Mode {
     Eval,
 }
 
-/// What `--momentum` says; `None` is the cumulative average.
+/// The value of `--momentum`; `None` is the cumulative average.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Momentum(Option<f64>);
 
@@ -55,7 +55,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// An option given on the command line hides the file's: that one is not even parsed.
+    /// Takes each option from the command line, else from the file, else the default. An option of the command line
+    /// hides the file's, which is then not even parsed.
     pub(crate) fn new(overrides: &Overrides, file: &Checkpoint) -> Result<Self, Fault> {
         let default = BatchNormConfig::new(1);
         let Momentum(momentum) =
@@ -91,7 +92,7 @@ impl Settings {
             .activation(self.activation)
     }
 
-    /// The options by their names, as in the metadata of a file.
+    /// Returns the options with their names in the metadata of a file.
     pub(crate) fn pairs(&self) -> [(&'static str, String); 7] {
         let mode = if self.training() { "train" } else { "eval" };
         let momentum = self.momentum.map_or_else(|| "none".to_owned(), |momentum| format!("{momentum:?}"));
@@ -114,7 +115,7 @@ impl Settings {
     }
 }
 
-/// The option as given, or as parsed from the file's metadata, or by default.
+/// Returns the given option, else the one parsed from the file's metadata, else the default.
 fn setting<T>(
     given: Option<T>,
     file: &Checkpoint,
@@ -131,7 +132,7 @@ fn setting<T>(
     }
 }
 
-/// Fails unless metadata `dtype`, where it is there, says what the tensor is.
+/// Fails if the metadata `dtype` is present and names another type than the tensor's.
 pub(crate) fn check_dtype(file: &Checkpoint, tensor: &str, dtype: DType) -> Result<(), Fault> {
     let names = match dtype {
         DType::F32 => ["f32", "float32", "torch.float32"],
@@ -148,7 +149,7 @@ pub(crate) fn check_dtype(file: &Checkpoint, tensor: &str, dtype: DType) -> Resu
     }
 }
 
-/// The type by its name in a file.
+/// Returns the type as safetensors names it.
 pub(crate) fn stored_type(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,

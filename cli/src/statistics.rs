@@ -2,7 +2,8 @@
 
 use wgpu_batchnorm::ndarray::{ArrayD, ArrayViewD, Axis};
 
-/// Mean and biased standard deviation; NaN where there are no values, or where one is not finite.
+/// Mean and biased standard deviation. NaN without values. With a value that is not finite, the deviation is NaN and
+/// the mean is not finite.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) mean: f64,
@@ -10,7 +11,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// In two passes: the mean, and the mean square of what differs from it.
+    /// Computes in two passes: first the mean, then the mean square of the differences from it.
     pub(crate) fn of<T: Copy + Into<f64>>(values: ArrayViewD<'_, T>) -> Self {
         let n = values.len() as f64;
         let mean = values.iter().map(|&value| value.into()).sum::<f64>() / n;
@@ -18,7 +19,7 @@ impl Spread {
         Self { mean, std: (values.iter().map(square).sum::<f64>() / n).sqrt() }
     }
 
-    /// That of each channel.
+    /// Computes mean and standard deviation of each channel.
     pub(crate) fn of_channels<T: Copy + Into<f64>>(values: &ArrayD<T>, axis: Axis) -> Vec<Self> {
         values.axis_iter(axis).map(Self::of).collect()
     }

@@ -1,13 +1,13 @@
-//! Standard error: notes, and progress where a person is watching.
+//! Writes to standard error: notes, and progress on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 
-/// Writes a line to standard error. There is nobody to tell when that fails.
+/// Writes a line to standard error. Ignores failure, since nobody could be told.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// A line that is overwritten by the next, and gone at the end; nothing where standard error is no terminal.
+/// A line that the next one overwrites, and that is cleared at the end. Shown only if standard error is a terminal.
 pub(crate) struct Progress {
     shown: bool,
 }
@@ -19,7 +19,7 @@ impl Progress {
 
     pub(crate) fn show(&self, text: &str) {
         if self.shown {
-            // Longer lines wrap, and would not be cleared.
+            // Longer lines would wrap and not be cleared.
             let text: String = text.chars().take(78).collect();
             let _ = write!(io::stderr(), "\r\x1b[K{text}");
         }

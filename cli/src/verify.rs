@@ -1,4 +1,4 @@
-//! `verify`: the adapter against the CPU reference, over the library's table of cases.
+//! `verify`: checks the adapter against the CPU reference, over the library's table of cases.
 
 use crate::Outcome;
 use crate::adapter::{Common, Device};
@@ -42,7 +42,7 @@ impl Args {
             }
         }
         if let Some(dtype) = self.dtype {
-            // Those of the other types are the same ones again.
+            // Drops the other types, since those cases repeat the f32 ones.
             cases.retain(|case| case.dtype == DType::F32 || case.dtype == dtype);
             cases.iter_mut().for_each(|case| case.dtype = dtype);
         }
@@ -62,7 +62,7 @@ pub(crate) fn verify(args: &Args, common: &Common, out: &mut impl Write) -> Resu
     check_all(&cases, &device, &description(&device), args.format.json, out)
 }
 
-/// The device's name, and whether it goes without subgroup operations, by choice or by nature.
+/// Returns the device's name, and says if it goes without subgroup operations, by choice or by nature.
 fn description(device: &Device) -> String {
     match device {
         Device::Gpu(gpu) if !gpu.profile().has_subgroups() => format!("{}, without subgroups", gpu.profile()),
@@ -70,10 +70,10 @@ fn description(device: &Device) -> String {
     }
 }
 
-/// What became of a case: a report, or why there is none. Both a miss and an error are failures.
+/// The result of a case: a report, or the error that prevented it. Both a mismatch and an error are failures.
 type Checked = std::result::Result<CheckReport, wgpu_batchnorm::Error>;
 
-/// In the order in which they are listed.
+/// Quantities in the order of the listing.
 const QUANTITIES: [&str; 9] =
     ["y", "dx", "dz", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
 
@@ -136,7 +136,7 @@ fn has_passed(checked: &Checked) -> bool {
     checked.as_ref().is_ok_and(CheckReport::passed)
 }
 
-/// The case's name, its errors and the verdict, and a line for each thing that is wrong.
+/// Returns the case's name, its errors and the verdict, then a line for each mismatch.
 fn line(case: &Case, checked: &Checked) -> String {
     match checked {
         Ok(report) => {
@@ -167,7 +167,7 @@ mod tests {
     use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference, table};
     use wgpu_batchnorm::{Error, Result};
 
-    /// The reference, but for the case of this name: there its running variance is wrong, or it fails.
+    /// The reference, except in the case of this name: there the running variance is wrong, or it fails.
     struct Wrong {
         case: String,
         fails: bool,

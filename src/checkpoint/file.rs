@@ -1,4 +1,4 @@
-//! Reading a safetensors file whole, and writing one whole or not at all.
+//! Reads and writes safetensors files. A write replaces the whole file or leaves it unchanged.
 
 use super::Checkpoint;
 use crate::error::{BadCheckpoint, Error, Result};
@@ -9,17 +9,17 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The longest header that the format allows, in bytes.
+/// Longest header that the format allows, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// A tensor as it lies in a file.
+/// A tensor as stored in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTensor {
-    /// The type of its elements.
+    /// Element type.
     pub dtype: Dtype,
-    /// The sizes of its dimensions, outermost first.
+    /// Dimension sizes, outermost first.
     pub shape: Vec<usize>,
-    /// Its elements, row-major and little-endian.
+    /// Elements, row-major and little-endian.
     pub data: Vec<u8>,
 }
 
@@ -27,7 +27,8 @@ impl Checkpoint {
     /// Reads a safetensors file.
     ///
     /// # Errors
-    /// [`Error::ReadCheckpoint`]; [`Error::BadCheckpoint`] when it is no safetensors file, or a damaged one.
+    /// - [`Error::ReadCheckpoint`] if the file cannot be read.
+    /// - [`Error::BadCheckpoint`] if it is not a safetensors file, or is damaged.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let read = |source| Error::ReadCheckpoint { path: path.to_owned(), source };
@@ -38,8 +39,8 @@ impl Checkpoint {
         })
     }
 
-    /// Reads no more than the header announces. (`SafeTensors::deserialize` wants all of the file, and adds
-    /// up the sizes in its header without regard to overflow.)
+    /// Reads the bytes that the header announces, and one more to detect surplus data. (`SafeTensors::deserialize`
+    /// needs the whole file as one slice, and adds up the sizes in the header without an overflow check.)
     fn read_from(mut file: impl Read) -> Result<Self, Failure> {
         let length = part(&mut file, 8)?;
         let found = length.len();
@@ -55,7 +56,7 @@ impl Checkpoint {
         let header: Metadata = serde_json::from_slice(&header).map_err(BadCheckpoint::Header)?;
         let length = header.data_len() as u64;
 
-        // One after the other without gaps: `Metadata` has checked that.
+        // Tensors are contiguous and without gaps. `Metadata` has checked this.
         let mut tensors = BTreeMap::new();
         let mut begin = 0;
         for name in header.offset_keys() {
@@ -75,10 +76,10 @@ impl Checkpoint {
         Ok(Self { tensors, metadata })
     }
 
-    /// Writes a safetensors file, all of it or nothing; a file that is there is replaced.
+    /// Writes a safetensors file, completely or not at all. Replaces an existing file.
     ///
     /// # Errors
-    /// [`Error::WriteCheckpoint`]: then a file that was there is as it was.
+    /// [`Error::WriteCheckpoint`]: an existing file is then unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let error = |source| Error::WriteCheckpoint { path: path.to_owned(), source };
@@ -94,14 +95,14 @@ impl Checkpoint {
     }
 }
 
-/// The next `length` bytes, or fewer where the file ends before.
+/// Returns the next `length` bytes, or fewer if the file ends earlier.
 fn part(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Why nothing was read.
+/// Reason for a failed read.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]

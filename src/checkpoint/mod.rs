@@ -1,4 +1,4 @@
-//! Parameters and running statistics in safetensors files, by PyTorch's names or others.
+//! Loads and saves parameters and running statistics in safetensors files, under PyTorch's names or others.
 //!
 //! ```no_run
 //! use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Checkpoint, Gpu};
@@ -30,7 +30,7 @@ use ndarray::Array1;
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 
-/// The tensors of a safetensors file, in memory: those of batch norms, and all others as they are.
+/// The tensors of a safetensors file, in memory. Tensors that belong to no batch norm stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     tensors: BTreeMap<String, StoredTensor>,
@@ -38,37 +38,42 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// One without tensors.
+    /// Creates a checkpoint without tensors.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Names of all tensors, sorted.
+    /// Returns the names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// A tensor as it lies in the file.
+    /// Returns a tensor as stored in the file.
     pub fn tensor(&self, name: &str) -> Option<&StoredTensor> {
         self.tensors.get(name)
     }
 
-    /// A string of the file's metadata.
+    /// Returns a string of the file's metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// The state of a batch norm with the options `config`: the tensors that `names` has for what such a layer
-    /// keeps. f16, bf16 and f64 are converted to f32, rounded to nearest even.
+    /// Returns the state of a batch norm with the options `config`. Looks up the tensors that such a layer keeps,
+    /// under `names`. Converts f16, bf16 and f64 to f32, rounded to nearest even.
     ///
-    /// `num_batches_tracked` may be missing, as in files of old and in those of other conventions: it is `None`
-    /// then, which [`BatchNorm::load_state_dict`] takes for "as it is".
+    /// `num_batches_tracked` may be missing, as in old files and in other conventions. It is then `None`, and
+    /// [`BatchNorm::load_state_dict`] keeps the layer's count.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`]; [`Error::SurplusTensor`] when there is a tensor that a layer of these options has
-    /// none for, as in PyTorch with `strict=True`; [`Error::TensorShape`] unless it has one value per channel;
-    /// [`Error::TensorType`] when it is not of floats, or the count not of integers; [`Error::TensorCount`] when the
-    /// count is negative. All name the tensor.
+    /// - [`Error::InvalidConfig`] if an option is out of range.
+    /// - [`Error::MissingTensor`] if the layer needs a tensor that the checkpoint lacks.
+    /// - [`Error::SurplusTensor`] if the checkpoint has a tensor that a layer with these options does not keep, as in
+    ///   PyTorch with `strict=True`.
+    /// - [`Error::TensorShape`] if a tensor does not have one value per channel, or the count is not a scalar.
+    /// - [`Error::TensorType`] if a tensor does not hold floats, or the count is not an integer.
+    /// - [`Error::TensorCount`] if the count is negative.
+    ///
+    /// All except `InvalidConfig` name the tensor.
     pub fn state(&self, names: impl Into<StateNames>, config: &BatchNormConfig) -> Result<BatchNormState> {
         config.validate()?;
         let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } = names.into();
@@ -101,11 +106,11 @@ impl Checkpoint {
         })
     }
 
-    /// Puts a state in, as f32 and I64, by the names of `names`; tensors of these names are replaced. A count
-    /// without a name is left out.
+    /// Inserts a state under `names`, vectors as F32 and the count as I64. Replaces tensors of these names. Omits a
+    /// count without a name.
     ///
     /// # Errors
-    /// [`Error::TensorCount`] when `num_batches_tracked` is larger than an I64 holds. Nothing is put in then.
+    /// [`Error::TensorCount`] if `num_batches_tracked` does not fit in an I64. Nothing is inserted then.
     pub fn insert(&mut self, names: impl Into<StateNames>, state: &BatchNormState) -> Result<()> {
         let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } = names.into();
         let count = num_batches_tracked.zip(state.num_batches_tracked).map(|(name, count)| {
@@ -135,7 +140,7 @@ impl Checkpoint {
     }
 }
 
-/// A vector of one value per channel.
+/// Converts a tensor to a vector of one f32 per channel.
 fn floats(name: &str, tensor: &StoredTensor, num_features: usize) -> Result<Array1<f32>> {
     if tensor.shape != [num_features] {
         return Err(Error::TensorShape {
@@ -156,7 +161,7 @@ fn floats(name: &str, tensor: &StoredTensor, num_features: usize) -> Result<Arra
     }
 }
 
-/// A count of batches.
+/// Converts a scalar tensor to a count of batches.
 fn count_of(name: &str, tensor: &StoredTensor) -> Result<u64> {
     let shape = || Error::TensorShape {
         tensor: name.to_owned(),
@@ -180,12 +185,12 @@ fn count_of(name: &str, tensor: &StoredTensor) -> Result<u64> {
 }
 
 impl BatchNorm {
-    /// Replaces parameters and running statistics by those of a checkpoint, of the names `names`: a prefix such
-    /// as `"layer1.0.bn1."` for PyTorch's, or [`StateNames`]. Where `num_batches_tracked` is missing, it stays as it
-    /// is, as in PyTorch.
+    /// Replaces parameters and running statistics with the tensors of a checkpoint under `names`. `names` is a prefix
+    /// such as `"layer1.0.bn1."` for PyTorch's names, or [`StateNames`]. If `num_batches_tracked` is missing, the layer
+    /// keeps its count, as in PyTorch.
     ///
     /// # Errors
-    /// As [`Checkpoint::state`], and [`Error::Readback`]: then nothing was replaced.
+    /// As [`Checkpoint::state`], and [`Error::Readback`]. Nothing is replaced then.
     pub fn load_state_dict(&mut self, checkpoint: &Checkpoint, names: impl Into<StateNames>) -> Result<()> {
         let mut state = checkpoint.state(names, self.config())?;
         if self.config().track_running_stats && state.num_batches_tracked.is_none() {
@@ -194,10 +199,11 @@ impl BatchNorm {
         self.load_state(&state)
     }
 
-    /// Puts parameters and running statistics into a checkpoint, as PyTorch's `state_dict(destination, prefix)`.
+    /// Inserts parameters and running statistics into a checkpoint, as PyTorch's `state_dict(destination, prefix)`
+    /// does.
     ///
     /// # Errors
-    /// As [`Checkpoint::insert`], and [`Error::Readback`]. Nothing is put in then.
+    /// As [`Checkpoint::insert`], and [`Error::Readback`]. Nothing is inserted then.
     pub fn state_dict(&self, checkpoint: &mut Checkpoint, names: impl Into<StateNames>) -> Result<()> {
         checkpoint.insert(names, &self.state()?)
     }

@@ -1,4 +1,4 @@
-//! What frameworks call the tensors of a batch norm.
+//! Names that frameworks give the tensors of a batch norm.
 
 /// Names of a batch norm's tensors in a file.
 ///
@@ -10,13 +10,13 @@
 /// | `running_var` | `moving_variance` | `var` | `input_var` |
 /// | `num_batches_tracked` | – | – | – |
 ///
-/// Eval mode is the same everywhere. To go on training, two conventions differ there:
-/// - **momentum** is the weight of the *running* value: [`momentum_from_decay`](Self::momentum_from_decay) converts
-///   it.
-/// - **The running variance** moves with the *biased* variance of the batch (÷ n), and here with the unbiased one
-///   (÷ (n − 1)). A variance that was trained there is so much smaller, by (n − 1) / n for n values per channel in a
-///   batch; [`unbiased_factor`](Self::unbiased_factor) is what to multiply it with, if that matters: for the 100,352
-///   values of 32 images of 56 × 56 it is 1.00001. (TensorFlow's fused kernel moves with the unbiased one, too.)
+/// Eval mode is the same in all of them. Two conventions of Keras, Flax and ONNX matter when training continues here:
+/// - **momentum** is the weight of the *running* value there. [`momentum_from_decay`](Self::momentum_from_decay)
+///   converts it.
+/// - **The running variance** averages the *biased* variance of the batch (÷ n) there, and the unbiased variance
+///   (÷ (n − 1)) here. A variance trained there is smaller by the factor (n − 1) / n, for n values per channel in a
+///   batch. If that matters, multiply it by [`unbiased_factor`](Self::unbiased_factor). The factor is 1.00001 for the
+///   100,352 values of 32 images of 56 × 56. (TensorFlow's fused kernel uses the unbiased variance, too.)
 ///
 /// ```
 /// use wgpu_batchnorm::StateNames;
@@ -31,11 +31,11 @@ pub struct StateNames {
     pub weight: String,
     /// β.
     pub bias: String,
-    /// The running average of the mean.
+    /// Running average of the mean.
     pub running_mean: String,
-    /// The running average of the variance.
+    /// Running average of the variance.
     pub running_var: String,
-    /// The count of batches, where there is one.
+    /// Count of batches. `None` if the convention has none.
     pub num_batches_tracked: Option<String>,
 }
 
@@ -50,42 +50,42 @@ impl StateNames {
         }
     }
 
-    /// PyTorch's, behind a prefix such as `layer1.0.bn1.`, with its dot.
+    /// Returns PyTorch's names after a prefix that includes the dot, such as `layer1.0.bn1.`.
     pub fn pytorch(prefix: &str) -> Self {
         let names = Self::new(prefix, ["weight", "bias"], prefix, ["running_mean", "running_var"]);
         Self { num_batches_tracked: Some(format!("{prefix}num_batches_tracked")), ..names }
     }
 
-    /// Those of Keras' `BatchNormalization`, behind a prefix.
+    /// Returns the names of Keras' `BatchNormalization`, after a prefix.
     pub fn keras(prefix: &str) -> Self {
         Self::new(prefix, ["gamma", "beta"], prefix, ["moving_mean", "moving_variance"])
     }
 
-    /// Those of Flax' `BatchNorm`, which keeps parameters and statistics in two trees: behind a prefix each, such as
-    /// `params.bn1.` and `batch_stats.bn1.`.
+    /// Returns the names of Flax' `BatchNorm`. It keeps parameters and statistics in two trees, so each has its own
+    /// prefix, such as `params.bn1.` and `batch_stats.bn1.`.
     pub fn flax(params: &str, batch_stats: &str) -> Self {
         Self::new(params, ["scale", "bias"], batch_stats, ["mean", "var"])
     }
 
-    /// Those of the inputs of ONNX' `BatchNormalization`, behind a prefix.
+    /// Returns the input names of ONNX' `BatchNormalization`, after a prefix.
     pub fn onnx(prefix: &str) -> Self {
         Self::new(prefix, ["scale", "B"], prefix, ["input_mean", "input_var"])
     }
 
-    /// The momentum here of what ONNX, Keras and Flax call momentum: 1 − it.
+    /// Converts the momentum of ONNX, Keras and Flax to this library's: 1 − momentum.
     pub fn momentum_from_decay(momentum: f64) -> f64 {
         1.0 - momentum
     }
 
-    /// What a biased running variance, of batches with `n` values per channel, is to be multiplied with to be
-    /// unbiased: n / (n − 1). 1 for fewer than two values.
+    /// Returns the factor that makes a biased running variance unbiased: n / (n − 1), for batches with `n` values per
+    /// channel. Returns 1 for fewer than two values.
     pub fn unbiased_factor(n: usize) -> f64 {
         if n < 2 { 1.0 } else { n as f64 / (n - 1) as f64 }
     }
 }
 
 impl From<&str> for StateNames {
-    /// [`StateNames::pytorch`].
+    /// Calls [`StateNames::pytorch`].
     fn from(prefix: &str) -> Self {
         Self::pytorch(prefix)
     }

@@ -1,4 +1,4 @@
-//! A GPU to work on: adapter choice, device, and the kernels compiled for it.
+//! The GPU: the choice of the adapter, the device, and the kernels compiled for it.
 
 mod options;
 mod pipeline_cache;
@@ -15,11 +15,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// The backends this crate is made for.
+/// Backends that this crate supports.
 const BACKENDS: wgpu::Backends =
     wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
 
-/// A device, its queue and the kernels compiled for it so far. Clones are handles to the same.
+/// A device, its queue and the kernels compiled for it so far. Clones are handles to the same `Gpu`.
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -41,14 +41,14 @@ pub(crate) struct CompiledKernel {
 }
 
 impl Gpu {
-    /// Features that are asked for where the adapter has them. None is required.
+    /// Features that are requested if the adapter has them. None is required.
     pub const OPTIONAL_FEATURES: wgpu::Features =
         wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::TIMESTAMP_QUERY);
 
     /// Opens the best adapter: discrete before integrated before virtual before software.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when there is none, [`Error::RequestDevice`] when it opens no device.
+    /// [`Error::NoAdapter`] if no adapter is found, [`Error::RequestDevice`] if the adapter opens no device.
     pub fn new() -> Result<Self> {
         Self::with_options(&GpuOptions::new())
     }
@@ -61,7 +61,7 @@ impl Gpu {
         pollster::block_on(Self::with_options_async(options))
     }
 
-    /// [`with_options`](Self::with_options) without blocking.
+    /// Runs [`with_options`](Self::with_options) without blocking.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -100,18 +100,18 @@ impl Gpu {
         Ok(Self::open(&device, &queue, options.pipeline_cache.as_deref()))
     }
 
-    /// Works on a device of the caller's. Subgroup operations are used where the device was opened with
-    /// [`wgpu::Features::SUBGROUP`]; nothing is required beyond wgpu's default limits.
+    /// Wraps the caller's device. Kernels use subgroup operations if the device was opened with
+    /// [`wgpu::Features::SUBGROUP`]. Nothing is required beyond wgpu's default limits.
     ///
-    /// Call it once and clone the result: compiled kernels are kept in it, and tensors and layers of two
-    /// `Gpu`s do not mix, even on one device.
+    /// Call it once and clone the result: a `Gpu` caches its compiled kernels, and tensors and layers of two `Gpu`s
+    /// do not mix, even on one device.
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self::open(device, queue, None)
     }
 
-    /// [`from_wgpu`](Self::from_wgpu) with compiled kernels kept in a folder, as with
-    /// [`GpuOptions::pipeline_cache`], which says what the folder must be. Without effect unless the device was
-    /// opened with [`wgpu::Features::PIPELINE_CACHE`].
+    /// Runs [`from_wgpu`](Self::from_wgpu), and keeps compiled kernels in a folder. [`GpuOptions::pipeline_cache`]
+    /// says what the folder must be. The folder has no effect unless the device was opened with
+    /// [`wgpu::Features::PIPELINE_CACHE`].
     pub fn from_wgpu_with_cache(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
@@ -129,7 +129,7 @@ impl Gpu {
         Self { inner: Arc::new(Inner { device, queue, profile, kernels, pipeline_cache, tunings }) }
     }
 
-    /// The profiles of all adapters, best first, each with all features and limits it has.
+    /// Returns the profiles of all adapters, best first, each with all features and limits of the adapter.
     pub fn adapters(backends: Option<wgpu::Backends>) -> Vec<AdapterProfile> {
         let (instance, backends) = instance(backends, None);
         let adapters = pollster::block_on(instance.enumerate_adapters(backends));
@@ -141,70 +141,71 @@ impl Gpu {
         profiles
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn device(&self) -> &wgpu::Device {
         &self.inner.device
     }
 
-    /// The queue.
+    /// Returns the queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
 
-    /// What plans are made for.
+    /// Returns the profile that plans are made for.
     pub fn profile(&self) -> &AdapterProfile {
         &self.inner.profile
     }
 
-    /// Makes layers plan by these tunings from now on, where there is one for a pass. Call it before the layers
-    /// run: a layer that planned a pass before may keep that plan.
+    /// Makes layers plan with these tunings from now on. A pass without an entry is planned with
+    /// [`Tuning::new`](crate::Tuning::new). Call it before the layers run: a layer that planned a pass before may
+    /// keep that plan.
     ///
     /// # Errors
-    /// [`Error::ForeignTunings`] when they were measured on another adapter, or with another driver or version of
-    /// this crate. The ones before are still there then.
+    /// [`Error::ForeignTunings`] if they were measured on another adapter, or with another driver or version of this
+    /// crate. The previous tunings then stay.
     pub fn set_tunings(&self, tunings: Tunings) -> Result<()> {
         tunings.check(self.profile())?;
         *self.inner.tunings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tunings);
         Ok(())
     }
 
-    /// The tunings that layers plan by; none in them, unless they were [set](Self::set_tunings).
+    /// Returns the tunings that layers plan with. Empty unless [set](Self::set_tunings).
     pub fn tunings(&self) -> Arc<Tunings> {
         self.inner.tunings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether both are handles to the same `Gpu`. (Comparing the devices would not do: wgpu numbers them
-    /// by instance, so that devices of two instances can compare equal.)
+    /// Returns whether both are handles to the same `Gpu`. (Comparing the devices is not enough: wgpu numbers them
+    /// per instance, so devices of two instances can compare equal.)
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// The file of [`GpuOptions::pipeline_cache`]; `None` where none was asked for, or the device has none.
+    /// Returns the file of [`GpuOptions::pipeline_cache`]. `None` if no pipeline cache was requested, or if the
+    /// device has none.
     pub fn pipeline_cache_file(&self) -> Option<&Path> {
         self.inner.pipeline_cache.as_ref().map(PipelineCache::file)
     }
 
-    /// Writes the kernels compiled so far to [`pipeline_cache_file`](Self::pipeline_cache_file), if there is
-    /// one and it lacks any.
+    /// Writes the kernels compiled so far to [`pipeline_cache_file`](Self::pipeline_cache_file). Does nothing without
+    /// such a file, or if the file lacks none of them.
     ///
-    /// Dropping the last handle does the same, but tells nobody of errors; and a handle in a `static` is never
-    /// dropped.
+    /// Dropping the last handle does the same, but reports no errors. A handle in a `static` is never dropped.
     ///
     /// # Errors
-    /// [`Error::PipelineCache`] when the file cannot be written. The old one is still there then.
+    /// [`Error::PipelineCache`] if the file cannot be written. The old file then stays.
     pub fn save_pipeline_cache(&self) -> Result<()> {
         self.inner.pipeline_cache.as_ref().map_or(Ok(()), PipelineCache::save)
     }
 
-    /// The kernel, compiled now or before.
+    /// Returns the kernel from the cache, or compiles it.
     pub(crate) fn kernel(&self, kernel: Kernel) -> Arc<CompiledKernel> {
-        // A panic while the lock is held leaves the map as it was, so poisoning tells nothing.
+        // A panic while the lock is held leaves the map unchanged, so a poisoned lock can be used.
         let mut kernels = self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
         let cache = self.inner.pipeline_cache.as_ref().map(PipelineCache::get);
         kernels.entry(kernel).or_insert_with(|| Arc::new(compile(self.device(), cache, &kernel))).clone()
     }
 
-    /// A new storage buffer of at least 4 bytes, or what kept it from being made.
+    /// Allocates a storage buffer of at least 4 bytes. Returns an error if the device cannot.
     pub(crate) fn storage_buffer(&self, name: &'static str, bytes: u64) -> Result<wgpu::Buffer> {
         let limit = self.inner.profile.limits.max_buffer_size;
         if bytes > limit {
@@ -221,11 +222,11 @@ impl Gpu {
         })
     }
 
-    /// A new storage buffer with these bytes.
+    /// Allocates a storage buffer with these bytes.
     pub(crate) fn filled_buffer(&self, name: &'static str, contents: &[u8]) -> Result<wgpu::Buffer> {
         let bytes = contents.len() as u64;
         let buffer = self.storage_buffer(name, bytes)?;
-        // wgpu clears what it maps at creation, which would be one more pass on the host.
+        // wgpu clears a buffer that it maps at creation, which would be one more pass on the host.
         let (whole, rest) = contents.split_at(contents.len() - contents.len() % 4);
         self.allocated(name, bytes, || {
             self.queue().write_buffer(&buffer, 0, whole);
@@ -238,7 +239,7 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Does `work`, which needs memory.
+    /// Runs `work`, which allocates. Returns an error if the device is out of memory.
     pub(crate) fn allocated<T>(&self, name: &'static str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let result = work();
@@ -253,7 +254,7 @@ impl Gpu {
         self.device().create_command_encoder(&descriptor)
     }
 
-    /// Does `work`, and returns as an error what wgpu has to say against it.
+    /// Runs `work`, and returns wgpu's validation error, if any.
     pub(crate) fn validated<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let result = work();
@@ -270,7 +271,7 @@ impl Drop for Inner {
         if let Some(cache) = &self.pipeline_cache
             && !kernels.is_empty()
         {
-            // Nobody is there to hear of an error; `save_pipeline_cache` is for those who want to know.
+            // A drop cannot report an error. `save_pipeline_cache` does.
             let _ = cache.save();
         }
     }
@@ -342,8 +343,8 @@ fn compile(device: &wgpu::Device, cache: Option<&wgpu::PipelineCache>, kernel: &
         module: &module,
         entry_point: Some(Kernel::ENTRY_POINT),
         compilation_options: wgpu::PipelineCompilationOptions {
-            // Every kernel writes what it reads of its workgroup's memory. On DX12 and Metal, one invocation would
-            // clear all of it while the others wait, and FXC would take minutes to compile that.
+            // Every kernel writes workgroup memory before it reads it. On DX12 and Metal, one invocation would clear
+            // all of it while the others wait, and FXC would take minutes to compile that.
             zero_initialize_workgroup_memory: false,
             ..wgpu::PipelineCompilationOptions::default()
         },

@@ -1,34 +1,34 @@
-//! Which adapter is taken, and how it is opened.
+//! Options: which adapter is opened, and how.
 
 #[cfg(doc)]
 use super::Gpu;
 use std::path::PathBuf;
 
-/// Which adapter [`Gpu::with_options`] takes, and how it is opened.
+/// Options of [`Gpu::with_options`]: which adapter it opens, and how.
 ///
-/// What is not set here of the adapter's choice is taken from wgpu's environment variables: `WGPU_BACKEND` (`vulkan`, `metal`,
-/// `dx12`), `WGPU_ADAPTER_NAME` (part of a name) and `WGPU_POWER_PREF` (`low` takes an integrated adapter
-/// before a discrete one).
+/// wgpu's environment variables choose the adapter as far as these options do not: `WGPU_BACKEND` (`vulkan`, `metal`,
+/// `dx12`), `WGPU_ADAPTER_NAME` (part of a name) and `WGPU_POWER_PREF` (`low` takes an integrated adapter before a
+/// discrete one).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct GpuOptions {
-    /// Part of the adapter's name; upper and lower case are alike.
+    /// Part of the adapter's name, case-insensitive.
     pub adapter: Option<String>,
     /// Backends to search.
     pub backends: Option<wgpu::Backends>,
-    /// Open the device without subgroup operations, even where the adapter has them.
+    /// Opens the device without subgroup operations, even if the adapter has them.
     pub without_subgroups: bool,
-    /// Open the device without f16 in shaders, even where the adapter has it: such tensors are then read and written
-    /// as words, with the same results.
+    /// Opens the device without f16 in shaders, even if the adapter has it. f16 tensors are then read and written as
+    /// words, with the same results.
     pub without_f16: bool,
-    /// Folder to keep compiled kernels in between runs of the program.
+    /// Folder for compiled kernels, kept between runs of the program.
     pub pipeline_cache: Option<PathBuf>,
-    /// The compiler of shaders on DX12.
+    /// Shader compiler on DX12.
     pub dx12_compiler: Option<wgpu::Dx12Compiler>,
 }
 
 impl GpuOptions {
-    /// The best adapter there is.
+    /// Returns the default options: the best adapter.
     pub fn new() -> Self {
         Self::default()
     }
@@ -61,18 +61,17 @@ impl GpuOptions {
         self
     }
 
-    /// Sets [`pipeline_cache`](Self::pipeline_cache): kernels that an earlier run compiled are taken from a
-    /// file in this folder. Without effect where the backend has no such cache (only Vulkan has one).
+    /// Sets [`pipeline_cache`](Self::pipeline_cache): kernels that an earlier run compiled are loaded from a file in
+    /// this folder. Has no effect if the backend has no such cache (only Vulkan has one).
     ///
-    /// The file is read when the GPU is opened, and written when its last handle is dropped (each tensor and
-    /// layer has one) or by [`Gpu::save_pipeline_cache`], if kernels were compiled that it lacks. Each adapter
-    /// and version of this crate has a file of its own there. A file that is damaged, or that another driver
-    /// wrote, is as good as none. Delete it, or the folder, at any time.
+    /// The file is read when the GPU is opened. It is written when the last handle of the GPU is dropped (each tensor
+    /// and layer has one) or by [`Gpu::save_pipeline_cache`], if kernels were compiled that it lacks. Each adapter
+    /// and version of this crate has a separate file in the folder. A file that is damaged, or that another driver
+    /// wrote, is ignored. You may delete the file, or the folder, at any time.
     ///
-    /// How much is gained is up to the driver: many have a cache of their own besides, and some keep nothing in
-    /// this one.
+    /// The gain depends on the driver: many drivers also have their own cache, and some store nothing in this one.
     ///
-    /// The driver believes what it reads there: the folder must be one that **only you** can write to, such as
+    /// The driver trusts what it reads from the file. The folder must be one that **only you** can write to, such as
     /// one in your home directory, and not a shared one for temporary files.
     #[must_use]
     pub fn pipeline_cache(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -80,13 +79,13 @@ impl GpuOptions {
         self
     }
 
-    /// Sets [`dx12_compiler`](Self::dx12_compiler). Without it, wgpu decides: by the environment variable
-    /// `WGPU_DX12_COMPILER` (`fxc`, `dxc`), or else it takes DXC where it finds a `dxcompiler.dll`, and FXC, which
-    /// Windows has, where it does not.
+    /// Sets [`dx12_compiler`](Self::dx12_compiler). Without it, wgpu decides by the environment variable
+    /// `WGPU_DX12_COMPILER` (`fxc`, `dxc`). Without that, wgpu takes DXC if it finds a `dxcompiler.dll`. Otherwise it
+    /// takes FXC, which is part of Windows.
     ///
-    /// With FXC there are neither subgroups nor f16: lanes merge their results through workgroup memory, and f16
-    /// tensors are read and written as words. Results are as exact. Programs for Windows should ship
-    /// `dxcompiler.dll` (1.8.2502 or later, of Microsoft's DirectXShaderCompiler) beside themselves.
+    /// FXC supports neither subgroups nor f16: lanes merge their results through workgroup memory, and f16 tensors
+    /// are read and written as words. The results are as exact. Programs for Windows should ship `dxcompiler.dll`
+    /// (1.8.2502 or later, from Microsoft's DirectXShaderCompiler) beside the executable.
     #[must_use]
     pub fn dx12_compiler(mut self, compiler: wgpu::Dx12Compiler) -> Self {
         self.dx12_compiler = Some(compiler);

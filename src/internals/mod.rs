@@ -1,4 +1,4 @@
-//! What this crate's own tests, benchmarks and command line use beside the public API. It follows no version.
+//! Items beside the public API, for this crate's own tests, benchmarks and command line. They follow no version.
 
 mod pairs;
 mod passes;
@@ -15,10 +15,10 @@ use std::fs::File;
 use std::io::Result;
 use std::path::Path;
 
-/// Whether `WGPU_BATCHNORM_TESTS=all` asks tests for all that takes too long for every day.
+/// Returns whether `WGPU_BATCHNORM_TESTS=all` asks for the tests that take too long for every day.
 ///
 /// # Panics
-/// If the variable has another value.
+/// Panics if the variable has another value.
 pub fn tests_are_exhaustive() -> bool {
     match env::var("WGPU_BATCHNORM_TESTS") {
         Err(VarError::NotPresent) => false,
@@ -27,42 +27,47 @@ pub fn tests_are_exhaustive() -> bool {
     }
 }
 
-/// Writes a file: all of it, or nothing, in which case a file that was there before stays as it was. A link stays a
-/// link, and a pipe or a device is written to, not replaced.
+/// Writes a file completely or not at all: if that fails, an existing file stays as it was. A link stays a link. A
+/// pipe or a device is written to, not replaced.
 ///
 /// # Errors
-/// What the system reports, or `contents`.
+/// Returns the error of the system, or of `contents`.
 pub fn write(path: &Path, contents: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     crate::files::write(path, contents)
 }
 
-/// Finds out early whether a file can be written to.
+/// Lists up to eight names, then the number of the others.
+pub fn shortened(names: &[String]) -> String {
+    crate::error::shortened(names)
+}
+
+/// Checks early whether a file can be written to.
 ///
 /// # Errors
-/// What the system reports.
+/// Returns the error of the system.
 pub fn check_target(path: &Path) -> Result<()> {
     crate::files::check_target(path)
 }
 
-/// Every shader file: its path without the ending, and its text.
+/// Returns every shader file: its path without the extension, and its text.
 pub fn shader_files() -> &'static HashMap<String, &'static str> {
     compose::files()
 }
 
-/// The text of a shader file before its cases, and each case with its name.
+/// Returns the text of a shader file before its cases, and each case with its name.
 pub fn parts(text: &str) -> (&str, Vec<(&str, &str)>) {
     compose::parts(text)
 }
 
-/// What the lines of this kind (`uses`, `includes`, `needs`) list in a text.
+/// Returns the names that lines of this kind (`uses`, `includes`, `needs`) list in a text.
 pub fn listed<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
     compose::listed(text, kind)
 }
 
-/// The text of these shader files behind all that they use, with the case that was chosen of each.
+/// Returns the text of these shader files after everything that they use, each file with its chosen case.
 ///
 /// # Errors
-/// What is wrong with the files or the choices, in words.
+/// Describes what is wrong with the files or the choices.
 pub fn composed(
     files: &[&str],
     choices: &[(&'static str, &'static str)],

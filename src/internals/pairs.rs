@@ -1,15 +1,15 @@
-//! Few kernels instead of all, chosen by what meets in them.
+//! Chooses few kernels that contain every pair of shader files.
 
 use crate::kernels::Kernel;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-/// Two shader files, each with its case, that are in one kernel together.
+/// Two shader files, each with its case, that meet in one kernel.
 type Pair = (u32, u32);
 
-/// Chooses items, each of which comes with its kernels, so that every two shader files, each with its case, that meet
-/// in a kernel of any item meet in a kernel of a chosen one. Takes the item next that brings most new pairs for its
-/// number of kernels; the chosen ones stay in their order.
+/// Chooses items, each with its kernels, that together have every pair. Any two shader files, each with its case,
+/// that meet in a kernel of some item also meet in a kernel of a chosen item. Takes the item with the most new pairs
+/// per kernel next. The chosen items keep their order.
 pub fn covering_pairs<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>) -> Vec<T> {
     let mut numbers = HashMap::new();
     let mut known: HashMap<Kernel, Vec<Pair>> = HashMap::new();
@@ -23,7 +23,7 @@ pub fn covering_pairs<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>) -> V
         }
         candidates.push((item, pairs, kernels.len().max(1)));
     }
-    // What an item brings only becomes less: one that still brings most after it was counted anew is the best.
+    // An item's gain only shrinks. An item that still has the largest gain after a recount is the best.
     let worth = |pairs: usize, kernels: usize| pairs * 1_000 / kernels;
     let all = candidates.iter().enumerate();
     let mut heap: BinaryHeap<_> =
@@ -47,7 +47,7 @@ pub fn covering_pairs<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>) -> V
     items.map(|(_, (item, ..))| item).collect()
 }
 
-/// The pairs of a kernel, by the numbers of its files.
+/// Returns the pairs of a kernel, as numbers of its files.
 fn pairs_of(kernel: &Kernel, numbers: &mut HashMap<String, u32>) -> Vec<Pair> {
     let mut number = |file: String| {
         let next = numbers.len() as u32;
@@ -84,7 +84,7 @@ mod tests {
         let few = covering_pairs(all.iter().map(|kernel| (*kernel, vec![*kernel])));
         assert!(few.len() * 3 < all.len(), "{} of {}", few.len(), all.len());
         assert!(pairs(&few) == pairs(&all));
-        // None of them for nothing, and in their order.
+        // None of them is redundant, and they keep their order.
         assert_eq!(covering_pairs(few.iter().map(|kernel| (*kernel, vec![*kernel]))).len(), few.len());
         assert!(few.is_sorted_by_key(|kernel| all.iter().position(|other| other == kernel)));
         let none: Vec<()> = covering_pairs([((), vec![])]);

@@ -9,7 +9,7 @@ use crate::profile::AdapterProfile;
 use crate::record::BoundPlan;
 use crate::tunings::Tunings;
 
-/// What is timed.
+/// A pass that benchmarks time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// Forward in training.
@@ -23,10 +23,10 @@ pub enum Pass {
 }
 
 impl Pass {
-    /// All of them.
+    /// Every pass.
     pub const ALL: [Self; 4] = [Self::ForwardTrain, Self::ForwardEval, Self::Backward, Self::ForwardBackward];
 
-    /// The name in results.
+    /// Returns the name in results.
     pub fn name(self) -> &'static str {
         match self {
             Self::ForwardTrain => "forward_train",
@@ -36,22 +36,22 @@ impl Pass {
         }
     }
 
-    /// The pass of a name.
+    /// Returns the pass with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|pass| pass.name() == name)
     }
 
-    /// Whether the layer is in training mode.
+    /// Returns whether the layer is in training mode.
     pub fn is_training(self) -> bool {
         self != Self::ForwardEval
     }
 
-    /// Whether it computes gradients.
+    /// Returns whether the pass computes gradients.
     pub fn has_backward(self) -> bool {
         self.directions().contains(&Direction::Backward)
     }
 
-    /// The directions that are planned, in order; without a forward pass that must have run before.
+    /// Returns the directions to plan, in order. Excludes a forward pass that must have run before.
     pub fn directions(self) -> &'static [Direction] {
         match self {
             Self::ForwardTrain | Self::ForwardEval => &[Direction::Forward],
@@ -60,7 +60,7 @@ impl Pass {
         }
     }
 
-    /// The plans of the pass on a tensor, with PyTorch's defaults.
+    /// Returns the plans of the pass for a tensor, with PyTorch's defaults.
     ///
     /// # Errors
     /// As [`Plan::forward`].
@@ -80,7 +80,7 @@ impl Pass {
     }
 }
 
-/// The plan of one direction, out of place.
+/// Returns the plan of one direction, out of place.
 ///
 /// # Errors
 /// As [`Plan::forward`].
@@ -99,7 +99,7 @@ pub fn plan(
     }
 }
 
-/// The pipeline, the bind group and the grid of each dispatch.
+/// Returns the pipeline, bind group and grid of each dispatch.
 pub fn dispatches(
     plan: &BoundPlan,
 ) -> impl Iterator<Item = (&wgpu::ComputePipeline, &wgpu::BindGroup, [u32; 3])> {

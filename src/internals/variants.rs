@@ -1,4 +1,4 @@
-//! Every variant of every kernel: what tests and compilers check.
+//! Variants of every kernel, for tests and compilers to check.
 
 use crate::activation::ActivationKind;
 use crate::kernels::{
@@ -27,12 +27,13 @@ const UPDATES: [RunningUpdate; 3] = [RunningUpdate::Off, RunningUpdate::Fixed, R
 /// Every combination of two switches.
 const SWITCHES: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
-/// Every variant of every kernel, for one workgroup size and the subgroup sizes of an adapter.
+/// Returns variants of every kernel, for one workgroup size and the subgroup sizes of an adapter. Fused options take
+/// turns: not every combination is included.
 pub fn every_variant(workgroup_size: u32, subgroup_sizes: (u32, u32)) -> Vec<Kernel> {
     Variants { workgroup_size, subgroup_sizes }.all()
 }
 
-/// Whether a kernel reads and writes f32, without an activation and a sum.
+/// Returns whether a kernel reads and writes f32, with neither an activation nor a residual.
 pub fn is_plain(kernel: &Kernel) -> bool {
     let pre_activation = |pre_activation: PreActivation| {
         pre_activation.storage == Storage::F32
@@ -56,7 +57,7 @@ pub fn is_plain(kernel: &Kernel) -> bool {
     }
 }
 
-/// What the variants are made for.
+/// The sizes that the variants are made for.
 struct Variants {
     workgroup_size: u32,
     subgroup_sizes: (u32, u32),
@@ -76,7 +77,7 @@ impl Variants {
         kernels
     }
 
-    /// The ways to visit every element.
+    /// Returns the ways to visit every element.
     fn traversals(&self) -> [Traversal; 5] {
         [
             Traversal::Planes { lanes: 2, width: VectorWidth::Scalar },
@@ -87,7 +88,7 @@ impl Variants {
         ]
     }
 
-    /// The ways to visit every element and to reduce each channel.
+    /// Returns the ways to visit every element and to reduce each channel.
     fn reductions(&self) -> Vec<(Traversal, Lanes)> {
         let (min_size, max_size) = self.subgroup_sizes;
         let mut reductions = Vec::new();
@@ -103,13 +104,13 @@ impl Variants {
         reductions
     }
 
-    /// The reductions of whole channels, each with its number.
+    /// Returns the reductions of whole channels, each with its index.
     fn whole_channels(&self) -> impl Iterator<Item = (usize, (Traversal, Lanes))> {
         let all = self.reductions().into_iter().enumerate();
         all.filter(|(_, (traversal, _))| !matches!(traversal, Traversal::PlanesMasked { .. }))
     }
 
-    /// The tiles of resident kernels.
+    /// Returns the tiles of resident kernels.
     fn tiles(&self) -> Vec<Tile> {
         let (workgroup_size, (min_size, max_size)) = (self.workgroup_size, self.subgroup_sizes);
         let columns = Lanes::Tree { channels: workgroup_size / 2 };
@@ -164,7 +165,7 @@ impl Variants {
         }
     }
 
-    /// The kernels of a whole forward pass.
+    /// Adds the kernels of a whole forward pass.
     fn forward_passes(&self, kernels: &mut Vec<Kernel>) {
         let workgroup_size = self.workgroup_size;
         for (index, (traversal, lanes)) in self.whole_channels() {
@@ -185,7 +186,8 @@ impl Variants {
         let mut results: Vec<_> = [Statistics::Batch, Statistics::Running, Statistics::None]
             .map(|statistics| (None, statistics))
             .to_vec();
-        // dweight needs x here: of an empty batch, nothing is summed.
+        // Excludes dweight without statistics: this kernel needs x for dweight, and an empty batch has nothing to
+        // sum.
         let of_channels = channel_gradients()
             .into_iter()
             .filter(|(gradients, statistics)| !gradients.weight || *statistics != Statistics::None);
@@ -199,7 +201,7 @@ impl Variants {
             for &(result, statistics) in &results {
                 add(result, statistics, plain_pre_activation(true));
             }
-            // A half of what can be fused, in turn.
+            // Takes every second fused variant, alternating by index.
             for (k, pre_activation) in activated().enumerate().skip(index % 2).step_by(2) {
                 add(None, [Statistics::Batch, Statistics::Running][k / 2 % 2], pre_activation);
             }
@@ -233,7 +235,7 @@ impl Variants {
                     .filter(|gradient| gradient.dz && !gradient.in_place && !exact_products)
                     .map(|gradient| InputGradient { dx: false, ..gradient });
                 let fused = activated_gradients(exact_products).chain(without_dx);
-                // A half of what can be fused, in turn.
+                // Takes every second fused variant, in turn.
                 let fused = fused.skip(variants.len() % 2).step_by(2);
                 for gradient in plain.into_iter().chain(fused) {
                     variants.push(BackwardInput { traversal, statistics, gradient, workgroup_size });
@@ -243,7 +245,7 @@ impl Variants {
         kernels.extend(variants.into_iter().map(Kernel::BackwardInput));
     }
 
-    /// The kernels of a whole backward pass.
+    /// Adds the kernels of a whole backward pass.
     fn backward_passes(&self, kernels: &mut Vec<Kernel>) {
         let workgroup_size = self.workgroup_size;
         for (index, (traversal, lanes)) in self.whole_channels() {
@@ -264,13 +266,13 @@ impl Variants {
     }
 }
 
-/// Whether a load has one element of each of its channels: exact products are computed for as many elements at once as
-/// there are channels.
+/// Returns whether all elements of a load are of different channels. Kernels compute exact products for as many
+/// elements at once as there are channels.
 fn has_exact_products(width: VectorWidth, columns: bool) -> bool {
     width == VectorWidth::Scalar || columns
 }
 
-/// Outputs with nothing fused.
+/// Returns outputs with nothing fused.
 fn plain_outputs() -> [Output; 4] {
     SWITCHES.map(|(in_place, affine)| {
         let (storage, activation) = (Storage::F32, ActivationKind::Identity);
@@ -278,7 +280,7 @@ fn plain_outputs() -> [Output; 4] {
     })
 }
 
-/// Outputs with every activation, each with something else besides.
+/// Returns an output for every activation, and varies the other options in turn.
 fn fused_outputs() -> impl Iterator<Item = Output> {
     ACTIVATIONS.into_iter().enumerate().map(|(k, activation)| {
         let storage = STORAGES[(k + 1) % 4];
@@ -287,12 +289,12 @@ fn fused_outputs() -> impl Iterator<Item = Output> {
     })
 }
 
-/// dy as it arrives without an activation.
+/// Returns how dy arrives without an activation.
 fn plain_pre_activation(affine: bool) -> PreActivation {
     PreActivation { storage: Storage::F32, affine, activation: ActivationKind::Identity, residual: false }
 }
 
-/// dy as it arrives through every activation but the identity, each with something else besides.
+/// Returns how dy arrives through every activation but the identity, and varies the other options in turn.
 fn activated() -> impl Iterator<Item = PreActivation> {
     ACTIVATIONS.into_iter().enumerate().skip(1).map(|(k, activation)| {
         let storage = STORAGES[k % 4];
@@ -300,13 +302,13 @@ fn activated() -> impl Iterator<Item = PreActivation> {
     })
 }
 
-/// dx alone, with nothing fused.
+/// Returns dx alone, with nothing fused.
 fn plain_gradient(affine: bool, in_place: bool, exact_products: bool) -> InputGradient {
     let pre_activation = plain_pre_activation(affine);
     InputGradient { pre_activation, in_place, dx: true, dz: false, exact_products }
 }
 
-/// Every activation, with dz or without.
+/// Returns the gradients through every activation but the identity, with dz if there is a residual.
 fn activated_gradients(exact_products: bool) -> impl Iterator<Item = InputGradient> {
     activated().enumerate().map(move |(k, pre_activation)| InputGradient {
         pre_activation,
@@ -317,14 +319,14 @@ fn activated_gradients(exact_products: bool) -> impl Iterator<Item = InputGradie
     })
 }
 
-/// Every combination of results per channel that is not empty, with the statistics that it can go with.
+/// Returns every nonempty combination of results per channel, with the statistics that it can use.
 fn channel_gradients() -> Vec<(ChannelGradients, Statistics)> {
     let mut variants = Vec::new();
     for bits in 1..8 {
         let [weight, bias, projection] = [1, 2, 4].map(|bit| bits & bit != 0);
         let statistics: &[_] = match (weight, projection) {
             (_, true) => &[Statistics::Batch],
-            // None: of an empty batch, where all gradients are zeros.
+            // `Statistics::None` is for an empty batch, which has zero gradients.
             (true, false) => &[Statistics::Batch, Statistics::Running, Statistics::None],
             (false, false) => &[Statistics::None],
         };
@@ -334,23 +336,23 @@ fn channel_gradients() -> Vec<(ChannelGradients, Statistics)> {
     variants
 }
 
-/// What kernels of a whole forward pass are compiled for, with their `index`-th traversal: running statistics and
-/// output.
+/// Returns what kernels of a whole forward pass are compiled for, with their `index`-th traversal: running statistics
+/// and output.
 fn whole_forward_passes(index: usize) -> Vec<(RunningUpdate, Output)> {
     let plain = UPDATES.into_iter().flat_map(|running| plain_outputs().map(|output| (running, output)));
-    // A third of what can be fused, in turn.
+    // Takes every third fused variant, in turn.
     let fused = fused_outputs().skip(index % 3).step_by(3);
     plain.chain(fused.map(|output| (RunningUpdate::Fixed, output))).collect()
 }
 
-/// The same of a whole backward pass: dx and dz, dweight, dbias.
+/// Returns what kernels of a whole backward pass are compiled for: dx and dz, dweight, dbias.
 fn whole_backward_passes(index: usize, has_exact_products: bool) -> Vec<(InputGradient, bool, bool)> {
     let plain = (0..8).map(|bits| {
         let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
         let affine = dweight || dbias || in_place;
         (plain_gradient(affine, in_place, has_exact_products && dweight), dweight, dbias)
     });
-    // A third of what can be fused, in turn.
+    // Takes every third fused variant, in turn.
     let fused = activated_gradients(has_exact_products).skip(index % 3).step_by(3);
     plain.chain(fused.map(|gradient| (gradient, true, true))).collect()
 }

@@ -9,16 +9,16 @@ use std::fmt;
 /// Reduces dy and x to sums of dy and of dy · (x − mean) of every channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardSums {
-    /// How dy and x are visited. [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    /// How dy and x are visited. [`Traversal::Columns`] requires [`Lanes::Separate`], and vice versa.
     pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
-    /// Where the mean comes from. With [`Statistics::None`], x is not read, and only dy is summed: not where an
-    /// activation needs it.
+    /// The source of the mean. With [`Statistics::None`], the kernel sums only dy and does not read x. An activation
+    /// needs x, so it excludes this.
     pub statistics: Statistics,
-    /// How dy arrives.
+    /// How dy goes back through the activation.
     pub pre_activation: PreActivation,
-    /// What becomes of the sums of a split: a partial result, or where a channel is one split, these.
+    /// The gradients to compute if each channel is one split. `None` stores the sums of splits as partial results.
     pub result: Option<ChannelGradients>,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
@@ -48,14 +48,14 @@ impl fmt::Display for BackwardSums {
     }
 }
 
-/// Merges partial sums to dweight, dbias and what dx needs of them.
+/// Merges partial sums into dweight, dbias and what dx needs of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardFinalize {
-    /// Where `inv_std` comes from; [`Statistics::None`] where only dbias is wanted, or the batch is empty.
+    /// The source of `inv_std`. [`Statistics::None`] suits dbias alone, or an empty batch.
     pub statistics: Statistics,
-    /// What is wanted.
+    /// The gradients to compute.
     pub gradients: ChannelGradients,
-    /// Channels a workgroup takes, a power of two; its other lanes share the splits of each.
+    /// Channels per workgroup, a power of two. The lanes of a channel share its splits.
     pub channels_per_workgroup: u32,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
@@ -77,12 +77,12 @@ impl fmt::Display for BackwardFinalize {
     }
 }
 
-/// Computes dx, and dz.
+/// Computes dx and dz.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardInput {
     /// How the tensors are visited.
     pub traversal: Traversal,
-    /// Which statistics the forward pass used: through those of the batch, gradient flows; then x is read.
+    /// The statistics of the forward pass. Gradient flows through batch statistics, so x is read with them.
     pub statistics: Statistics,
     /// How dx and dz are written.
     pub gradient: InputGradient,
@@ -111,8 +111,8 @@ impl fmt::Display for BackwardInput {
 /// The backward pass through batch statistics in one dispatch: every channel is one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardOneDispatch {
-    /// How the tensors are visited: not [`Traversal::PlanesMasked`], since the sums of a neighbouring channel are not
-    /// known. [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    /// How the tensors are visited. Not by [`Traversal::PlanesMasked`], since the sums of a neighbouring channel are
+    /// unknown. [`Traversal::Columns`] requires [`Lanes::Separate`], and vice versa.
     pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
@@ -151,7 +151,7 @@ impl fmt::Display for BackwardOneDispatch {
 /// The backward pass through batch statistics in one dispatch that reads x and dy once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardResident {
-    /// The loads that each invocation keeps in registers.
+    /// The loads that each lane keeps in registers.
     pub tile: Tile,
     /// How dx and dz are written.
     pub gradient: InputGradient,

@@ -1,4 +1,4 @@
-//! What kernels bind, and how.
+//! The bindings of kernels.
 
 macro_rules! bindings {
     ($($(#[$doc:meta])* $binding:ident = $number:literal, $name:literal;)*) => {
@@ -10,10 +10,10 @@ macro_rules! bindings {
         }
 
         impl Binding {
-            /// All of them, in the order of the numbers.
+            /// All bindings, in the order of their numbers.
             const ALL: &[Self] = &[$(Self::$binding),*];
 
-            /// The name in messages, and of labels.
+            /// Returns the name in messages and labels.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$binding => $name,)*
@@ -54,14 +54,14 @@ bindings! {
     DBias = 13, "dbias";
     /// Scratch: per channel, the mean of dy and its slope along x.
     Projections = 14, "projections";
-    /// What is added to the normalised input.
+    /// The tensor z that is added to the normalised input.
     Z = 15, "z";
-    /// The gradient with respect to that.
+    /// The gradient with respect to z.
     Dz = 16, "dz";
 }
 
 impl Binding {
-    /// The one that shaders bind by this number.
+    /// Returns the binding that has this number in shaders.
     pub(super) fn from_number(number: usize) -> Option<Self> {
         Self::ALL.get(number).copied()
     }
@@ -69,10 +69,10 @@ impl Binding {
     /// The tensors: all have the shape and the element type of x.
     pub(crate) const TENSORS: [Self; 6] = [Self::X, Self::Y, Self::Z, Self::Dy, Self::Dx, Self::Dz];
 
-    /// The name of the variable in WGSL: [`name`](Self::name), but where that means something else to a compiler.
+    /// Returns the variable's name in WGSL: [`name`](Self::name), unless that means something else to a compiler.
     pub fn variable(self) -> &'static str {
         match self {
-            // DXC has a namespace of this name, and naga does not know.
+            // DXC has a namespace of this name, and naga does not know about it.
             Self::Dx => "dx_tensor",
             _ => self.name(),
         }
@@ -86,6 +86,6 @@ pub enum Access {
     Uniform,
     /// A storage buffer that is read.
     Read,
-    /// A storage buffer that is written, and perhaps read.
+    /// A storage buffer that is written, and may be read.
     ReadWrite,
 }

@@ -1,15 +1,15 @@
-//! Puts a kernel's shader together.
+//! Composes a kernel's shader.
 //!
 //! Shaders are plain WGSL in files. A comment at the beginning of a line has a meaning:
 //!
 //! | line | says |
 //! |---|---|
 //! | `// uses: data/params, lanes` | this file, or this case, takes names from these files |
-//! | `// includes: iterate/range` | whoever uses this case may take names from that file, too: what several cases share |
-//! | `// needs: Partial, merge` | these names come from whoever uses this file |
-//! | `// case tree:` | here begins one of several alternatives, of which a kernel takes one; what stands before the first is in all |
+//! | `// includes: iterate/range` | users of this case may take names from that file, too: several cases share it |
+//! | `// needs: Partial, merge` | users of this file supply these names |
+//! | `// case tree:` | begins one of several alternatives. A kernel takes one; all have the part before the first |
 //!
-//! The composer begins with the kernel's file and writes every file that is used once, with the case that was chosen.
+//! The composer begins with the kernel's file. It writes every used file once, with its chosen case.
 
 use super::{Access, Binding};
 use include_dir::{Dir, include_dir};
@@ -18,10 +18,10 @@ use std::sync::OnceLock;
 
 static FOLDER: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shaders");
 
-/// Which case of which file a kernel takes.
+/// A file, and the case of it that a kernel takes.
 pub(crate) type Choice = (&'static str, &'static str);
 
-/// Every shader file: its path without the ending, and its text.
+/// Returns every shader file: its path without the extension, and its text.
 pub(crate) fn files() -> &'static HashMap<String, &'static str> {
     static FILES: OnceLock<HashMap<String, &'static str>> = OnceLock::new();
     FILES.get_or_init(|| {
@@ -40,26 +40,26 @@ pub(crate) fn files() -> &'static HashMap<String, &'static str> {
     })
 }
 
-/// The text of a file before its cases, and each case with its name.
+/// Returns the text of a file before its cases, and each case with its name.
 pub(crate) fn parts(text: &str) -> (&str, Vec<(&str, &str)>) {
     let mut parts = text.split("\n// case ");
     let shared = parts.next().unwrap_or_default();
     (shared, parts.filter_map(|part| part.split_once(":\n")).collect())
 }
 
-/// What the lines of this kind (`uses`, `includes`, `needs`) list in a text.
+/// Returns the names that lines of this kind (`uses`, `includes`, `needs`) list in a text.
 pub(crate) fn listed<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
     let lines =
         text.lines().filter_map(move |line| line.strip_prefix("// ")?.strip_prefix(kind)?.strip_prefix(": "));
     lines.flat_map(|names| names.split(", "))
 }
 
-/// What stands before the cases of a file, or one of them.
+/// The part of a file before its cases, or one case.
 pub(crate) struct Section {
     pub(crate) text: &'static str,
     /// The files that it uses and includes.
     uses: Vec<&'static str>,
-    /// What it binds: declarations such as `@group(0) @binding(1) var<storage, read> x: …`.
+    /// Its bindings, from declarations such as `@group(0) @binding(1) var<storage, read> x: …`.
     pub(crate) bindings: Vec<(Binding, Access)>,
 }
 
@@ -70,7 +70,7 @@ impl Section {
     }
 }
 
-/// What a line declares to be bound.
+/// Returns the binding that a line declares, and its access.
 fn declared(line: &str) -> Option<(Binding, Access)> {
     let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(") var<")?;
     let access = match rest.split_once('>')?.0 {
@@ -81,7 +81,7 @@ fn declared(line: &str) -> Option<(Binding, Access)> {
     Some((Binding::from_number(number.parse().ok()?)?, access))
 }
 
-/// A shader file: what stands before its cases, and these.
+/// A shader file: the part before its cases, and the cases.
 type File = (Section, Vec<(&'static str, Section)>);
 
 fn file(name: &str) -> Option<&'static File> {
@@ -97,8 +97,8 @@ fn file(name: &str) -> Option<&'static File> {
     FILES.get_or_init(read).get(name)
 }
 
-/// These files, a kernel's for example, behind all that they use, each with its heading; or what is wrong with the files
-/// or the choices.
+/// Returns `files`, such as a kernel's, behind all files that they use, each with its heading. An error says what is
+/// wrong with the files or the choices.
 pub(crate) fn compose(files: &[&str], choices: &[Choice]) -> Result<Vec<(String, &'static Section)>, String> {
     let mut composer = Composer { choices, seen: Vec::new(), sections: Vec::new() };
     for file in files {
@@ -114,7 +114,7 @@ struct Composer<'a> {
 }
 
 impl<'a> Composer<'a> {
-    /// Adds a file behind all that it uses, once.
+    /// Adds a file once, behind all files that it uses.
     fn add(&mut self, name: &'a str) -> Result<(), String> {
         if self.seen.contains(&name) {
             return Ok(());
@@ -132,7 +132,7 @@ impl<'a> Composer<'a> {
         Ok(())
     }
 
-    /// The chosen case; none where a file has none.
+    /// Returns the chosen case. `None` if the file has no cases.
     fn case(
         &self,
         name: &str,

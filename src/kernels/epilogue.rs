@@ -1,4 +1,4 @@
-//! What is computed along with the normalisation: an activation, and a sum before it.
+//! The epilogue of the normalisation: a sum, then an activation.
 
 use super::compose::Choice;
 use super::{Storage, VectorWidth};
@@ -6,7 +6,7 @@ use crate::activation::ActivationKind;
 use std::fmt;
 
 impl ActivationKind {
-    /// The case of the shader file.
+    /// Returns the case of the shader file.
     fn case(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -21,18 +21,18 @@ impl ActivationKind {
         }
     }
 
-    /// The name in a plan's printout; empty or with a comma in front.
+    /// Returns the name for a plan's printout: empty, or with a comma in front.
     fn name(self) -> String {
         if self == Self::Identity { String::new() } else { format!(", {}", self.case()) }
     }
 }
 
-/// Whether a parameter of each channel is there.
+/// Returns the case of a per-channel parameter. `there` says whether it exists.
 fn per_channel(there: bool) -> &'static str {
     if there { "per_channel" } else { "none" }
 }
 
-/// Of the backward pass: whether x is read.
+/// Returns the cases of the backward pass for x. `needed` says whether x is read.
 pub(super) fn x_choices(needed: bool) -> [Choice; 2] {
     match needed {
         true => [("tensors/x", "read"), ("backward/deviation", "from_mean")],
@@ -47,16 +47,16 @@ pub struct Output {
     pub storage: Storage,
     /// Whether y overwrites x.
     pub in_place: bool,
-    /// Whether there are weight and bias.
+    /// Whether weight and bias exist.
     pub affine: bool,
     /// The activation.
     pub activation: ActivationKind,
-    /// Whether there is a z.
+    /// Whether z is added.
     pub residual: bool,
 }
 
 impl Output {
-    /// The cases of the shader files.
+    /// Returns the cases of the shader files.
     pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let x =
             if self.in_place { self.storage.atomic(width, "in_place", "in_place_atomic") } else { "read" };
@@ -82,26 +82,26 @@ impl fmt::Display for Output {
     }
 }
 
-/// How the gradient of y arrives at what is normalised: through the activation.
+/// How the gradient of y goes back through the activation, to bn(x) + z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PreActivation {
     /// How x, dy and z are stored.
     pub storage: Storage,
-    /// Whether there are weight and bias.
+    /// Whether weight and bias exist.
     pub affine: bool,
     /// The activation.
     pub activation: ActivationKind,
-    /// Whether there is a z.
+    /// Whether z is added.
     pub residual: bool,
 }
 
 impl PreActivation {
-    /// Whether what went into the activation is computed once more, from x.
+    /// Checks whether the activation's input is recomputed from x.
     pub(crate) fn is_activated(self) -> bool {
         self.activation != ActivationKind::Identity
     }
 
-    /// The cases of the shader files.
+    /// Returns the cases of the shader files.
     pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let mut choices = self.storage.choices(width);
         choices.extend([
@@ -126,7 +126,7 @@ impl fmt::Display for PreActivation {
 /// How kernels write dx and dz.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InputGradient {
-    /// How dy arrives.
+    /// How dy goes back through the activation.
     pub pre_activation: PreActivation,
     /// Whether dx overwrites dy.
     pub in_place: bool,
@@ -134,14 +134,14 @@ pub struct InputGradient {
     pub dx: bool,
     /// Whether dz is wanted.
     pub dz: bool,
-    /// Whether the product of slope and deviation keeps what rounding would lose: for channels of few
-    /// values, where dx is the small difference of large numbers. Only with batch statistics, and where all
-    /// that an invocation computes at once is of different channels.
+    /// Whether the product of slope and deviation keeps what rounding would lose. Channels with few values need this,
+    /// since their dx is the small difference of large numbers. Requires batch statistics, and that an invocation
+    /// computes at once only elements of different channels.
     pub exact_products: bool,
 }
 
 impl InputGradient {
-    /// The cases of the shader files; with `batch`, of kernels that go through batch statistics.
+    /// Returns the cases of the shader files. With `batch`, gradient flows through batch statistics.
     pub(super) fn choices(self, width: VectorWidth, batch: bool) -> Vec<Choice> {
         let storage = self.pre_activation.storage;
         let store = |wanted| if wanted { storage.atomic(width, "store", "store_atomic") } else { "none" };

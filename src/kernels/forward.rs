@@ -4,31 +4,31 @@ use super::compose::Choice;
 use super::{Lanes, Output, RunningUpdate, Source, Statistics, Storage, Tile, Traversal, Variant};
 use std::fmt;
 
-/// Adds 1 to `num_batches_tracked`. One invocation; no uniform.
+/// Adds 1 to `num_batches_tracked`. Uses one invocation and no uniform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CountBatch;
 
-/// Reduces x to moments of every channel.
+/// Reduces x to the moments of every channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Moments {
-    /// How x is visited. [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    /// How x is visited. [`Traversal::Columns`] requires [`Lanes::Separate`], and vice versa.
     pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
     /// How x is stored.
     pub storage: Storage,
-    /// What becomes of the moments.
+    /// The use of the moments.
     pub result: MomentsResult,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
 }
 
-/// What becomes of the moments of a split.
+/// The use of a split's moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MomentsResult {
-    /// They are kept as a partial result.
+    /// Stores them as a partial result.
     Partials,
-    /// The channel is one split: its statistics are computed, and the running ones move.
+    /// Computes the statistics of the channel, which is one split, and updates the running statistics.
     Statistics(RunningUpdate),
 }
 
@@ -56,12 +56,12 @@ impl fmt::Display for Moments {
     }
 }
 
-/// Merges partial moments to statistics, and moves the running statistics.
+/// Merges partial moments into statistics, and updates the running statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Finalize {
-    /// Whether there are running statistics to move.
+    /// How the running statistics are updated.
     pub running: RunningUpdate,
-    /// Channels a workgroup takes, a power of two; its other lanes share the splits of each.
+    /// Channels per workgroup, a power of two. The lanes of a channel share its splits.
     pub channels_per_workgroup: u32,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
@@ -86,7 +86,7 @@ impl fmt::Display for Finalize {
 pub struct Normalize {
     /// How x is visited.
     pub traversal: Traversal,
-    /// Which statistics are used.
+    /// The statistics to use.
     pub statistics: Statistics,
     /// How y is written.
     pub output: Output,
@@ -112,14 +112,14 @@ impl fmt::Display for Normalize {
 /// The forward pass with batch statistics in one dispatch: every channel is one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ForwardOneDispatch {
-    /// How x is visited: not [`Traversal::PlanesMasked`], since the statistics of a neighbouring channel are not known.
-    /// [`Traversal::Columns`] goes with [`Lanes::Separate`] and only with that.
+    /// How x is visited. Not by [`Traversal::PlanesMasked`], since the statistics of a neighbouring channel are
+    /// unknown. [`Traversal::Columns`] requires [`Lanes::Separate`], and vice versa.
     pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
     /// How y is written.
     pub output: Output,
-    /// Whether there are running statistics to move.
+    /// How the running statistics are updated.
     pub running: RunningUpdate,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
@@ -143,11 +143,11 @@ impl fmt::Display for ForwardOneDispatch {
 /// The forward pass with batch statistics in one dispatch that reads x once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ForwardResident {
-    /// The loads that each invocation keeps in registers.
+    /// The loads that each lane keeps in registers.
     pub tile: Tile,
     /// How y is written.
     pub output: Output,
-    /// Whether there are running statistics to move.
+    /// How the running statistics are updated.
     pub running: RunningUpdate,
 }
 

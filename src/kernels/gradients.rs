@@ -1,4 +1,4 @@
-//! What follows from the sums of a channel's backward pass.
+//! The results of a channel's sums in the backward pass.
 
 use super::compose::Choice;
 use std::fmt;
@@ -10,13 +10,13 @@ pub struct ChannelGradients {
     pub weight: bool,
     /// dbias.
     pub bias: bool,
-    /// What [`BackwardInput`](super::BackwardInput) needs of the sums: where dx is wanted, and batch
-    /// statistics were used.
+    /// What [`BackwardInput`](super::BackwardInput) needs of the sums, if dx is wanted and the pass uses batch
+    /// statistics.
     pub projection: bool,
 }
 
 impl ChannelGradients {
-    /// The cases of the shader files, all but that which says where statistics come from.
+    /// Returns the cases of the shader files, except the source of the statistics.
     pub(super) fn choices(self) -> [Choice; 3] {
         let store = |wanted, otherwise| if wanted { "store" } else { otherwise };
         [

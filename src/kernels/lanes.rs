@@ -7,24 +7,24 @@ use std::fmt;
 /// How the lanes of a workgroup that share a channel merge their results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lanes {
-    /// They do not share one: each lane has a channel of its own.
+    /// No merge: each lane has its own channels.
     Separate,
-    /// By halving, through workgroup memory.
+    /// Merges by halving, through workgroup memory.
     Tree {
-        /// Channels a workgroup takes, a power of two; its other lanes share the work on each.
+        /// Channels per workgroup, a power of two. The lanes of a channel share the work on it.
         channels: u32,
     },
-    /// By shuffles within subgroups of these sizes, then through workgroup memory.
+    /// Merges by shuffles within subgroups of these sizes, then through workgroup memory.
     Subgroup {
-        /// Smallest subgroup the adapter may use.
+        /// Smallest subgroup that the adapter may use.
         min_size: u32,
-        /// Largest subgroup the adapter may use; divides the workgroup size.
+        /// Largest subgroup that the adapter may use. It divides the workgroup size.
         max_size: u32,
     },
 }
 
 impl Lanes {
-    /// The cases of the shader files, with that of the entry point.
+    /// Returns the cases of the shader files, including the entry point.
     pub(super) fn choices(self) -> [Choice; 2] {
         match self {
             Self::Separate => [("entry", "plain"), ("lanes", "separate")],
@@ -33,7 +33,7 @@ impl Lanes {
         }
     }
 
-    /// The constants of the shader file, and the workgroup size.
+    /// Returns the constants of the shader file, and the workgroup size.
     pub(super) fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
         let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
         match self {
@@ -46,7 +46,7 @@ impl Lanes {
         constants
     }
 
-    /// How many partial results the workgroup holds in its memory.
+    /// Returns how many partial results the workgroup memory holds.
     fn partials_in_memory(self, workgroup_size: u32) -> u32 {
         match self {
             Self::Separate => 0,
@@ -55,7 +55,7 @@ impl Lanes {
         }
     }
 
-    /// Bytes of workgroup memory, where each lane has partial results of so many channels.
+    /// Returns the bytes of workgroup memory, if each lane has partial results of `channels` channels.
     pub(super) fn workgroup_memory(self, workgroup_size: u32, channels: u32) -> u32 {
         self.partials_in_memory(workgroup_size) * channels * PARTIAL_BYTES as u32
     }

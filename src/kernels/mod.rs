@@ -1,23 +1,23 @@
-//! The kernels: which WGSL files make one up, which constants it is compiled with, what it binds.
+//! The kernels: the WGSL files of each, its constants and its bindings.
 //!
-//! A kernel's source is constants, then every shader file that its own file uses, each with the case that was chosen
-//! of it, then its own file: `shaders/kernel/STEM.wgsl`. The Rust sides, which say which cases are chosen, are in
-//! `forward.rs` and `backward.rs`. The entry point is `main` of `shaders/entry.wgsl`, which calls the kernel
-//! (`count_batch` has one of its own).
+//! A kernel's source begins with constants. Then come the shader files that the kernel's own file uses, each with its
+//! chosen case, and at last that file: `shaders/kernel/STEM.wgsl`. The Rust sides, in `forward.rs` and `backward.rs`,
+//! choose the cases. The entry point is `main` of `shaders/entry.wgsl`, which calls the kernel. `count_batch` has its
+//! own entry point.
 //!
 //! | kernel | does |
 //! |---|---|
 //! | `count_batch` | adds 1 to `num_batches_tracked` |
 //! | `moments` | reduces x to moments (count, mean, sum of squared deviations) per channel and split |
-//! | `finalize` | merges the partial moments to statistics, moves the running statistics |
-//! | `normalize` | y = (x − mean) · weight · `inv_std` + bias, + z and through the activation |
-//! | `forward_one_dispatch` | all of that in one dispatch, where a workgroup or invocation has a channel to itself |
-//! | `forward_resident` | the same, with the channel kept in registers meanwhile, so that x is read once |
+//! | `finalize` | merges the partial moments into statistics, updates the running statistics |
+//! | `normalize` | computes y = activation((x − mean) · weight · `inv_std` + bias + z) |
+//! | `forward_one_dispatch` | does all of that in one dispatch, if each channel has one workgroup or lane |
+//! | `forward_resident` | does the same, but keeps the channel in registers, so that x is read once |
 //! | `backward_sums` | reduces dy and x to sums of dy and dy·(x − mean) per channel and split |
-//! | `backward_finalize` | merges the partial sums to dweight, dbias and what dx needs of them |
-//! | `backward_input` | dx and dz |
-//! | `backward_one_dispatch` | all three in one dispatch |
-//! | `backward_resident` | the same, with x and dy read once |
+//! | `backward_finalize` | merges the partial sums into dweight, dbias and what dx needs of them |
+//! | `backward_input` | computes dx and dz |
+//! | `backward_one_dispatch` | does all three in one dispatch |
+//! | `backward_resident` | does the same, but reads x and dy once |
 
 mod backward;
 mod binding;
@@ -63,7 +63,7 @@ pub const PARTIAL_BYTES: u64 = 16;
 /// Bytes of a channel's `Projection`.
 pub const PROJECTION_BYTES: u64 = 16;
 
-/// One kernel with all that it is compiled for.
+/// A kernel with all options that it is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kernel {
@@ -75,37 +75,37 @@ pub enum Kernel {
     Finalize(Finalize),
     /// Normalises.
     Normalize(Normalize),
-    /// All of that at once.
+    /// Does all of that at once.
     ForwardOneDispatch(ForwardOneDispatch),
-    /// The same with x read once.
+    /// Does the same, but reads x once.
     ForwardResident(ForwardResident),
     /// Reduces to sums for backward.
     BackwardSums(BackwardSums),
     /// Merges the partial sums.
     BackwardFinalize(BackwardFinalize),
-    /// Computes dx.
+    /// Computes dx and dz.
     BackwardInput(BackwardInput),
-    /// All of that at once.
+    /// Does all of that at once.
     BackwardOneDispatch(BackwardOneDispatch),
-    /// The same with x and dy read once.
+    /// Does the same, but reads x and dy once.
     BackwardResident(BackwardResident),
 }
 
-/// What a kernel is made of.
+/// The parts of a kernel.
 struct Source {
     /// The name of its file.
     stem: &'static str,
     /// Invocations in a workgroup.
     workgroup_size: u32,
-    /// How they merge partial results.
+    /// How lanes merge partial results.
     lanes: Lanes,
-    /// Of how many channels a lane has partial results.
+    /// Channels for which a lane has partial results.
     channels_at_once: u32,
     /// Whether y overwrites x, or dx overwrites dy.
     in_place: bool,
-    /// Constants the shader is compiled with.
+    /// Constants that the shader is compiled with.
     constants: Vec<(&'static str, u32)>,
-    /// Which case is taken of each shader file that has some.
+    /// The chosen case of each shader file that has cases.
     choices: Vec<Choice>,
 }
 
@@ -122,7 +122,7 @@ impl Source {
         }
     }
 
-    /// A kernel whose workgroups keep whole channels in registers.
+    /// Creates the source of a kernel that keeps whole channels in registers.
     fn resident(stem: &'static str, tile: &Tile) -> Self {
         let mut source = Self::new(stem, tile.lanes, tile.workgroup_size).choose(tile.choices());
         source.constants.push(("TILE_LOADS", tile.loads));
@@ -150,7 +150,7 @@ impl Source {
         self.choose(gradient.choices(width, batch))
     }
 
-    /// The case that is taken of a file.
+    /// Returns the chosen case of a file.
     fn chosen(&self, file: &str) -> Option<&'static str> {
         self.choices.iter().find(|(name, _)| *name == file).map(|(_, case)| *case)
     }
@@ -159,7 +159,7 @@ impl Source {
         self.chosen("data/storage").is_some_and(|case| case.starts_with("f16_"))
     }
 
-    /// The shader files that it is made of, each with its heading.
+    /// Returns the sections of the kernel's shader files, each with its heading.
     fn sections(&self) -> Vec<(String, &'static Section)> {
         match compose(&[&format!("kernel/{}", self.stem)], &self.choices) {
             Ok(sections) => sections,
@@ -169,7 +169,7 @@ impl Source {
     }
 }
 
-/// A kernel with all that it is compiled for. It displays as the variant in a few words, for a plan's printout.
+/// A kernel with its options. It displays as the variant in a few words, for a plan's printout.
 trait Variant: fmt::Display {
     fn source(&self) -> Source;
 }
@@ -198,17 +198,17 @@ impl Kernel {
     /// The name of the entry point of every kernel.
     pub const ENTRY_POINT: &str = "main";
 
-    /// The name of the kernel: its file's stem.
+    /// Returns the name of the kernel: its file's stem.
     pub fn stem(&self) -> &'static str {
         self.source().stem
     }
 
-    /// What the kernel binds, and how, in the order of the numbers: what its shader declares.
+    /// Returns what the kernel's shader declares: bindings and how they are used, in the order of their numbers.
     pub fn bindings(&self) -> Vec<(Binding, Access)> {
         // Engines bind plans often, and composing takes longer than binding.
         type Known = HashMap<Kernel, Vec<(Binding, Access)>>;
         static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
-        // A panic while the lock is held leaves the map as it was.
+        // A panic while the lock is held does not change the map.
         if let Some(bindings) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(self) {
             return bindings.clone();
         }
@@ -220,38 +220,38 @@ impl Kernel {
         bindings
     }
 
-    /// How many storage buffers it binds.
+    /// Returns the number of storage buffers that the kernel binds.
     pub fn storage_buffers(&self) -> u32 {
         self.bindings().iter().filter(|(_, access)| *access != Access::Uniform).count() as u32
     }
 
-    /// Whether y overwrites x, or dx overwrites dy.
+    /// Returns whether y overwrites x, or dx overwrites dy.
     pub fn is_in_place(&self) -> bool {
         self.source().in_place
     }
 
-    /// Invocations in a workgroup.
+    /// Returns the invocations in a workgroup.
     pub fn workgroup_size(&self) -> u32 {
         self.source().workgroup_size
     }
 
-    /// Bytes of workgroup memory.
+    /// Returns the bytes of workgroup memory.
     pub fn workgroup_memory(&self) -> u32 {
         let source = self.source();
         source.lanes.workgroup_memory(source.workgroup_size, source.channels_at_once)
     }
 
-    /// Whether the kernel needs [`wgpu::Features::SUBGROUP`].
+    /// Returns whether the kernel needs [`wgpu::Features::SUBGROUP`].
     pub fn uses_subgroups(&self) -> bool {
         matches!(self.source().lanes, Lanes::Subgroup { .. })
     }
 
-    /// Whether the kernel needs [`wgpu::Features::SHADER_F16`].
+    /// Returns whether the kernel needs [`wgpu::Features::SHADER_F16`].
     pub fn uses_f16(&self) -> bool {
         self.source().uses_f16()
     }
 
-    /// The complete shader.
+    /// Returns the complete shader.
     pub fn wgsl(&self) -> String {
         let source = self.source();
         let mut text = String::new();
@@ -268,14 +268,14 @@ impl Kernel {
         text
     }
 
-    /// The shader files that the kernel is made of, each with the case that was chosen.
+    /// Returns the kernel's shader files, each with its chosen case.
     #[cfg(feature = "internals")]
     pub(crate) fn files(&self) -> Vec<String> {
         let sections = self.source().sections();
         sections.into_iter().map(|(heading, _)| heading).filter(|heading| !heading.is_empty()).collect()
     }
 
-    /// The variant in a few words, for a plan's printout; empty or with a comma in front.
+    /// Returns the variant in a few words, for a plan's printout: empty, or with a comma in front.
     pub fn variant(&self) -> String {
         let variant = self.variant_of().to_string();
         if variant.is_empty() { variant } else { format!(", {variant}") }

@@ -1,4 +1,4 @@
-//! The uniform that every kernel reads.
+//! The uniform of sizes and options.
 
 /// How a channel is divided: the WGSL struct `Splits`.
 #[repr(C)]
@@ -13,7 +13,7 @@ pub struct Splits {
 
 macro_rules! uniform {
     ($($field:ident: $type:ty),* $(,)?) => {
-        /// Sizes and options, laid out as the WGSL struct `Params` (shaders/data/params.wgsl): a test compares the two.
+        /// Sizes and options, laid out as the WGSL struct `Params` (shaders/data/params.wgsl). A test compares the two.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
         #[expect(missing_docs, reason = "documented once, in shaders/data/params.wgsl")]

@@ -1,21 +1,20 @@
-//! Whether and how running statistics move.
+//! Updates of the running statistics.
 
 use super::compose::Choice;
 
-/// What becomes of the running statistics.
+/// How a pass updates the running statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunningUpdate {
-    /// There are none.
+    /// No update: in eval mode, or without running statistics.
     Off,
-    /// They move by the momentum, and the batch is counted.
+    /// Moves them by the momentum, and counts the batch.
     Fixed,
-    /// They are averages over all batches; this one was counted already, by
-    /// [`CountBatch`](super::CountBatch).
+    /// Averages them over all batches. [`CountBatch`](super::CountBatch) has counted this batch already.
     Cumulative,
 }
 
 impl RunningUpdate {
-    /// The case of the shader file.
+    /// Returns the case of the shader file.
     pub(super) fn choice(self) -> Choice {
         let case = match self {
             Self::Off => "none",
@@ -25,7 +24,7 @@ impl RunningUpdate {
         ("forward/running_statistics", case)
     }
 
-    /// The name in a plan's printout; empty or with a comma in front.
+    /// Returns the name for a plan's printout: empty, or with a comma in front.
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "",

@@ -1,20 +1,20 @@
-//! Where the statistics of a channel come from.
+//! The source of a channel's statistics.
 
 use super::compose::Choice;
 
 /// Where a channel's mean and `inv_std` come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Statistics {
-    /// The batch's own, as `finalize` left them.
+    /// The batch statistics that the forward pass stored.
     Batch,
-    /// The running ones.
+    /// The running statistics.
     Running,
-    /// Not needed: only the bias's gradient is computed.
+    /// Not needed: without an activation, dbias and dz do not depend on them, and an empty batch has none.
     None,
 }
 
 impl Statistics {
-    /// The case of the shader file.
+    /// Returns the case of the shader file.
     pub(super) fn choice(self) -> Choice {
         let case = match self {
             Self::Batch => "batch",
@@ -24,7 +24,7 @@ impl Statistics {
         ("statistics/source", case)
     }
 
-    /// The name in a plan's printout.
+    /// Returns the name for a plan's printout.
     pub fn name(self) -> &'static str {
         match self {
             Self::Batch => "batch statistics",

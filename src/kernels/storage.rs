@@ -5,23 +5,23 @@ use super::compose::Choice;
 use crate::dtype::DType;
 use crate::profile::AdapterProfile;
 
-/// How the elements of tensors lie in memory. They are computed with as f32.
+/// How the elements of tensors lie in memory. Kernels compute with f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
     /// As f32.
     F32,
     /// As f16, with [`wgpu::Features::SHADER_F16`].
     F16,
-    /// As f16, two in a word, without that feature.
+    /// As f16, two per word, without that feature.
     PackedF16,
-    /// As bf16, two in a word: WGSL has no such type.
+    /// As bf16, two per word, since WGSL has no such type.
     PackedBf16,
 }
 
 impl Storage {
-    /// How elements of a type, so many of which are loaded at once, are best stored on a device.
+    /// Returns the best storage on a device for elements of type `dtype` in loads of `width`.
     ///
-    /// Software drivers load vectors element by element: there, two words take half as long as four f16.
+    /// Software drivers load vectors element by element. There, two words take half as long as four f16.
     pub fn new(dtype: DType, width: VectorWidth, profile: &AdapterProfile) -> Self {
         let has_f16 = profile.features.contains(wgpu::Features::SHADER_F16);
         let by_words = profile.is_cpu() && width == VectorWidth::Four;
@@ -33,12 +33,12 @@ impl Storage {
         }
     }
 
-    /// Whether two elements share a word.
+    /// Checks whether two elements share a word.
     fn is_words(self) -> bool {
         matches!(self, Self::PackedF16 | Self::PackedBf16)
     }
 
-    /// The cases of the shader files.
+    /// Returns the cases of the shader files.
     pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let storage = match (self, width) {
             (Self::F32, _) => "f32",
@@ -66,7 +66,7 @@ impl Storage {
         if self.is_words() && width == VectorWidth::Scalar { atomic } else { whole }
     }
 
-    /// The name in a plan's printout; empty or with a comma in front.
+    /// Returns the name for a plan's printout: empty, or with a comma in front.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "",

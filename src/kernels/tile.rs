@@ -1,40 +1,40 @@
-//! Kernels whose workgroups hold whole channels in registers.
+//! Tiles: workgroups that hold whole channels in registers.
 
 use super::compose::Choice;
 use super::traversal::vector_choices;
 use super::{Lanes, VectorWidth};
 use std::fmt;
 
-/// How a workgroup holds channels: every value is loaded by one of its invocations, and kept.
+/// How a workgroup holds channels: one of its lanes loads each value and keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tile {
-    /// Which loads an invocation has.
+    /// The loads of a lane.
     pub layout: TileLayout,
-    /// How lanes merge: a tree of as many channels as [`TileLayout::Columns`] has columns, or all lanes together.
+    /// How lanes merge: with [`TileLayout::Columns`], in a tree of as many channels as columns; else all together.
     pub lanes: Lanes,
-    /// How many loads an invocation has at most, up to [`Tile::MAX_LOADS`].
+    /// Most loads of a lane, up to [`Tile::MAX_LOADS`].
     pub loads: u32,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
 }
 
-/// Where the values are that a workgroup holds.
+/// Where the values of a tile are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TileLayout {
     /// inner > 1: all planes of one channel.
     Planes {
-        /// What is loaded at once. With [`VectorWidth::Four`], planes are a multiple of four long.
+        /// Elements per load. With [`VectorWidth::Four`], the length of planes is a multiple of four.
         width: VectorWidth,
     },
-    /// inner = 1: columns of single channels, or of four neighbouring ones.
+    /// inner = 1: columns of single channels, or of four neighbouring channels.
     Columns {
-        /// How many channels. With [`VectorWidth::Four`], there are a multiple of four.
+        /// Channels per load. With [`VectorWidth::Four`], their number in all is a multiple of four.
         width: VectorWidth,
     },
 }
 
 impl TileLayout {
-    /// The cases of the shader files.
+    /// Returns the cases of the shader files.
     fn choices(self) -> Vec<Choice> {
         let (columns, tile) = match self {
             Self::Planes { .. } => (false, "planes"),
@@ -45,14 +45,14 @@ impl TileLayout {
         choices
     }
 
-    /// What is loaded at once.
+    /// Returns the elements per load.
     pub fn width(self) -> VectorWidth {
         match self {
             Self::Planes { width } | Self::Columns { width } => width,
         }
     }
 
-    /// Of how many channels an invocation has partial results.
+    /// Returns the number of channels for which a lane has partial results.
     pub(super) fn channels_at_once(self) -> u32 {
         match self {
             Self::Planes { .. } => 1,
@@ -62,10 +62,10 @@ impl TileLayout {
 }
 
 impl Tile {
-    /// As many loads as the last case of resident.wgsl visits.
+    /// The number of loads that the last case of resident.wgsl visits.
     pub const MAX_LOADS: u32 = 64;
 
-    /// The cases of the shader files.
+    /// Returns the cases of the shader files.
     pub(super) fn choices(&self) -> Vec<Choice> {
         let resident = match self.loads {
             0..=4 => "up_to_4",
@@ -77,7 +77,7 @@ impl Tile {
         choices
     }
 
-    /// Bytes of workgroup memory.
+    /// Returns the bytes of workgroup memory.
     pub(crate) fn workgroup_memory(&self) -> u32 {
         self.lanes.workgroup_memory(self.workgroup_size, self.layout.channels_at_once())
     }

@@ -1,19 +1,19 @@
-//! How a kernel goes over a tensor.
+//! How a kernel visits a tensor.
 
 use super::compose::Choice;
 use std::fmt;
 
-/// How many neighbouring elements are loaded and computed at once.
+/// Neighbouring elements that are loaded and computed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VectorWidth {
     /// One.
     Scalar,
-    /// Four, as a vector. The tensor has a multiple of four elements and begins at a multiple of 16 bytes.
+    /// Four, as a vector. The number of elements and the offset of the tensor are multiples of four elements.
     Four,
 }
 
 impl VectorWidth {
-    /// The number.
+    /// Returns the number.
     pub fn elements(self) -> u32 {
         match self {
             Self::Scalar => 1,
@@ -22,7 +22,7 @@ impl VectorWidth {
     }
 }
 
-/// What an invocation computes at once, of one channel or of several neighbouring ones.
+/// Returns the cases for what an invocation computes at once, of one channel or of neighbouring channels.
 pub(super) fn vector_choices(width: VectorWidth, columns: bool) -> [Choice; 2] {
     match (width, columns) {
         (VectorWidth::Scalar, _) => [("data/per_channel", "one"), ("data/vector", "scalar")],
@@ -34,23 +34,23 @@ pub(super) fn vector_choices(width: VectorWidth, columns: bool) -> [Choice; 2] {
 /// How a tensor's elements are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Traversal {
-    /// inner > 1: a workgroup takes one split of one channel's planes. With [`VectorWidth::Four`], planes are a
-    /// multiple of four long.
+    /// inner > 1: a workgroup visits one split of one channel's planes. With [`VectorWidth::Four`], the length of
+    /// planes is a multiple of four.
     Planes {
         /// Lanes that go along one plane, a power of two that divides the workgroup size.
         lanes: u32,
-        /// What each of them takes at once.
+        /// Elements per load.
         width: VectorWidth,
     },
-    /// The same by four where planes, four or more long, are not a multiple of four: loads at a plane's ends
-    /// reach into its neighbours.
+    /// The same with loads of four, for planes of at least four elements, but not a multiple of four. Loads at a
+    /// plane's ends reach into its neighbours.
     PlanesMasked {
         /// Lanes that go along one plane, a power of two that divides the workgroup size.
         lanes: u32,
     },
-    /// inner = 1: an invocation takes every so many rows of one channel, or of four neighbouring ones.
+    /// inner = 1: an invocation visits rows at equal distances, in columns of one channel or of four neighbouring ones.
     Columns {
-        /// How many channels.
+        /// Channels per column.
         width: VectorWidth,
         /// Columns per lane, one workgroup apart. More than one gives longer contiguous reads.
         columns_per_lane: u32,
@@ -58,7 +58,7 @@ pub enum Traversal {
 }
 
 impl Traversal {
-    /// The cases of the shader files.
+    /// Returns the cases of the shader files.
     pub(super) fn choices(self) -> Vec<Choice> {
         let traversal = match self {
             Self::Planes { .. } => "planes",
@@ -70,7 +70,7 @@ impl Traversal {
         choices
     }
 
-    /// What is loaded at once.
+    /// Returns the elements per load.
     pub fn width(self) -> VectorWidth {
         match self {
             Self::Planes { width, .. } | Self::Columns { width, .. } => width,
@@ -78,12 +78,12 @@ impl Traversal {
         }
     }
 
-    /// Whether an invocation keeps to the channel, or the channels, of its own.
+    /// Checks whether each invocation has its own channels.
     pub fn is_columns(self) -> bool {
         matches!(self, Self::Columns { .. })
     }
 
-    /// The constants of the shader files.
+    /// Returns the constants of the shader files.
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
             Self::Planes { lanes, .. } | Self::PlanesMasked { lanes } => vec![("LANES_PER_PLANE", lanes)],

@@ -1,7 +1,7 @@
 //! The layer on arrays: `ndarray` in, `ndarray` out, blocking and async.
 //!
-//! A call uploads, computes and reads back in one submission. The buffers that it goes through are the last
-//! call's, where they are large enough.
+//! A call uploads, computes and reads back in one submission. It reuses the last call's buffers if they are large
+//! enough.
 
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::tensor::memory::ReusableBuffer;
 use crate::tensor::transfer::{self, Readback, Region, Staging};
 use ndarray::{Array, Array1, ArrayView, Dimension};
 
-/// [`Gradients`] as arrays: those of tensors in their element type.
+/// [`Gradients`] as arrays. dx and dz have the element type of x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrayGradients<D: Dimension, T = f32> {
     /// dx, of the shape of x.
@@ -23,16 +23,16 @@ pub struct ArrayGradients<D: Dimension, T = f32> {
     pub weight: Option<Array1<f32>>,
     /// dbias, `[C]`. `None` without affine.
     pub bias: Option<Array1<f32>>,
-    /// dz, of the shape of x. `None` where nothing was added.
+    /// dz, of the shape of x. `None` if nothing was added.
     pub residual: Option<Array<T, D>>,
 }
 
-/// What the array passes of a layer keep from call to call.
+/// Buffers that the array passes of a layer keep between calls.
 #[derive(Debug, Default)]
 pub(crate) struct ArrayBuffers {
     staging: Staging,
     x: ReusableBuffer,
-    /// For y, and later for dy, which dx overwrites.
+    /// Holds y in forward. Holds dy in backward, and dx overwrites it.
     y: ReusableBuffer,
     z: ReusableBuffer,
     dz: ReusableBuffer,
@@ -41,12 +41,12 @@ pub(crate) struct ArrayBuffers {
 }
 
 impl BatchNorm {
-    /// Uploads, normalises and reads back, in the layout of
+    /// Uploads `x`, normalises it and reads the result back. The layout is
     /// [`BatchNormConfig::layout`](crate::BatchNormConfig::layout). The uploaded x stays on the GPU for
     /// [`backward_array`](Self::backward_array), until the next call or [`clear_saved`](Self::clear_saved).
     ///
-    /// The memory that this takes on the GPU and for the transfers is kept for the next call, until
-    /// [`release_buffers`](Self::release_buffers).
+    /// The layer keeps the buffers, on the GPU and for the transfers, for the next call.
+    /// [`release_buffers`](Self::release_buffers) frees them.
     ///
     /// # Errors
     /// As [`forward`](Self::forward); [`Error::Readback`].
@@ -55,9 +55,9 @@ impl BatchNorm {
         self.finish_forward(y, staging, x.raw_dim())
     }
 
-    /// [`forward_array`](Self::forward_array) without blocking: the future is ready when the result has
-    /// been read back. It needs no particular executor. Once polled, the pass takes place even if the future is
-    /// dropped; its result is lost then.
+    /// Runs [`forward_array`](Self::forward_array) without blocking: the future is ready when the result has been
+    /// read back. It needs no particular executor. Once polled, the pass runs even if the future is dropped. Its
+    /// result is then lost.
     ///
     /// # Errors
     /// As [`forward_array`](Self::forward_array).
@@ -69,11 +69,11 @@ impl BatchNorm {
         self.finish_forward(y, staging, x.raw_dim())
     }
 
-    /// [`forward_array`](Self::forward_array) with `z` added before the activation, as in
+    /// Runs [`forward_array`](Self::forward_array) with `z` added before the activation, as in
     /// [`forward_add`](Self::forward_add).
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] unless z has the shape of x; as [`forward_array`](Self::forward_array).
+    /// [`Error::ShapeMismatch`] unless z has the shape of x. As [`forward_array`](Self::forward_array).
     pub fn forward_add_array<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
@@ -83,7 +83,7 @@ impl BatchNorm {
         self.finish_forward(y, staging, x.raw_dim())
     }
 
-    /// [`forward_add_array`](Self::forward_add_array) without blocking.
+    /// Runs [`forward_add_array`](Self::forward_add_array) without blocking.
     ///
     /// # Errors
     /// As [`forward_add_array`](Self::forward_add_array).
@@ -96,8 +96,8 @@ impl BatchNorm {
         self.finish_forward(y, staging, x.raw_dim())
     }
 
-    /// The gradients with respect to input, weight, bias and what was added, given the gradient with respect to the
-    /// output of the last [`forward_array`](Self::forward_array) (or [`forward`](Self::forward)).
+    /// Returns the gradients with respect to input, weight, bias and the added tensor. `dy` is the gradient with
+    /// respect to the output of the last [`forward_array`](Self::forward_array) (or [`forward`](Self::forward)).
     ///
     /// # Errors
     /// As [`backward`](Self::backward); [`Error::Readback`].
@@ -112,7 +112,7 @@ impl BatchNorm {
         gradients
     }
 
-    /// [`backward_array`](Self::backward_array) without blocking.
+    /// Runs [`backward_array`](Self::backward_array) without blocking.
     ///
     /// # Errors
     /// As [`backward_array`](Self::backward_array).
@@ -134,7 +134,7 @@ impl BatchNorm {
     ) -> Result<Readback> {
         let layout = self.config().layout;
         let of_x = (T::DTYPE, x.shape(), layout);
-        // Before an x that does not fit is uploaded.
+        // Checks x before the upload.
         let options = ForwardOptions { residual: z.is_some(), dtype: T::DTYPE, ..ForwardOptions::default() };
         self.prepare_forward(x.shape(), layout, options)?;
         if let Some(z) = z
@@ -169,7 +169,7 @@ impl BatchNorm {
         let gpu = self.gpu.clone();
         gpu.validated(|| {
             let on_gpu = self.arrays.y.tensor(&gpu, of_dy, &[])?;
-            // Before a dy that does not fit is uploaded.
+            // Checks dy before the upload.
             self.check_backward(&saved, &on_gpu)?;
             let vector = |reused: &mut ReusableBuffer| {
                 let of_vector = (DType::F32, &channels[..], Layout::ChannelsFirst);
@@ -190,7 +190,7 @@ impl BatchNorm {
         })
     }
 
-    /// Uploads arrays to tensors, does what is recorded, and begins to read the regions back.
+    /// Uploads arrays to tensors, runs the commands that `record` records, and starts the readback of the regions.
     fn transfer<T: Element, D: Dimension>(
         &mut self,
         uploads: &[(&ArrayView<'_, T, D>, &Tensor)],
@@ -210,7 +210,8 @@ impl BatchNorm {
         let mut begin = 0;
         for (_, tensor) in uploads {
             let (buffer, offset, bytes) = tensor.region();
-            // Whole words are copied; tensors of ours begin with one, and end with one of their own.
+            // Copies take whole words. Tensors that the layer allocates begin on a word, and share their last word
+            // with nothing.
             let bytes = bytes.next_multiple_of(4);
             if bytes > 0 {
                 encoder.copy_buffer_to_buffer(&upload, begin, buffer, offset, bytes);
@@ -232,7 +233,7 @@ impl BatchNorm {
     }
 }
 
-/// Which gradients come back beside dx, in their order.
+/// Gradients that are read back after dx, in the order of their regions.
 struct Present {
     affine: bool,
     residual: bool,
@@ -254,7 +255,7 @@ impl Present {
     }
 }
 
-/// The values of the only region.
+/// Returns the values of the only region.
 fn first<T: Element>(parts: &[&[u8]]) -> Vec<T> {
     parts.first().map(|part| transfer::values(part)).unwrap_or_default()
 }

@@ -9,11 +9,11 @@ use crate::record::{Buffers, PreparedPlan};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
-/// What a forward pass leaves for its backward pass: the input and what was added (handles, not copies), and the
-/// statistics it was normalised with. What an activation was applied to is computed from these once more.
+/// What backward needs of a forward pass: the input and the added tensor (handles, not copies), and the batch
+/// statistics. From these, backward recomputes the input of the activation.
 ///
-/// An autodiff engine keeps it with the node of its graph, and hands it to
-/// [`BatchNorm::backward_saved`]. Until then the contents of x and z must not change.
+/// An autodiff engine stores it in the node of its graph, and passes it to [`BatchNorm::backward_saved`]. The
+/// contents of x and z must not change until then.
 #[derive(Clone, Debug)]
 pub struct Saved {
     pub(crate) x: Tensor,
@@ -23,30 +23,31 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// The input of the forward pass.
+    /// Returns the input of the forward pass.
     pub fn x(&self) -> &Tensor {
         &self.x
     }
 
-    /// What was added to the normalised input, if anything.
+    /// Returns the tensor that was added to the normalised input, if any.
     pub fn z(&self) -> Option<&Tensor> {
         self.z.as_ref()
     }
 
-    /// Whether the forward pass was in training mode.
+    /// Returns whether the forward pass was in training mode.
     pub fn is_training(&self) -> bool {
         self.training
     }
 
-    /// The batch's statistics, `[C, 4]`: mean, what the mean lacks of the exact one, 1 / sqrt(var + eps), and
-    /// the biased variance. `None` when the running statistics were used, or the batch was empty.
+    /// Returns the batch statistics, `[C, 4]`: the mean, its remainder (what the f32 mean lacks of the exact mean),
+    /// `1 / sqrt(var + eps)`, and the biased variance. `None` if the pass used running statistics, or if the batch
+    /// was empty.
     pub fn statistics(&self) -> Option<&Tensor> {
         self.statistics.as_ref()
     }
 }
 
-/// The gradients of a loss with respect to the input, the weight and the bias of a layer, and to what was added;
-/// those that were wanted. Clones are handles to the same tensors.
+/// Gradients of a loss with respect to the input, weight and bias of a layer, and to the added tensor. A gradient
+/// that was not requested is `None`. Clones are handles to the same tensors.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Gradients {
@@ -56,35 +57,35 @@ pub struct Gradients {
     pub weight: Option<Tensor>,
     /// dbias, `[C]`. `None` without affine.
     pub bias: Option<Tensor>,
-    /// dz, of the shape, layout and element type of x. `None` where nothing was added.
+    /// dz, of the shape, layout and element type of x. `None` if nothing was added.
     pub residual: Option<Tensor>,
 }
 
 impl Gradients {
-    /// No gradients yet.
+    /// Returns an empty set of gradients.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets dx; `None` takes it away.
+    /// Sets dx; `None` removes it.
     #[must_use]
     pub fn input(self, input: impl Into<Option<Tensor>>) -> Self {
         Self { input: input.into(), ..self }
     }
 
-    /// Sets dweight; `None` takes it away.
+    /// Sets dweight; `None` removes it.
     #[must_use]
     pub fn weight(self, weight: impl Into<Option<Tensor>>) -> Self {
         Self { weight: weight.into(), ..self }
     }
 
-    /// Sets dbias; `None` takes it away.
+    /// Sets dbias; `None` removes it.
     #[must_use]
     pub fn bias(self, bias: impl Into<Option<Tensor>>) -> Self {
         Self { bias: bias.into(), ..self }
     }
 
-    /// Sets dz; `None` takes it away.
+    /// Sets dz; `None` removes it.
     #[must_use]
     pub fn residual(self, residual: impl Into<Option<Tensor>>) -> Self {
         Self { residual: residual.into(), ..self }
@@ -92,7 +93,7 @@ impl Gradients {
 }
 
 impl BatchNorm {
-    /// [`forward`](Self::forward), returning what [`backward_saved`](Self::backward_saved) needs as well.
+    /// Runs [`forward`](Self::forward), and also returns what [`backward_saved`](Self::backward_saved) needs.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -102,9 +103,9 @@ impl BatchNorm {
         Ok((y, saved))
     }
 
-    /// The gradients of a loss, given its gradient `dy` with respect to the output of the last forward pass.
+    /// Returns the gradients of a loss. `dy` is its gradient with respect to the output of the last forward pass.
     ///
-    /// With sums over the n values of a channel:
+    /// The sums run over the n values of a channel:
     ///
     /// ```text
     /// dweight = Σ dy·x_hat        dbias = Σ dy
@@ -112,24 +113,23 @@ impl BatchNorm {
     /// dx = weight·inv_std·dy                                    after running statistics
     /// ```
     ///
-    /// With an activation, dy is multiplied by its derivative first; that is also dz, the gradient with respect to
-    /// what [`forward_add`](Self::forward_add) added.
+    /// With an activation, dy is first multiplied by the derivative of the activation. The product is also dz, the
+    /// gradient with respect to the tensor that [`forward_add`](Self::forward_add) added.
     ///
-    /// Through batch statistics the gradient flows as through everything else (the paper's section 3);
-    /// running statistics are constants. It is the mode of the *forward pass* that counts, and the weight
-    /// (and running statistics) as they are *now*. An empty batch has an empty dx, and zeros for the others.
-    /// Called again, it gives the same gradients again.
+    /// The gradient flows through batch statistics too (section 3 of the paper); running statistics are constants.
+    /// The mode is that of the *forward pass*. The parameters and the running statistics are the *current* ones. An
+    /// empty batch gives an empty dx, and zeros for dweight and dbias. A second call gives the same gradients again.
     ///
     /// # Errors
-    /// [`Error::NoForward`] without a forward pass, or after one in place; [`Error::ShapeMismatch`] when `dy`
-    /// has not the shape and layout of the last x, and [`Error::ElementType`] when it has not its element type;
+    /// [`Error::NoForward`] without a forward pass, or after one in place; [`Error::ShapeMismatch`] unless `dy` has
+    /// the shape and layout of the last x; [`Error::ElementType`] unless it has the element type of the last x;
     /// [`Error::ForeignDevice`]; [`Error::OutOfMemory`]; [`Error::Gpu`]. [`Error::Limit`] on devices that bind only
     /// eight buffers, with an activation of a sum, unless dx overwrites dy.
     pub fn backward(&mut self, dy: &Tensor) -> Result<Gradients> {
         self.backward_masked(dy, GradientMask::ALL)
     }
 
-    /// [`backward`](Self::backward) for some of the gradients: the others are neither computed nor allocated.
+    /// Runs [`backward`](Self::backward) for some of the gradients. The others are neither computed nor allocated.
     ///
     /// # Errors
     /// As [`backward`](Self::backward).
@@ -138,7 +138,7 @@ impl BatchNorm {
         self.backward_saved(&saved, dy, mask)
     }
 
-    /// The functional form: [`backward_masked`](Self::backward_masked) for any earlier forward pass.
+    /// Runs [`backward_masked`](Self::backward_masked) for any earlier forward pass: the functional form.
     ///
     /// # Errors
     /// As [`backward`](Self::backward).
@@ -163,16 +163,16 @@ impl BatchNorm {
         Ok(gradients)
     }
 
-    /// Writes the gradients to tensors there are; those that are `None` are not computed.
+    /// Writes the gradients to existing tensors. A gradient that is `None` is not computed.
     ///
-    /// `gradients.input` may be `dy` itself: then dx overwrites dy, and nothing of the tensor's size is
-    /// allocated. Tensors that were used before are not cleared first, as new ones are by wgpu. With
-    /// `accumulate`, the gradients of weight and bias are added to what their tensors hold, as for a batch that
-    /// comes in several parts; dx never is.
+    /// `gradients.input` may be `dy` itself. dx then overwrites dy, and nothing of the tensor's size is allocated.
+    /// wgpu clears new tensors before the first write, but not tensors that were used before. With `accumulate`,
+    /// dweight and dbias are added to the contents of their tensors, as for a batch that comes in several parts. dx
+    /// and dz always overwrite.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`], [`Error::ParameterLength`], [`Error::SharedBuffer`];
-    /// [`Error::StateMismatch`] when a gradient of weight or bias is asked of a layer without affine; as
+    /// [`Error::ShapeMismatch`], [`Error::ParameterLength`], [`Error::SharedBuffer`]; [`Error::StateMismatch`] if
+    /// dweight or dbias is requested of a layer without affine, or dz of a pass that added nothing. As
     /// [`backward`](Self::backward).
     pub fn backward_into(
         &mut self,
@@ -184,10 +184,10 @@ impl BatchNorm {
         self.submit(|layer, encoder| layer.record_gradients(encoder, saved, dy, gradients, accumulate))
     }
 
-    /// Records [`backward_into`](Self::backward_into) in a command encoder of the caller's, who submits it.
+    /// Records [`backward_into`](Self::backward_into) in the caller's command encoder. The caller submits it.
     ///
     /// # Errors
-    /// As [`backward_into`](Self::backward_into). Nothing is recorded then.
+    /// As [`backward_into`](Self::backward_into). On an error, nothing is recorded.
     pub fn record_backward(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,

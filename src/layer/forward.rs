@@ -13,41 +13,48 @@ use crate::tensor::Tensor;
 use std::sync::Arc;
 
 impl BatchNorm {
-    /// The plan of a forward pass over `x` alone as the layer stands: what runs, with what geometry.
+    /// Returns the plan of a forward pass over `x` alone, in the layer's current mode: the kernels that run, and
+    /// their geometry, by the tunings of [`Gpu::set_tunings`](crate::Gpu::set_tunings) if there are any.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), as far as the shape is concerned.
+    /// The errors of [`forward`](Self::forward) that concern the shape.
     pub fn plan(&self, x: &Tensor, in_place: bool) -> Result<Plan> {
         let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
         let input = PlanInput::new(&problem, &self.config, self.training, self.gpu.profile());
-        Plan::forward(&input, &ForwardOptions::new().in_place(in_place).dtype(x.dtype()))
+        self.gpu.tunings().forward(&input, &ForwardOptions::new().in_place(in_place).dtype(x.dtype()))
     }
 
-    /// Normalises `x` into a new tensor of the same shape, layout and element type, through the activation.
+    /// Normalises `x` and applies the activation. Returns a new tensor of the same shape, layout and element type.
     ///
-    /// wgpu clears a new tensor before anything is written to it. Where that counts, as in a loop over equal
-    /// shapes, [`forward_into`](Self::forward_into) a tensor that was used before is one pass over memory less.
+    /// wgpu clears a new tensor before the first write. [`forward_into`](Self::forward_into) a tensor that was used
+    /// before saves that pass over memory, as in a loop over equal shapes.
     ///
     /// # Errors
-    /// The input does not fit: [`Error::Rank`](crate::Error::Rank), [`Error::Channels`](crate::Error::Channels), [`Error::OneValuePerChannel`](crate::Error::OneValuePerChannel),
-    /// [`Error::TooManyElements`](crate::Error::TooManyElements), [`Error::BindingTooLarge`](crate::Error::BindingTooLarge), [`Error::ForeignDevice`](crate::Error::ForeignDevice); the GPU fails:
+    /// If the input does not fit: [`Error::Rank`](crate::Error::Rank), [`Error::NoChannels`](crate::Error::NoChannels),
+    /// [`Error::Channels`](crate::Error::Channels),
+    /// [`Error::OneValuePerChannel`](crate::Error::OneValuePerChannel),
+    /// [`Error::TooManyElements`](crate::Error::TooManyElements),
+    /// [`Error::BindingTooLarge`](crate::Error::BindingTooLarge),
+    /// [`Error::ForeignDevice`](crate::Error::ForeignDevice). If an option was set to a value out of its range:
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig). If the device's limits are too low:
+    /// [`Error::Limit`](crate::Error::Limit). If the GPU fails:
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
         self.forward_to_new(x, None)
     }
 
-    /// [`forward`](Self::forward) with a tensor added to what is normalised, before the activation:
-    /// y = activation(bn(x) + z), the end of a residual block.
+    /// Runs [`forward`](Self::forward), and adds `z` to the normalised input before the activation:
+    /// `y = activation(bn(x) + z)`, the end of a residual block.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch) or [`Error::ElementType`](crate::Error::ElementType)
-    /// unless z is like x; as [`forward`](Self::forward).
+    /// unless z has the shape, layout and element type of x. As [`forward`](Self::forward).
     pub fn forward_add(&mut self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
         self.forward_to_new(x, Some(z))
     }
 
     fn forward_to_new(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<Tensor> {
-        // Before y is made for an x that does not fit.
+        // Checks x before y is allocated.
         x.check_device(&self.gpu, "x")?;
         let options = ForwardOptions { in_place: false, residual: z.is_some(), dtype: x.dtype() };
         self.prepare_forward(x.shape(), x.layout(), options)?;
@@ -56,16 +63,17 @@ impl BatchNorm {
         Ok(y)
     }
 
-    /// Normalises `x` into `y`, which has the same shape, layout and element type and lies in another buffer.
+    /// Normalises `x` into `y`. `y` must have the same shape, layout and element type, and lie in another buffer.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::SharedBuffer`](crate::Error::SharedBuffer); as [`forward`](Self::forward).
+    /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::SharedBuffer`](crate::Error::SharedBuffer). As
+    /// [`forward`](Self::forward).
     pub fn forward_into(&mut self, x: &Tensor, y: &Tensor) -> Result<()> {
         self.submit(|layer, encoder| layer.record(encoder, Some(x), None, y))
     }
 
-    /// [`forward_add`](Self::forward_add) into `y`, which lies in another buffer or is `x` itself: then y overwrites
-    /// x, and no backward pass can follow.
+    /// Runs [`forward_add`](Self::forward_add) into `y`, which lies in another buffer or is `x` itself. If it is `x`,
+    /// y overwrites x, and no backward pass can follow.
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into) and [`forward_add`](Self::forward_add).
@@ -81,11 +89,11 @@ impl BatchNorm {
         self.submit(|layer, encoder| layer.record(encoder, None, None, x))
     }
 
-    /// Records [`forward_into`](Self::forward_into) in a command encoder of the caller's, who submits it.
-    /// Several layers can so share one submission.
+    /// Records [`forward_into`](Self::forward_into) in the caller's command encoder. The caller submits it, so
+    /// several layers can share one submission.
     ///
     /// # Errors
-    /// As [`forward_into`](Self::forward_into). Nothing is recorded then.
+    /// As [`forward_into`](Self::forward_into). On an error, nothing is recorded.
     pub fn record_forward(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -97,10 +105,10 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// Records [`forward_add_into`](Self::forward_add_into) in a command encoder of the caller's.
+    /// Records [`forward_add_into`](Self::forward_add_into) in the caller's command encoder.
     ///
     /// # Errors
-    /// As [`forward_add_into`](Self::forward_add_into). Nothing is recorded then.
+    /// As [`forward_add_into`](Self::forward_add_into). On an error, nothing is recorded.
     pub fn record_forward_add(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -113,17 +121,17 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// Records [`forward_in_place`](Self::forward_in_place) in a command encoder of the caller's.
+    /// Records [`forward_in_place`](Self::forward_in_place) in the caller's command encoder.
     ///
     /// # Errors
-    /// As [`forward_in_place`](Self::forward_in_place). Nothing is recorded then.
+    /// As [`forward_in_place`](Self::forward_in_place). On an error, nothing is recorded.
     pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
         self.record(encoder, None, None, x)?;
         self.mark_shared(&[Some(x), self.statistics.as_ref()]);
         Ok(())
     }
 
-    /// Checks the shape of an input, and prepares its plan, unless that was done before.
+    /// Checks the shape of an input, and prepares its plan unless it is cached.
     pub(crate) fn prepare_forward(
         &mut self,
         shape: &[usize],
@@ -134,7 +142,7 @@ impl BatchNorm {
         self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward(options) })
     }
 
-    /// Binds and records; without `x`, `y` is normalised in place.
+    /// Binds and records. Without `x`, `y` is normalised in place.
     pub(crate) fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -180,7 +188,7 @@ impl BatchNorm {
     }
 }
 
-/// x, unless y is to overwrite it.
+/// Returns x, unless y overwrites it.
 fn unless_same_memory<'a>(x: &'a Tensor, y: &Tensor) -> Option<&'a Tensor> {
     (!x.is_same_memory(y)).then_some(x)
 }

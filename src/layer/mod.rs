@@ -1,4 +1,4 @@
-//! The layer: parameters and running statistics on the GPU, and what its passes share.
+//! The layer: parameters and running statistics on the GPU, and the code that its passes share.
 
 mod arrays;
 mod backward;
@@ -23,7 +23,7 @@ use crate::tensor::transfer::{self, Readback, Region};
 use ndarray::Array1;
 use std::sync::Arc;
 
-/// Prepared plans that a layer keeps: the passes of a few shapes.
+/// Prepared plans that a layer caches: enough for the passes of a few shapes.
 const PLANS_KEPT: usize = 16;
 
 /// Batch normalization over the channels of a tensor of rank 2 to 5: PyTorch's `BatchNorm1d`,
@@ -35,21 +35,21 @@ const PLANS_KEPT: usize = 16;
 /// y = activation(weight[c] · x_hat + bias[c])
 /// ```
 ///
-/// where the activation is the identity unless [`BatchNormConfig::activation`] says otherwise, and
-/// [`forward_add`](Self::forward_add) adds a tensor before it. Tensors are f32, f16 or bf16; parameters, statistics
-/// and all that is computed are f32.
+/// The activation is the identity unless [`BatchNormConfig::activation`] sets another.
+/// [`forward_add`](Self::forward_add) adds a tensor before the activation. Tensors are f32, f16 or bf16. Parameters,
+/// statistics and all arithmetic are f32.
 ///
-/// - In training, and without running statistics, mean and var are those of the batch, var being the
-///   biased variance (÷ n). Training moves the running statistics:
-///   `running_mean = (1 − momentum)·running_mean + momentum·mean`, and likewise `running_var`, with the
-///   **unbiased** variance (÷ (n − 1)).
-/// - In eval, mean and var are the running statistics, and nothing is updated.
+/// - In training, and in eval without running statistics, mean and var are the batch statistics. var is the biased
+///   variance (÷ n). Training updates the running statistics:
+///   `running_mean = (1 − momentum)·running_mean + momentum·mean`, and likewise `running_var`, with the **unbiased**
+///   variance (÷ (n − 1)).
+/// - In eval with running statistics, mean and var are the running ones, and nothing is updated.
 ///
 /// A new layer is in training mode, with weight 1, bias 0, running mean 0 and running variance 1.
 /// Source: Ioffe and Szegedy, *Batch Normalization* (2015, arXiv:1502.03167), algorithms 1 and 2; PyTorch
 /// where the paper leaves a choice.
 ///
-/// An error leaves the layer as it was.
+/// An error leaves the layer unchanged.
 ///
 /// ```no_run
 /// use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Gpu, Tensor, ndarray::Array4};
@@ -72,21 +72,21 @@ pub struct BatchNorm {
     running_mean: Option<Tensor>,
     running_var: Option<Tensor>,
     num_batches_tracked: Option<wgpu::Buffer>,
-    /// Statistics of the last forward pass, if it used the batch's own: [C, 4].
+    /// Batch statistics of the last forward pass, if it used them: [C, 4].
     pub(crate) statistics: Option<Tensor>,
-    /// What the last forward pass left for backward, unless it overwrote its input.
+    /// What backward needs of the last forward pass. `None` if that pass overwrote its input.
     pub(crate) saved: Option<Saved>,
-    /// Plans of the last passes, so that a pass like one of them is not planned again.
+    /// Plans of the last passes. A pass with the same key is not planned again.
     plans: LruCache<PlanKey, PreparedPlan>,
-    /// Scratch, as large as any pass so far needed.
+    /// Scratch, as large as the largest need of any pass so far.
     partials: Option<wgpu::Buffer>,
     projections: Option<wgpu::Buffer>,
-    /// Where the next statistics go, unless the last ones are still wanted.
+    /// Memory for the next statistics, reused unless the last ones are still referenced.
     pub(crate) statistics_memory: ReusableBuffer,
     pub(crate) arrays: ArrayBuffers,
 }
 
-/// All that a plan of one layer depends on.
+/// Everything that the plan of a pass depends on, within one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PlanKey {
     pub(crate) problem: Problem,
@@ -100,12 +100,12 @@ pub(crate) enum Pass {
     Backward(BackwardOptions),
 }
 
-/// The statistics that a forward pass normalised a batch with.
+/// Batch statistics of a forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchStatistics {
     /// Mean of each channel.
     pub mean: Array1<f32>,
-    /// What `mean` lacks: the exact mean is nearer to `mean + mean_remainder` than to any f32.
+    /// Remainder of `mean`: the exact mean is nearer to `mean + mean_remainder` than to any f32.
     pub mean_remainder: Array1<f32>,
     /// Biased variance (÷ n) of each channel.
     pub var: Array1<f32>,
@@ -114,20 +114,21 @@ pub struct BatchStatistics {
 }
 
 impl BatchNorm {
-    /// A new layer in training mode.
+    /// Creates a layer in training mode.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig); [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new(gpu: &Gpu, config: BatchNormConfig) -> Result<Self> {
         config.validate()?;
         let state = BatchNormState::new(&config);
         Self::with_state(gpu, config, &state)
     }
 
-    /// A new layer in training mode with the given parameters and running statistics.
+    /// Creates a layer in training mode with the given parameters and running statistics.
     ///
     /// # Errors
-    /// [`Error::StateMismatch`](crate::Error::StateMismatch), [`Error::ParameterLength`](crate::Error::ParameterLength); as [`new`](Self::new).
+    /// [`Error::StateMismatch`](crate::Error::StateMismatch),
+    /// [`Error::ParameterLength`](crate::Error::ParameterLength). As [`new`](Self::new).
     pub fn with_state(gpu: &Gpu, config: BatchNormConfig, state: &BatchNormState) -> Result<Self> {
         config.validate()?;
         state.validate(&config)?;
@@ -154,12 +155,12 @@ impl BatchNorm {
         })
     }
 
-    /// The options.
+    /// Returns the options.
     pub fn config(&self) -> &BatchNormConfig {
         &self.config
     }
 
-    /// The GPU the layer works on.
+    /// Returns the GPU that the layer runs on.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
@@ -174,27 +175,27 @@ impl BatchNorm {
         self.training = false;
     }
 
-    /// Whether the layer is in training mode.
+    /// Returns whether the layer is in training mode.
     pub fn is_training(&self) -> bool {
         self.training
     }
 
-    /// γ on the GPU; an optimiser may write to it ([`Tensor::write_array`]).
+    /// Returns γ on the GPU. An optimiser may write to it ([`Tensor::write_array`]).
     pub fn weight(&self) -> Option<&Tensor> {
         self.weight.as_ref()
     }
 
-    /// β on the GPU; an optimiser may write to it ([`Tensor::write_array`]).
+    /// Returns β on the GPU. An optimiser may write to it ([`Tensor::write_array`]).
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }
 
-    /// The running mean on the GPU.
+    /// Returns the running mean on the GPU.
     pub fn running_mean(&self) -> Option<&Tensor> {
         self.running_mean.as_ref()
     }
 
-    /// The running variance (unbiased) on the GPU.
+    /// Returns the running variance (unbiased) on the GPU.
     pub fn running_var(&self) -> Option<&Tensor> {
         self.running_var.as_ref()
     }
@@ -217,10 +218,11 @@ impl BatchNorm {
         Ok(BatchNormState { weight, bias, running_mean, running_var, num_batches_tracked })
     }
 
-    /// Replaces parameters and running statistics, in the buffers there are.
+    /// Replaces parameters and running statistics, in their existing buffers.
     ///
     /// # Errors
-    /// [`Error::StateMismatch`](crate::Error::StateMismatch), [`Error::ParameterLength`](crate::Error::ParameterLength): then nothing was replaced.
+    /// [`Error::StateMismatch`](crate::Error::StateMismatch),
+    /// [`Error::ParameterLength`](crate::Error::ParameterLength). On either, nothing is replaced.
     pub fn load_state(&mut self, state: &BatchNormState) -> Result<()> {
         state.validate(&self.config)?;
         let vectors = [
@@ -240,8 +242,8 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// The statistics of the last forward pass; `None` when it used the running statistics or its batch
-    /// was empty, and before the first.
+    /// Reads the batch statistics of the last forward pass back. `None` before the first pass, and after a pass that
+    /// used running statistics or had an empty batch.
     ///
     /// # Errors
     /// [`Error::Readback`](crate::Error::Readback).
@@ -257,24 +259,24 @@ impl BatchNorm {
         }))
     }
 
-    /// What the last forward pass left for [`backward`](Self::backward): `None` before the first, and after
-    /// one in place.
+    /// Returns what [`backward`](Self::backward) needs of the last forward pass. `None` before the first pass, and
+    /// after a pass in place.
     pub fn saved(&self) -> Option<&Saved> {
         self.saved.as_ref()
     }
 
-    /// Lets go of [`saved`](Self::saved), and with it of the last input, when no backward pass will follow. The
-    /// memory that an array was uploaded to stays for the next one, until
-    /// [`release_buffers`](Self::release_buffers).
+    /// Drops [`saved`](Self::saved), and with it the handle to the last input. Call it if no backward pass follows.
+    /// The buffer of an uploaded array stays for the next one, until [`release_buffers`](Self::release_buffers).
     pub fn clear_saved(&mut self) {
         self.saved = None;
     }
 
-    /// Frees the memory that is kept only because the next call may need as much again: scratch, and after calls
-    /// with arrays, buffers of the size of the largest one, two on the GPU and two for the transfers.
+    /// Frees the memory that is kept only for the next call: scratch, and after calls with arrays, buffers as large
+    /// as the largest call needed. The latter are two on the GPU (up to four if a tensor was added), and two for the
+    /// transfers. Also drops the cached plans.
     ///
-    /// What backward needs of the last forward pass stays, until [`clear_saved`](Self::clear_saved). All of it is freed
-    /// with the layer, too.
+    /// What backward needs of the last forward pass stays, until [`clear_saved`](Self::clear_saved). Dropping the
+    /// layer frees everything, too.
     pub fn release_buffers(&mut self) {
         self.plans = LruCache::new(PLANS_KEPT);
         (self.partials, self.projections) = (None, None);
@@ -282,7 +284,7 @@ impl BatchNorm {
         self.arrays = ArrayBuffers::default();
     }
 
-    /// The plan, prepared now or before.
+    /// Returns the prepared plan from the cache, or prepares it.
     pub(crate) fn prepare(&mut self, key: PlanKey) -> Result<Arc<PreparedPlan>> {
         let Self { gpu, config, plans, .. } = self;
         let PlanKey { problem, training, pass } = key;
@@ -315,7 +317,7 @@ impl BatchNorm {
         tensors.iter().flatten().for_each(|tensor| tensor.mark_shared());
     }
 
-    /// The buffers of the layer itself.
+    /// Returns the buffers of the layer itself.
     pub(crate) fn buffers(&self) -> Buffers<'_> {
         Buffers {
             weight: self.weight.as_ref().map(Tensor::binding),
@@ -329,7 +331,7 @@ impl BatchNorm {
         }
     }
 
-    /// Makes the scratch buffers as large as the plan needs them.
+    /// Grows the scratch buffers to the size that the plan needs.
     pub(crate) fn reserve_scratch(&mut self, plan: &Plan) -> Result<()> {
         for (binding, bytes) in plan.buffers() {
             let scratch = match binding {
@@ -353,8 +355,10 @@ mod tests {
     use crate::gpu::Gpu;
     use crate::kernels::VectorWidth;
     use crate::layer::BatchNorm;
+    use crate::layout::Layout;
     use crate::plan::{BackwardOptions, Direction, ForwardOptions, Plan, PlanInput, Tuning};
     use crate::shape::Problem;
+    use crate::tensor::Tensor;
     use crate::tunings::Tunings;
 
     #[test]
@@ -385,6 +389,8 @@ mod tests {
         let with = plans(input.tuning(tuning))?;
         assert_eq!(planned(&mut BatchNorm::new(&gpu, config.clone())?)?, with);
         assert!(with[0] != without[0] && with[1] != without[1]);
+        let x = Tensor::zeros(&gpu, &[64, 2, 1024], Layout::ChannelsFirst)?;
+        assert_eq!(BatchNorm::new(&gpu, config)?.plan(&x, true)?, with[0]);
         Ok(())
     }
 }

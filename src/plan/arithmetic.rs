@@ -1,29 +1,30 @@
-//! Small sums that plans are made of.
+//! Small computations for plans.
 
 use crate::kernels::VectorWidth;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
-/// Divides `length` into `count` parts or some more, each a multiple of `unit` but the last, and none empty: how
-/// many, and how long.
+/// Divides `length` into about `count` parts. Each part but the last is a multiple of `unit`, and none is empty.
+/// Returns the number of parts and their length.
 pub(super) fn parts(length: usize, count: usize, unit: usize) -> (usize, usize) {
     let chunk = (length / count).max(1).next_multiple_of(unit);
     (length.div_ceil(chunk), chunk)
 }
 
-/// The largest power of two up to a number.
+/// Returns the largest power of two up to `number`, at least 1.
 pub(super) fn power_of_two(number: u32) -> u32 {
     1 << number.max(1).ilog2()
 }
 
-/// Numbers that [`Problem::new`] and [`parts`] keep below 2³².
+/// Converts a number that [`Problem::new`] and [`parts`] keep below 2³².
 pub(super) fn u32_of(number: usize) -> u32 {
     u32::try_from(number).unwrap_or_else(|_| unreachable!("{number} does not fit into 32 bits"))
 }
 
-/// Of columns, the rows of a period: together a whole number of loads, like all rows. Short periods are put
-/// together, where there are rows enough for many of those: to such as divide all rows and keep nine in ten lanes
-/// of a workgroup busy, or else to such as keep every lane busy.
+/// Returns the rows of a period of columns. A period is a whole number of loads, as all rows together are. Short
+/// periods are combined, if the tensor has rows for at least 64 combined periods. The first choice is a number of
+/// periods that divides all rows and keeps nine in ten lanes of a workgroup busy. The second choice keeps every lane
+/// busy.
 pub(super) fn period_rows(problem: &Problem, width: VectorWidth, lanes: usize) -> usize {
     let width = width.elements() as usize;
     let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
@@ -43,7 +44,7 @@ pub(super) fn period_rows(problem: &Problem, width: VectorWidth, lanes: usize) -
     several.unwrap_or(1) * rows
 }
 
-/// The largest power of two that the limits allow.
+/// Returns the largest workgroup size that the limits allow, as a power of two.
 pub(super) fn largest_workgroup(profile: &AdapterProfile) -> u32 {
     let limits = &profile.limits;
     let largest =

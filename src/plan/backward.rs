@@ -11,18 +11,18 @@ use crate::kernels::{
 };
 use crate::shape::Problem;
 
-/// Up to so many values per channel, dx is computed with exact products. Batch statistics take two of the n
-/// dimensions of dy away, so of a random dy a share of (n − 2) / n is left: with more values than these, the
-/// rounding of a product is as harmless as any other.
+/// Most values per channel for which dx is computed with exact products. Batch statistics remove two of the n
+/// dimensions of dy, so a share of (n − 2) / n of a random dy remains. With more values, rounding a product is as
+/// harmless as any other rounding.
 const FEW_VALUES: usize = 32;
 
 impl Plan {
     /// Plans a backward pass after a forward pass in the same mode.
     ///
-    /// Without elements, dweight and dbias are zeros (or stay as they are, when accumulated).
+    /// Without elements, dweight and dbias are zero, or unchanged if accumulated.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward).
+    /// Returns the errors of [`forward`](Self::forward).
     pub fn backward(input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
         let PlanInput { problem, config, training, .. } = *input;
         let mut width = backward_width(&problem, config, training);
@@ -49,7 +49,7 @@ impl Plan {
         let storage = Storage::new(dtype, grid.width, profile);
         let activation = config.activation.kind();
         let mut pre_activation = PreActivation { storage, affine, activation, residual };
-        // Without an activation, z makes no difference.
+        // Without an activation, the gradients do not depend on z.
         pre_activation.residual &= pre_activation.is_activated();
         let dz = mask.residual && residual;
         plan.extra_tensors = u64::from(pre_activation.residual) + u64::from(dz);
@@ -62,7 +62,7 @@ impl Plan {
         };
         let empty = problem.elements() == 0;
         let (dweight, dbias) = (mask.weight && affine, mask.bias && affine);
-        // Through running statistics no gradient flows, so dx needs no sums then.
+        // No gradient flows through running statistics, so dx needs no sums then.
         let projection = mask.input && statistics == Statistics::Batch && !empty;
         let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };
 
@@ -114,7 +114,7 @@ impl Plan {
         if !has_dx {
             let workgroup_size = grid.workgroup_size;
             let division = grid.elementwise();
-            // dz alone depends on statistics only through an activation.
+            // dz depends on statistics only through an activation.
             let needs_statistics = mask.input || pre_activation.is_activated();
             let statistics = if needs_statistics { statistics } else { Statistics::None };
             let input = BackwardInput { traversal: division.traversal, statistics, gradient, workgroup_size };
@@ -126,17 +126,17 @@ impl Plan {
     }
 }
 
-/// What a problem lets be loaded at once in the backward pass.
+/// Returns how many elements the backward pass loads at once.
 pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> VectorWidth {
     if one_by_one(problem, config, training) { VectorWidth::Scalar } else { width(problem) }
 }
 
-/// Whether dx takes exact products, which are computed one by one for each channel.
+/// Checks whether dx needs scalar loads: in planes, exact products are computed one by one for each channel.
 fn one_by_one(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
     exact_products(problem, config, training) && problem.inner > 1
 }
 
-/// Whether dx needs exact products.
+/// Checks whether dx needs exact products.
 fn exact_products(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
     config.uses_batch_statistics(training) && problem.values_per_channel() <= FEW_VALUES
 }

@@ -1,4 +1,4 @@
-//! How a plan prints itself.
+//! Prints a plan.
 
 use super::{Direction, Plan};
 use crate::kernels::Kernel;
@@ -21,7 +21,7 @@ impl fmt::Display for Plan {
             self.floor_bytes(),
             self.scratch_bytes()
         )?;
-        // Groups of channels have the same steps.
+        // All groups of channels have the same steps, so only the first is printed.
         let mut groups: Vec<u32> = self.steps.iter().map(|step| step.channels.0).collect();
         groups.dedup();
         let of_first = self.steps.iter().filter(|step| step.channels.0 == 0);

@@ -10,12 +10,12 @@ use crate::kernels::{
 };
 
 impl Plan {
-    /// Plans a forward pass. A problem without elements only counts the batch.
+    /// Plans a forward pass. Without elements, the pass only counts the batch.
     ///
     /// # Errors
-    /// [`Error::BindingTooLarge`](crate::Error::BindingTooLarge) if the tensor is larger than the device
-    /// binds at once, [`Error::Limit`](crate::Error::Limit) if a limit is below what the kernels need, and
-    /// the errors of [`BatchNormConfig::validate`](crate::BatchNormConfig::validate) and
+    /// [`Error::BindingTooLarge`](crate::Error::BindingTooLarge) if a buffer is larger than the device binds,
+    /// [`Error::Limit`](crate::Error::Limit) if a limit is below what the kernels need, and the errors of
+    /// [`BatchNormConfig::validate`](crate::BatchNormConfig::validate) and
     /// [`BatchNormConfig::problem`](crate::BatchNormConfig::problem).
     pub fn forward(input: &PlanInput<'_>, options: &ForwardOptions) -> Result<Self> {
         let mut width = width(&input.problem);

@@ -1,4 +1,4 @@
-//! Workgroup sizes, splits and grids: a tuning, brought within what a problem and an adapter allow.
+//! Workgroup sizes, splits and grids: adapts a tuning to a problem and an adapter.
 
 use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, u32_of};
 use super::tile::{TileSplit, largest_resident_on_cpu, split_into_tiles, tile_width};
@@ -7,23 +7,22 @@ use crate::kernels::{Kernel, Lanes, Splits, Tile, TileLayout, Traversal, VectorW
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
-/// Most trips that an invocation may make through the loops of one traversal. Lavapipe of Mesa 22.3 ends a
-/// shader's loops silently after 65,536; a quarter of that leaves room for a second traversal and for the loops
-/// over blocks, and costs nothing.
+/// Most loop iterations of an invocation in one traversal. Lavapipe of Mesa 22.3 silently ends a shader's loops after
+/// 65,536 iterations. A quarter of that leaves room for a second traversal and for the loops over blocks, at no cost.
 const MAX_TRIPS: usize = 1 << 14;
 
-/// Registers of a workgroup that can hold values: half of what a processor of NVIDIA's and AMD's has, so that
-/// the rest of the kernel has room.
+/// Most registers that a workgroup fills with values: half of the registers of an NVIDIA or AMD processor, so that the
+/// rest of the kernel has room.
 const GPU_TILE_REGISTERS: u64 = 1 << 15;
 
-/// How a problem's kernels are laid out.
+/// Lays out the kernels of a problem.
 pub(super) struct GridPlanner<'a> {
     problem: &'a Problem,
     profile: &'a AdapterProfile,
-    /// How many elements are loaded at once.
+    /// Elements per load.
     pub(super) width: VectorWidth,
     tuning: Tuning,
-    /// Invocations in a workgroup, where nothing asks for fewer.
+    /// Default invocations in a workgroup. Reductions may use fewer, tiles fewer or more.
     pub(super) workgroup_size: u32,
 }
 
@@ -44,13 +43,13 @@ pub(super) struct Reduction {
 }
 
 impl Reduction {
-    /// Whether every channel is one split.
+    /// Checks whether every channel is one split.
     pub(super) fn is_unsplit(&self) -> bool {
         self.division.splits.count == 1
     }
 
-    /// Whether one dispatch can reduce every channel and then compute its elements: the elements at a ragged
-    /// plane's end belong to a channel whose statistics another workgroup has.
+    /// Checks whether one dispatch can reduce every channel and then compute its elements. Ragged planes exclude this:
+    /// the load at a plane's end reaches into a channel that another workgroup reduces.
     pub(super) fn can_be_one_dispatch(&self) -> bool {
         self.is_unsplit() && !matches!(self.division.traversal, Traversal::PlanesMasked { .. })
     }
@@ -67,18 +66,17 @@ impl<'a> GridPlanner<'a> {
         Self { problem, profile, width, tuning, workgroup_size }
     }
 
-    /// Whether one dispatch is wanted where it is possible.
+    /// Returns whether the tuning wants one dispatch if possible.
     pub(super) fn one_dispatch(&self) -> bool {
         self.tuning.one_dispatch
     }
 
-    /// Whether the device lets a kernel have as many buffers as it binds.
+    /// Checks whether the device allows as many storage buffers as the kernel binds.
     pub(super) fn binds(&self, kernel: &Kernel) -> bool {
         kernel.storage_buffers() <= self.profile.limits.max_storage_buffers_per_shader_stage
     }
 
-    /// The groups of channels that a pass of several dispatches is done in: the first channel of each, and how
-    /// many there are.
+    /// Returns the groups of channels of a pass with several dispatches: the first channel and the length of each.
     pub(super) fn groups(&self) -> Vec<(usize, usize)> {
         let Problem { channels, inner, .. } = *self.problem;
         let whole_loads = inner > 1 && inner.is_multiple_of(self.width.elements() as usize);
@@ -87,14 +85,14 @@ impl<'a> GridPlanner<'a> {
         (0..channels.max(1)).step_by(length).map(|first| (first, length.min(channels - first))).collect()
     }
 
-    /// How to reduce every channel to one result per split.
+    /// Plans a reduction of every channel to one result per split.
     pub(super) fn reduction(&self) -> Reduction {
         let columns = self.problem.inner == 1;
         let workgroup_size = if columns {
             self.workgroup_size
         } else {
             let max_size = self.profile.subgroup_max_size;
-            // No more lanes than a channel has values, but whole subgroups.
+            // Uses no more lanes than a channel has values, but whole subgroups.
             let values = u32_of(self.problem.values_per_channel().next_power_of_two().min(1 << 16));
             self.workgroup_size.min(values.max(max_size).next_power_of_two())
         };
@@ -103,8 +101,9 @@ impl<'a> GridPlanner<'a> {
         Reduction { lanes, workgroup_size, division }
     }
 
-    /// How workgroups can hold whole channels, in so many `tensors`, and how many workgroups that takes: not
-    /// where the tuning wants none held, or a channel does not fit.
+    /// Returns the tile of workgroups that keep whole channels of `tensors` tensors in registers, and the number of
+    /// workgroups. Returns `None` if the tuning disables tiles, the tensor is empty, its loads are wider than
+    /// [`tile_width`], or a channel does not fit.
     pub(super) fn tile(&self, tensors: u32) -> Option<(Tile, usize)> {
         let (problem, width, profile) = (self.problem, self.width, self.profile);
         let most = self.tuning.tile_loads.min(Tile::MAX_LOADS);
@@ -115,8 +114,8 @@ impl<'a> GridPlanner<'a> {
             return None;
         }
         let TileSplit { across, loads, workgroups } = split_into_tiles(problem, width, profile);
-        // As many lanes as have four loads each, in whole subgroups, up to a workgroup's usual size; and more
-        // where each would have too many loads.
+        // Starts with four loads a lane, in whole subgroups, up to the default size. More lanes join while each would
+        // have too many loads.
         let subgroup = profile.subgroup_max_size.next_power_of_two();
         let lanes = across * u32_of(loads.div_ceil(4).next_power_of_two().min(1 << 16));
         let mut workgroup_size = self.workgroup_size.min(lanes.max(subgroup)).max(across);
@@ -133,7 +132,7 @@ impl<'a> GridPlanner<'a> {
         }
         let loads = match loads_each(workgroup_size) {
             few @ 0..=4 => few,
-            // Not a kernel for every number.
+            // Rounds up, so that not every number has its own kernel.
             many => many.next_multiple_of(4).min(most),
         };
         let values = width.elements() * tensors;
@@ -150,7 +149,7 @@ impl<'a> GridPlanner<'a> {
         fits.then_some((tile, workgroups))
     }
 
-    /// How the lanes of a workgroup that has one channel merge their results.
+    /// Returns how the lanes of a workgroup merge their results if they share one channel.
     fn lanes(&self, workgroup_size: u32) -> Lanes {
         let (min_size, max_size) = (self.profile.subgroup_min_size, self.profile.subgroup_max_size);
         let whole_subgroups = self.profile.has_subgroups()
@@ -160,7 +159,7 @@ impl<'a> GridPlanner<'a> {
         if whole_subgroups { Lanes::Subgroup { min_size, max_size } } else { Lanes::Tree { channels: 1 } }
     }
 
-    /// How to visit every element.
+    /// Divides every channel for an elementwise kernel.
     pub(super) fn elementwise(&self) -> Division {
         let (problem, width) = (self.problem, self.width.elements() as usize);
         let wanted = if problem.inner == 1 {
@@ -174,23 +173,22 @@ impl<'a> GridPlanner<'a> {
         self.divide(self.workgroup_size, wanted)
     }
 
-    /// How many channels a workgroup should take when it merges so many partial results of each.
+    /// Returns how many channels a workgroup should merge if each has `splits` partial results.
     pub(super) fn channels_per_workgroup(&self, splits: u32) -> u32 {
-        // Eight splits a lane before a second lane is worth its merge.
+        // A second lane is worth its merge only with about eight splits a lane.
         let lanes = (splits / 8).next_power_of_two().clamp(1, self.workgroup_size);
         self.workgroup_size / lanes
     }
 
-    /// Spreads workgroups over two dimensions where one is not enough, with as few surplus ones as
-    /// possible.
+    /// Spreads workgroups over two dimensions if one is too short, in as few rows as possible. Surplus workgroups are
+    /// fewer than rows.
     pub(super) fn grid(&self, workgroups: usize) -> [u32; 3] {
         let max = self.profile.limits.max_compute_workgroups_per_dimension.max(1);
         let rows = workgroups.div_ceil(max as usize);
         [u32_of(workgroups.div_ceil(rows)), u32_of(rows), 1]
     }
 
-    /// Divides every channel into about so many splits, but never so few that an invocation exceeds
-    /// [`MAX_TRIPS`].
+    /// Divides every channel into about `wanted` splits, or into more if an invocation would exceed [`MAX_TRIPS`].
     fn divide(&self, workgroup_size: u32, wanted: usize) -> Division {
         if self.problem.inner == 1 {
             self.divide_columns(workgroup_size, wanted)
@@ -206,7 +204,8 @@ impl<'a> GridPlanner<'a> {
         let (loads, periods) = (rows * channels / width, outer.div_ceil(rows));
         let blocks = wanted.max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
         let (blocks, chunk) = parts(periods, blocks, 1);
-        // What lies columns_per_lane ends together; and no more than as many workgroups need.
+        // The columns of a lane end together, so several columns need whole periods. A lane takes no more columns than
+        // the same number of workgroups needs.
         let most = if outer.is_multiple_of(rows) {
             self.tuning.columns_per_lane.clamp(1, Tuning::MAX_COLUMNS_PER_LANE)
         } else {
@@ -228,7 +227,7 @@ impl<'a> GridPlanner<'a> {
     fn divide_planes(&self, workgroup_size: u32, wanted: usize) -> Division {
         let Problem { outer, channels, inner } = *self.problem;
         let width = self.width.elements() as usize;
-        // Loads along a plane, the lanes that these keep busy, and the planes that a workgroup has in hand.
+        // Loads along a plane, lanes that they keep busy, and planes that a workgroup visits at once.
         let ragged = !inner.is_multiple_of(width);
         let loads = inner.div_ceil(width);
         let lanes = power_of_two(self.tuning.lanes_per_plane)
@@ -243,10 +242,10 @@ impl<'a> GridPlanner<'a> {
         let lanes = lanes as usize;
         let mut count = wanted.max(1);
         loop {
-            // Whole planes, and parts of them where there are not enough.
+            // Takes whole planes, or parts of planes if there are too few.
             let (outer_splits, outer_chunk) = parts(outer, count, planes);
             let (of_inner, inner_chunk) = parts(loads, count.div_ceil(outer_splits), lanes);
-            // For each plane one trip more to go on to the next, and one where planes are ragged.
+            // Each plane takes one more trip to go on to the next plane, and another one if planes are ragged.
             let trips = outer_chunk.div_ceil(planes) * (inner_chunk.div_ceil(lanes) + 2);
             if trips <= MAX_TRIPS || (outer_chunk == planes && inner_chunk == lanes) {
                 let splits = Splits {

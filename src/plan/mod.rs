@@ -1,7 +1,6 @@
-//! Plans: which kernels run for a problem on an adapter, and with what geometry.
+//! Plans: the kernels that run for a problem on an adapter, and their geometry.
 //!
-//! Planning is a pure function: no GPU is touched, and the same input gives the same plan. A plan can be
-//! printed.
+//! Planning is a pure function: it touches no GPU, and the same input gives the same plan. A plan can be printed.
 
 mod arithmetic;
 mod backward;
@@ -37,11 +36,11 @@ pub struct Step {
     pub kernel: Kernel,
     /// Workgroups in each dimension.
     pub grid: [u32; 3],
-    /// The first of the channels that it is for, and how many these are: all, or a group of them.
+    /// The first channel and the number of channels: all channels, or a group.
     pub channels: (u32, u32),
 }
 
-/// Which gradients a backward pass computes, as PyTorch's `output_mask`. The others are neither computed nor
+/// Which gradients a backward pass computes, like PyTorch's `output_mask`. The others are neither computed nor
 /// allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -52,15 +51,14 @@ pub struct GradientMask {
     pub weight: bool,
     /// dbias. A layer without affine has none, whatever the mask says.
     pub bias: bool,
-    /// dz, the gradient of what is added before the activation. A pass that adds nothing has none, whatever the mask
-    /// says.
+    /// dz, the gradient of z, which is added before the activation. A pass without z has no dz, whatever the mask says.
     pub residual: bool,
 }
 
 impl GradientMask {
-    /// All of them.
+    /// All gradients.
     pub const ALL: Self = Self { input: true, weight: true, bias: true, residual: true };
-    /// None of them: to set some.
+    /// No gradients, as a start for setting some.
     pub const NONE: Self = Self { input: false, weight: false, bias: false, residual: false };
     /// dx and dz, as for frozen parameters.
     pub const INPUT: Self = Self { input: true, residual: true, ..Self::NONE };
@@ -98,7 +96,7 @@ impl Default for GradientMask {
     }
 }
 
-/// What a plan is made from, beside the options of its pass.
+/// The input of a plan, besides the options of its pass.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PlanInput<'a> {
@@ -106,17 +104,17 @@ pub struct PlanInput<'a> {
     pub problem: Problem,
     /// The options of the layer.
     pub config: &'a BatchNormConfig,
-    /// The mode, as in [`BatchNorm::train`](crate::BatchNorm::train); of a backward pass, that of the forward pass
+    /// The mode, as in [`BatchNorm::train`](crate::BatchNorm::train). A backward pass has the mode of the forward pass
     /// before it.
     pub training: bool,
-    /// What the adapter can do.
+    /// The capabilities of the adapter.
     pub profile: &'a AdapterProfile,
-    /// A tuning that was found by measuring; [`Tuning::new`] if there is none.
+    /// A measured tuning. `None` means [`Tuning::new`].
     pub tuning: Option<Tuning>,
 }
 
 impl<'a> PlanInput<'a> {
-    /// For the tuning that is planned without measuring.
+    /// Creates the input of a plan with the tuning that needs no measurement.
     pub fn new(
         problem: &Problem,
         config: &'a BatchNormConfig,
@@ -126,34 +124,34 @@ impl<'a> PlanInput<'a> {
         Self { problem: *problem, config, training, profile, tuning: None }
     }
 
-    /// Sets a tuning that was found by measuring; `None` goes back to [`Tuning::new`].
+    /// Sets a measured tuning. `None` goes back to [`Tuning::new`].
     #[must_use]
     pub fn tuning(self, tuning: impl Into<Option<Tuning>>) -> Self {
         Self { tuning: tuning.into(), ..self }
     }
 
-    /// Whether the pass uses the statistics of the batch.
+    /// Checks whether the pass uses batch statistics.
     fn uses_batch_statistics(&self) -> bool {
         self.config.uses_batch_statistics(self.training)
     }
 
-    /// Where the pass takes the mean and the variance from.
+    /// Returns the source of the mean and the variance.
     fn statistics(&self) -> Statistics {
         if self.uses_batch_statistics() { Statistics::Batch } else { Statistics::Running }
     }
 
-    /// The tuning: the one that was given, or else the one for loads of this width.
+    /// Returns the given tuning, or else the default for loads of this width.
     fn tuning_for(&self, width: VectorWidth, dtype: DType) -> Tuning {
         let tuning = self.tuning.unwrap_or_else(|| Tuning::new(&self.problem, width, self.profile));
         without_scalar_packed_tile(tuning, &self.problem, dtype)
     }
 
-    /// Whether workgroups keep their channels of so many `tensors` in registers.
+    /// Checks whether workgroups keep whole channels of `tensors` tensors in registers.
     fn is_resident(&self, width: VectorWidth, tuning: Tuning, tensors: u32) -> bool {
         GridPlanner::new(&self.problem, width, self.profile, tuning).tile(tensors).is_some()
     }
 
-    /// The plan of this width, and if that is more than one, beside it the plan for unaligned tensors.
+    /// Returns the plan of this width. If the width is above one, adds the plan for unaligned tensors.
     fn plan_with_fallback(
         &self,
         width: VectorWidth,
@@ -184,7 +182,7 @@ pub struct ForwardOptions {
 }
 
 impl ForwardOptions {
-    /// f32, out of place, nothing added.
+    /// Returns the options of an f32 pass that is out of place and adds nothing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -225,7 +223,7 @@ pub struct BackwardOptions {
 }
 
 impl BackwardOptions {
-    /// All gradients, f32, out of place, nothing added.
+    /// Returns the options of an f32 pass that computes all gradients, is out of place and adds nothing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -261,21 +259,21 @@ impl BackwardOptions {
     }
 }
 
-/// How many workgroups a kernel takes.
+/// The number of workgroups of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// One, whatever the channels.
+    /// One workgroup, for any number of channels.
     Once,
-    /// So many, for all channels.
+    /// This many workgroups for all channels.
     Workgroups(usize),
-    /// So many for each channel.
+    /// This many workgroups for each channel.
     EachChannel(usize),
-    /// One for so many channels.
+    /// One workgroup for this many channels.
     Channels(u32),
 }
 
 impl Work {
-    /// What a division of planes or columns takes.
+    /// Returns the workgroups that a division of planes or columns takes.
     fn of(division: &Division) -> Self {
         match division.traversal.is_columns() {
             true => Self::Workgroups(division.workgroups),
@@ -302,7 +300,7 @@ pub enum Direction {
     Backward,
 }
 
-/// What runs for one problem on one adapter. See the [module](self).
+/// The dispatches for one problem on one adapter. See the [module](self).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     direction: Direction,
@@ -310,19 +308,19 @@ pub struct Plan {
     training: bool,
     in_place: bool,
     dtype: DType,
-    /// Tensors that are read and written beside x and y, or x, dy and dx.
+    /// Tensors that the pass reads or writes besides x and y, or besides x, dy and dx.
     extra_tensors: u64,
     /// Kernels in order, before they become steps.
     stages: Vec<(Kernel, Work)>,
     steps: Vec<Step>,
     params: Params,
     width: VectorWidth,
-    /// The plan for tensors that do not begin where this one needs them to.
+    /// The plan for tensors that do not begin at a multiple of this plan's loads.
     unaligned: Option<Box<Plan>>,
 }
 
 impl Plan {
-    /// A plan without steps.
+    /// Creates a plan without steps.
     fn new(
         direction: Direction,
         input: &PlanInput<'_>,
@@ -369,7 +367,7 @@ impl Plan {
         self.stages.push((kernel, Work::of(&division)));
     }
 
-    /// Adds a kernel whose workgroups keep whole channels in registers.
+    /// Adds a kernel that keeps whole channels in registers.
     fn push_resident(&mut self, kernel: Kernel, workgroups: usize) {
         self.params.reduction.count = 1;
         self.stages.push((kernel, Work::Workgroups(workgroups)));
@@ -381,12 +379,12 @@ impl Plan {
         self.stages.push((kernel, Work::of(&division)));
     }
 
-    /// Makes steps of the stages: all of them for one group of channels after the other.
+    /// Turns stages into steps: all stages for the first group of channels, then for the next.
     fn lay_out(&mut self, grid: &GridPlanner<'_>) {
         let stages = std::mem::take(&mut self.stages);
         let (once, repeated): (Vec<_>, Vec<_>) =
             stages.into_iter().partition(|(_, work)| matches!(work, Work::Once));
-        // What is one dispatch reads nothing that another one did.
+        // A single dispatch reads nothing that another dispatch has read, so groups do not help it.
         let groups = if repeated.len() > 1 { grid.groups() } else { vec![(0, self.problem.channels)] };
         let all = once.iter().map(|&stage| (stage, (0, self.problem.channels)));
         let grouped = groups.iter().flat_map(|&group| repeated.iter().map(move |&stage| (stage, group)));
@@ -400,38 +398,38 @@ impl Plan {
             .collect();
     }
 
-    /// The problem that was planned.
+    /// Returns the problem that was planned.
     pub fn problem(&self) -> &Problem {
         &self.problem
     }
 
-    /// Whether this is a forward pass.
+    /// Returns whether this is a forward pass.
     pub fn is_forward(&self) -> bool {
         self.direction == Direction::Forward
     }
 
-    /// Whether the forward pass is in training mode.
+    /// Returns whether the forward pass is in training mode.
     pub fn is_training(&self) -> bool {
         self.training
     }
 
-    /// Whether y overwrites x, or dx overwrites dy.
+    /// Returns whether y overwrites x, or dx overwrites dy.
     pub fn is_in_place(&self) -> bool {
         self.in_place
     }
 
-    /// The element type of the tensors.
+    /// Returns the element type of the tensors.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// The dispatches, in order.
+    /// Returns the dispatches, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Every kernel that the plan may need, once: those of its steps, and those for tensors that do not begin where
-    /// its loads need them to.
+    /// Returns every kernel that the plan may need, once: the kernels of its steps, and the kernels for unaligned
+    /// tensors.
     pub fn kernels(&self) -> Vec<Kernel> {
         let mut kernels: Vec<Kernel> = Vec::new();
         for step in self.steps.iter().chain(self.unaligned().into_iter().flat_map(|plan| &plan.steps)) {
@@ -442,20 +440,20 @@ impl Plan {
         kernels
     }
 
-    /// The groups of channels that steps are for: the first channel of each, and how many there are.
+    /// Returns the groups of channels of the steps: the first channel and the length of each.
     pub(crate) fn groups(&self) -> Vec<(u32, u32)> {
         let mut groups: Vec<_> = self.steps.iter().map(|step| step.channels).collect();
         groups.dedup();
         groups
     }
 
-    /// The uniform, but for the offsets of the tensors and what is different for groups of channels.
+    /// Returns the uniform, without the tensor offsets and the values that differ between groups of channels.
     pub fn params(&self) -> &Params {
         &self.params
     }
 
-    /// How many elements are loaded at once. Tensors that do not begin at a multiple of as many are bound to a
-    /// plan that loads them one by one.
+    /// Returns how many elements are loaded at once. A tensor that does not begin at a multiple of this number is bound
+    /// to a plan with scalar loads.
     pub fn width(&self) -> VectorWidth {
         self.width
     }
@@ -464,7 +462,7 @@ impl Plan {
         self.unaligned.as_deref()
     }
 
-    /// In place, x is bound as y and dy as dx.
+    /// Returns the binding that stands for `binding`. In place, x is bound as y and dy as dx.
     pub(crate) fn bound_as(&self, binding: Binding) -> Binding {
         match (self.in_place, self.direction, binding) {
             (true, Direction::Forward, Binding::X) => Binding::Y,
@@ -473,8 +471,8 @@ impl Plan {
         }
     }
 
-    /// The buffers to give to [`PreparedPlan::bind`](crate::PreparedPlan::bind), with the bytes each must
-    /// hold. All need [`wgpu::BufferUsages::STORAGE`].
+    /// Returns the buffers for [`PreparedPlan::bind`](crate::PreparedPlan::bind), with the bytes that each must hold.
+    /// All need [`wgpu::BufferUsages::STORAGE`].
     pub fn buffers(&self) -> Vec<(Binding, u64)> {
         let kernels = self.kernels();
         let mut bindings: Vec<Binding> = kernels
@@ -488,12 +486,12 @@ impl Plan {
         bindings.into_iter().map(|binding| (binding, self.bytes_of(binding))).collect()
     }
 
-    /// Bytes of the elements of a tensor.
+    /// Returns the bytes of a tensor's elements.
     pub(crate) fn tensor_bytes(&self) -> u64 {
         self.problem.elements() as u64 * self.dtype.bytes()
     }
 
-    /// Bytes that `binding` must hold in this plan: whole words.
+    /// Returns the bytes that `binding` must hold in this plan: whole words.
     pub fn bytes_of(&self, binding: Binding) -> u64 {
         let channels = self.problem.channels as u64;
         match binding {
@@ -510,7 +508,7 @@ impl Plan {
             | Binding::DWeight
             | Binding::DBias => channels * 4,
             Binding::NumBatchesTracked => 8,
-            // Not nothing, even where an empty batch leaves no partial results to merge.
+            // At least one partial result, even if an empty batch leaves none to merge.
             Binding::Partials => {
                 let bytes = channels * u64::from(self.params.reduction.count.max(1)) * PARTIAL_BYTES;
                 self.unaligned().map_or(bytes, |other| bytes.max(other.bytes_of(binding)))
@@ -518,29 +516,30 @@ impl Plan {
         }
     }
 
-    /// Bytes of scratch in all: [`Binding::Partials`] and [`Binding::Projections`], where they are needed.
+    /// Returns the bytes of scratch in all: [`Binding::Partials`] and [`Binding::Projections`], if needed.
     pub fn scratch_bytes(&self) -> u64 {
         let scratch = [Binding::Partials, Binding::Projections];
         self.buffers().iter().filter(|(binding, _)| scratch.contains(binding)).map(|(_, bytes)| bytes).sum()
     }
 
-    /// Bytes that the plan reads from and writes to memory, tensors only.
+    /// Returns the bytes that the plan reads from memory and writes to memory, tensors only.
     pub fn bytes_moved(&self) -> u64 {
-        // What one dispatch reads twice is in the cache; in place, one binding is read and written.
+        // A dispatch reads a tensor from memory once: the second time, it is in the cache. In place, one binding is
+        // read and written.
         let moved = self.steps.iter().map(|step| {
             let bindings = step.kernel.bindings();
             let tensors = bindings.iter().filter(|(binding, _)| Binding::TENSORS.contains(binding)).count();
             tensors + usize::from(step.kernel.is_in_place())
         });
-        // Groups are parts of the tensor.
+        // Each group is a part of the tensor.
         let bytes = |step: &Step| {
             self.problem.values_per_channel() as u64 * self.dtype.bytes() * u64::from(step.channels.1)
         };
         moved.zip(&self.steps).map(|(tensors, step)| tensors as u64 * bytes(step)).sum()
     }
 
-    /// Bytes that any pass must move: forward, x read and y written; backward, x and dy read and dx written; and
-    /// z read and dz written, where they are needed.
+    /// Returns the bytes that any pass must move. A forward pass reads x and writes y. A backward pass reads x and dy
+    /// and writes dx. If needed, z is read and dz is written.
     pub fn floor_bytes(&self) -> u64 {
         let tensors = match self.direction {
             Direction::Forward => 2,
@@ -585,7 +584,7 @@ impl Plan {
     }
 }
 
-/// What a problem lets be loaded at once.
+/// Returns how many elements of a problem can be loaded at once.
 pub(crate) fn width(problem: &Problem) -> VectorWidth {
     // Planes of two or three elements are not worth a load of four each.
     let long = problem.inner == 1 || problem.inner >= 4;
@@ -593,7 +592,7 @@ pub(crate) fn width(problem: &Problem) -> VectorWidth {
 }
 
 /// Turns the resident kernel off if it would need scalar 16-bit stores, which are atomic, although loads of four are
-/// possible. f16 that needs no words is planned alike, so that results are the same on every device.
+/// possible. Plans unpacked f16 the same way, so that results are the same on every device.
 fn without_scalar_packed_tile(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
     let one_by_one = dtype != DType::F32
         && tile_width(problem) == VectorWidth::Scalar

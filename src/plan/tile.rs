@@ -1,20 +1,20 @@
-//! What fits into the registers of a workgroup.
+//! Channels that fit into the registers of a workgroup.
 
 use super::arithmetic::power_of_two;
 use crate::kernels::VectorWidth;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
-/// What workgroups that hold channels load at once: a load must not reach into another channel's plane, nor a
-/// column wind around.
+/// Returns how many elements a workgroup that keeps whole channels loads at once. A load must not reach into another
+/// channel's plane, and a column must not wrap around.
 pub(super) fn tile_width(problem: &Problem) -> VectorWidth {
     let length = if problem.inner == 1 { problem.channels } else { problem.inner };
     if length.is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
 }
 
-/// What workgroups hold.
+/// The part of a tensor that a workgroup holds, and the number of workgroups.
 pub(super) struct TileSplit {
-    /// Columns that a workgroup takes; 1 of planes.
+    /// Columns per workgroup; 1 for planes.
     pub(super) across: u32,
     /// Loads of a column, or of a channel's planes.
     pub(super) loads: usize,
@@ -27,17 +27,17 @@ pub(super) fn split_into_tiles(problem: &Problem, width: VectorWidth, profile: &
     if inner > 1 {
         return TileSplit { across: 1, loads: outer * inner / elements as usize, workgroups: channels };
     }
-    // 128 bytes of each row; with a software driver, as many lanes as are one vector.
+    // 128 bytes of each row; with a software driver, as many lanes as one vector has.
     let line = 32 / elements;
     let across =
         if profile.is_cpu() { power_of_two(profile.subgroup_max_size.clamp(4, 16)).min(line) } else { line };
     TileSplit { across, loads: outer, workgroups: channels.div_ceil((across * elements) as usize) }
 }
 
-/// The largest workgroup that holds channels with a software driver. Those run the subgroups of a workgroup one
-/// after another, and keep what each holds on the stack. Lavapipe goes from one to the next at little cost: two
-/// are faster than to read planes again, and any number than to read columns again. SwiftShader, which has four
-/// lanes, takes many times as long.
+/// Returns the largest workgroup that holds channels with a software driver. Software drivers run the subgroups of a
+/// workgroup one after another, and keep the tile of each on the stack. Lavapipe switches between subgroups at little
+/// cost: two subgroups are faster than reading planes again, and any number is faster than reading columns again.
+/// SwiftShader, which has four lanes, takes many times as long.
 pub(super) fn largest_resident_on_cpu(
     profile: &AdapterProfile,
     problem: &Problem,
@@ -50,23 +50,24 @@ pub(super) fn largest_resident_on_cpu(
     }
 }
 
-/// How many loads of each tensor an invocation should hold.
+/// Returns how many loads of each tensor a lane should keep.
 pub(super) fn tile_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
     let tiles = split_into_tiles(problem, tile_width(problem), profile);
-    // On a CPU, it is the stack that holds them. There it takes a second to compile so long a kernel, which small
-    // tensors are not worth; and the lanes that hold columns each go from row to row, which takes longer than to
-    // read them twice.
+    // On a CPU, the stack holds the loads. There, such a long kernel takes a second to compile, which does not pay for
+    // small tensors. Lanes that hold columns each go from row to row, which takes longer than reading the columns
+    // twice.
     if profile.is_cpu() {
         let worth = problem.inner > 1 && tiles.workgroups >= 4 && problem.elements() >= 1 << 18;
-        // FXC takes 6 s to compile 52 loads of four, and 0.5 s for 16.
+        // FXC takes 6 s to compile 52 loads of four, and 0.5 s to compile 16.
         let most = if profile.is_fxc() { 16 } else { 64 };
         return if worth { most } else { 0 };
     }
-    // A few workgroups have not the bandwidth of all; but small tensors take as long as their dispatches.
+    // A few workgroups do not reach the full bandwidth. Small tensors do not need it: they take as long as their
+    // dispatches.
     if tiles.workgroups < 64 && tiles.loads * tiles.across as usize > 1 << 12 {
         return 0;
     }
-    // Registers: NVIDIA and AMD have 255 a lane; Intel and mobile GPUs as few as 64.
+    // NVIDIA and AMD have 255 registers a lane; Intel and mobile GPUs have as few as 64.
     let many = profile.device_type != wgpu::DeviceType::IntegratedGpu && profile.subgroup_min_size >= 32;
     if many { 16 } else { 4 }
 }

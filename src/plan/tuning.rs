@@ -1,4 +1,4 @@
-//! What plans for the same problem may differ in.
+//! The choices in which plans for the same problem differ.
 
 use super::arithmetic::{largest_workgroup, period_rows};
 use super::tile::tile_loads;
@@ -7,8 +7,8 @@ use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 use std::fmt;
 
-/// How a plan spreads work over an adapter. Every value makes a valid plan, since a plan keeps within what the
-/// problem and the limits allow; some are faster than others.
+/// How a plan spreads work over an adapter. Every value makes a valid plan, since planning keeps within what the
+/// problem and the limits allow. Some values are faster than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Tuning {
@@ -35,11 +35,11 @@ pub struct Tuning {
     pub columns_per_lane: u32,
 }
 
-/// One number of a [`Tuning`], as printouts and files of tunings have it.
+/// One number of a [`Tuning`], for printouts and files.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
-    /// The number in a printout, where it is `#`.
+    /// The phrase in a printout, with `#` for the number.
     phrase: &'static str,
     pub(crate) least: u32,
     pub(crate) most: u32,
@@ -57,7 +57,7 @@ macro_rules! settings {
             get: |tuning| tuning.$name.into(),
         }),*];
 
-        /// Makes a tuning of the values that a function returns, in the order of [`SETTINGS`](Self::SETTINGS).
+        /// Makes a tuning from the values that `value` returns, in the order of [`SETTINGS`](Self::SETTINGS).
         pub(crate) fn from_values<E>(
             mut value: impl FnMut(&Setting) -> Result<u32, E>,
         ) -> Result<Self, E> {
@@ -102,36 +102,35 @@ impl Tuning {
     }
 }
 
-/// How many workgroups of undivided channels keep a CPU busy, and among how many the values of fewer
-/// channels are divided.
+/// Workgroups that keep a CPU busy without splits, and the workgroups that share the values if fewer would run.
 const CPU_WORKGROUPS: (usize, usize) = (16, 64);
 
 /// The same for GPUs.
 const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
 
-/// Loads columns_per_lane of a lane that goes down columns, on a CPU: of rows shorter than a page of memory, and of others.
-/// CPUs fetch ahead along a line of memory, but hardly from row to row: two are up to a third faster than one, and
-/// four where every row is another page. More keep more sums, which find no place in registers.
+/// Columns per lane on a CPU: for rows shorter than a page of memory, and for other rows. CPUs prefetch along a line of
+/// memory, but hardly from row to row. Two columns are up to a third faster than one; four are if every row is in
+/// another page. More columns keep more sums, which do not fit into registers.
 const CPU_COLUMNS_PER_LANE: (usize, usize) = (2, 4);
 
 /// Bytes of a page of memory.
 const PAGE: usize = 4096;
 
 impl Tuning {
-    /// What is planned without measuring.
+    /// Returns the tuning for plans without measurement.
     pub fn new(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Self {
         let largest = largest_workgroup(profile);
         let cpu = profile.is_cpu();
         let workgroup_size = if cpu {
-            // Software drivers run one subgroup as the lanes of a vector register, and the subgroups of a
-            // workgroup one after another with all barriers unrolled: one subgroup a workgroup is best.
+            // Software drivers run a subgroup as the lanes of a vector register. They run the subgroups of a workgroup
+            // one after another, with all barriers unrolled. One subgroup a workgroup is best.
             profile.subgroup_max_size.next_power_of_two().clamp(4, 16).min(largest)
         } else {
             largest.min(256)
         };
         let (lanes, elements) = (workgroup_size as usize, width.elements() as usize);
         let columns = problem.inner == 1;
-        // Workgroups, and loads of each lane, where no channel is divided.
+        // Workgroups, and loads per lane, without splits.
         let rows = period_rows(problem, width, lanes);
         let (period, periods) = (problem.channels * rows / elements, problem.outer.div_ceil(rows));
         let most = if problem.channels * 4 < PAGE { CPU_COLUMNS_PER_LANE.0 } else { CPU_COLUMNS_PER_LANE.1 };
@@ -143,7 +142,7 @@ impl Tuning {
         };
         let (enough, target) = if cpu { CPU_WORKGROUPS } else { GPU_WORKGROUPS };
         let (whole, least_loads) = if cpu {
-            // A dispatch more takes as long as some hundred loads.
+            // One more dispatch takes as long as some hundred loads.
             (workgroups >= enough || loads * columns_per_lane <= 512, 16)
         } else {
             // A channel that is read again should still be in the cache.
@@ -167,9 +166,9 @@ impl Tuning {
         }
     }
 
-    /// What is worth measuring for a problem: first [`new`](Self::new), then variations of it, most of them in
-    /// one value, up to [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) in all. None is there twice, but some may make
-    /// the same plan. The same input gives the same candidates.
+    /// Returns the tunings that are worth measuring for a problem: first [`new`](Self::new), then variations of it,
+    /// most of them in one value, up to [`MAX_CANDIDATES`](Self::MAX_CANDIDATES) in all. No tuning appears twice, but
+    /// some may make the same plan. The same input gives the same candidates.
     pub fn candidates(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Vec<Self> {
         let base = Self::new(problem, width, profile);
         let (largest, columns) = (largest_workgroup(profile), problem.inner == 1);
@@ -180,7 +179,7 @@ impl Tuning {
             }
         };
 
-        // Divided or not, and by one dispatch or not.
+        // Varies one dispatch, the tile and the splits.
         add(Self { one_dispatch: false, ..base });
         for tile_loads in [0, 4, 8, 16, 32] {
             add(Self { tile_loads, ..base });
@@ -188,13 +187,14 @@ impl Tuning {
         for splits in [1, base.splits / 2, base.splits.saturating_mul(2), base.splits.saturating_mul(4)] {
             add(Self { splits: splits.max(1), ..base });
         }
-        // In groups, of some sizes that caches have.
+        // Varies the groups, for some cache sizes.
         let bytes = problem.elements() * 4;
         for megabytes in [64, 32, 16, 8] {
             let groups = bytes.div_ceil(megabytes << 20).max(2);
             add(Self { groups: groups as u32, one_dispatch: false, tile_loads: 0, ..base });
         }
-        // Other workgroups. Where all lanes are in one plane, they stay so; and the invocations stay as many.
+        // Varies the workgroup size. If all lanes go along one plane, they still do. If channels are split, a second
+        // candidate keeps the number of invocations.
         let size = base.workgroup_size;
         let sizes = if profile.is_cpu() { vec![size * 2] } else { vec![64, 128, 512, 1024] };
         for workgroup_size in sizes.into_iter().filter(|&size| size <= largest) {
@@ -208,7 +208,7 @@ impl Tuning {
                 add(Self { splits: splits.max(1), ..resized });
             }
         }
-        // More of each lane's loads, or fewer.
+        // Varies the loads per lane.
         let scaled = |loads: u32| [loads / 4, loads / 2, loads.saturating_mul(2), loads.saturating_mul(4)];
         for loads in scaled(if columns { base.loads_per_lane_columns } else { base.loads_per_lane_planes }) {
             let loads = loads.max(1);
@@ -224,7 +224,7 @@ impl Tuning {
                 add(Self { columns_per_lane: columns_per_lane.clamp(1, Self::MAX_COLUMNS_PER_LANE), ..base });
             }
         } else {
-            // No more lanes than there are loads along a plane.
+            // Uses no more lanes than a plane has loads.
             let loads = problem.inner.div_ceil(width.elements() as usize).max(1).next_power_of_two();
             let most = u32::try_from(loads).unwrap_or(u32::MAX).min(size);
             for shift in 0..5 {
@@ -234,16 +234,16 @@ impl Tuning {
         all
     }
 
-    /// Most candidates there are for a problem.
+    /// Most candidates for a problem.
     pub const MAX_CANDIDATES: usize = 32;
 
-    /// Most loads columns_per_lane: for each, the shader becomes longer, and takes longer to compile.
+    /// Most columns per lane. Each one makes the shader longer, and slower to compile.
     pub(crate) const MAX_COLUMNS_PER_LANE: u32 = 8;
 }
 
-/// Lanes that go along one plane, on a CPU. Where planes are short, the lanes at their ends are idle, the more
-/// the more of them share one: as many as possible of which at least nine in ten are busy. Half of them in a
-/// second plane are a little faster but for long planes.
+/// Returns the lanes that go along one plane on a CPU. Lanes at the ends of short planes are idle: the more lanes share
+/// a plane, the more are idle. Chooses the most lanes that keep at least nine in ten busy. Unless planes are long, half
+/// of the lanes in a second plane are a little faster.
 fn lanes_per_plane(problem: &Problem, width: VectorWidth, workgroup_size: u32) -> u32 {
     let loads = problem.inner.div_ceil(width.elements() as usize).max(1);
     let planes_at_once = |lanes: u32| (workgroup_size / lanes) as usize;
@@ -306,7 +306,7 @@ mod tests {
                         }
                     }
                     assert_eq!(all, Tuning::candidates(&problem, width, &profile));
-                    // Every dimension that matters for the problem is varied.
+                    // Every setting that matters for the problem varies.
                     let varied = |value: fn(&Tuning) -> u32| all.iter().any(|t| value(t) != value(&all[0]));
                     assert!(varied(|t| t.workgroup_size) && varied(|t| t.splits), "{problem}");
                     assert!(varied(|t| t.one_dispatch.into()), "{problem}");

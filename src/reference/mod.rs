@@ -1,10 +1,10 @@
 //! The CPU reference: batch normalization in `f64`, written to be obviously right.
 //!
-//! It takes one channel at a time out of the tensor (`index_axis`), makes two passes over it, one for the
-//! mean and one for the variance, and writes down the formulas of the paper (Ioffe & Szegedy 2015,
-//! [arXiv 1502.03167](https://arxiv.org/abs/1502.03167), algorithm 1 and section 3) with the semantics of
-//! PyTorch's `BatchNorm1d/2d/3d`. Nothing of the GPU kernels' way is in it: no flat indices, no partial
-//! sums, no pivots. It is what the kernels are checked against, and the way to compute without a GPU.
+//! It takes one channel at a time from the tensor (`index_axis`) and makes two passes over it, one for the mean and
+//! one for the variance. It follows the formulas of the paper (Ioffe & Szegedy 2015,
+//! [arXiv 1502.03167](https://arxiv.org/abs/1502.03167), algorithm 1 and section 3) with the semantics of PyTorch's
+//! `BatchNorm1d/2d/3d`. It shares no method with the GPU kernels: no flat indices, no partial sums, no pivots. The
+//! kernels are checked against it. It also serves to compute without a GPU.
 //!
 //! ```
 //! use wgpu_batchnorm::{BatchNormConfig, ndarray::array, reference::BatchNorm};
@@ -22,8 +22,8 @@ use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayViewD, Axis, Dimension, Zip
 
 /// A batch-norm layer on the CPU, in `f64`.
 ///
-/// For each channel, with mean and var of the batch (training, or no running statistics) or the running
-/// ones (eval):
+/// Each channel uses mean and var of the batch (in training, or without running statistics), or the running mean and
+/// var (in eval):
 ///
 /// ```text
 /// inv_std = 1 / sqrt(var + eps)
@@ -41,7 +41,7 @@ pub struct BatchNorm {
     saved: Option<Saved>,
 }
 
-/// Learnable parameters, one of each per channel.
+/// Learnable parameters: one weight and one bias per channel.
 #[derive(Clone, Debug)]
 struct Affine {
     weight: Array1<f64>,
@@ -55,28 +55,28 @@ struct Running {
     num_batches_tracked: u64,
 }
 
-/// Mean and variance, one of each per channel.
+/// One mean and one variance per channel.
 #[derive(Clone, Debug)]
 struct Statistics {
     mean: Array1<f64>,
     var: Array1<f64>,
 }
 
-/// What backward needs of the last forward.
+/// Results of the last forward pass that backward needs.
 #[derive(Clone, Debug)]
 struct Saved {
     x_hat: ArrayD<f64>,
-    /// What the activation was applied to, and whether something was added before.
+    /// Input of the activation. `is_sum` tells whether it includes z.
     activated: ArrayD<f64>,
     is_sum: bool,
     inv_std: Array1<f64>,
-    /// Whether mean and var were those of the batch, so that they depend on x.
+    /// Whether mean and var were batch statistics, so that they depend on x.
     used_batch_statistics: bool,
-    /// The batch statistics, unless running ones were used or the batch was empty.
+    /// Batch statistics. `None` if running statistics were used or the batch was empty.
     batch: Option<Statistics>,
 }
 
-/// The gradients of a loss: with respect to the input, the weight and the bias.
+/// Gradients of a loss with respect to the input, the weight, the bias and z.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients<D: Dimension> {
     /// Gradient with respect to x, of the shape of x.
@@ -85,26 +85,26 @@ pub struct Gradients<D: Dimension> {
     pub dweight: Option<Array1<f64>>,
     /// Gradient with respect to the bias, `[C]`: Σ dy. `None` without affine.
     pub dbias: Option<Array1<f64>>,
-    /// Gradient with respect to z, of the shape of x. `None` unless one was added.
+    /// Gradient with respect to z, of the shape of x. `None` unless z was added.
     pub dz: Option<Array<f64, D>>,
 }
 
 impl BatchNorm {
-    /// A new layer in training mode: weight 1, bias 0, running mean 0, running variance 1.
+    /// Creates a layer in training mode: weight 1, bias 0, running mean 0, running variance 1.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] when an option is out of range.
+    /// [`Error::InvalidConfig`] if an option is out of range.
     pub fn new(config: BatchNormConfig) -> Result<Self> {
         config.validate()?;
         let state = BatchNormState::new(&config);
         Self::with_state(config, &state)
     }
 
-    /// A layer in training mode with these parameters and running statistics.
+    /// Creates a layer in training mode with these parameters and running statistics.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] when an option is out of range; [`Error::StateMismatch`] and
-    /// [`Error::ParameterLength`] when the state does not fit the configuration.
+    /// - [`Error::InvalidConfig`] if an option is out of range.
+    /// - [`Error::StateMismatch`] and [`Error::ParameterLength`] if the state does not fit the configuration.
     pub fn with_state(config: BatchNormConfig, state: &BatchNormState) -> Result<Self> {
         config.validate()?;
         state.validate(&config)?;
@@ -123,80 +123,81 @@ impl BatchNorm {
         Ok(Self { config, training: true, affine, running, saved: None })
     }
 
-    /// The options of the layer.
+    /// Returns the options of the layer.
     pub fn config(&self) -> &BatchNormConfig {
         &self.config
     }
 
-    /// Switches to training mode: batch statistics, and running statistics that move.
+    /// Switches to training mode: uses batch statistics, and updates the running statistics.
     pub fn train(&mut self) {
         self.training = true;
     }
 
-    /// Switches to eval mode: running statistics where there are any, and nothing moves.
+    /// Switches to eval mode: uses running statistics if the layer has them, and updates nothing.
     pub fn eval(&mut self) {
         self.training = false;
     }
 
-    /// Whether the layer is in training mode.
+    /// Returns whether the layer is in training mode.
     pub fn is_training(&self) -> bool {
         self.training
     }
 
-    /// γ, `[C]`; `None` without affine.
+    /// Returns γ, `[C]`; `None` without affine.
     pub fn weight(&self) -> Option<&Array1<f64>> {
         self.affine.as_ref().map(|affine| &affine.weight)
     }
 
-    /// β, `[C]`; `None` without affine.
+    /// Returns β, `[C]`; `None` without affine.
     pub fn bias(&self) -> Option<&Array1<f64>> {
         self.affine.as_ref().map(|affine| &affine.bias)
     }
 
-    /// Running average of the batch mean, `[C]`; `None` without running statistics.
+    /// Returns the running average of the batch mean, `[C]`; `None` without running statistics.
     pub fn running_mean(&self) -> Option<&Array1<f64>> {
         self.running.as_ref().map(|running| &running.statistics.mean)
     }
 
-    /// Running average of the unbiased batch variance, `[C]`; `None` without running statistics.
+    /// Returns the running average of the unbiased batch variance, `[C]`; `None` without running statistics.
     pub fn running_var(&self) -> Option<&Array1<f64>> {
         self.running.as_ref().map(|running| &running.statistics.var)
     }
 
-    /// Number of training batches seen; `None` without running statistics.
+    /// Returns the number of training batches seen; `None` without running statistics.
     pub fn num_batches_tracked(&self) -> Option<u64> {
         self.running.as_ref().map(|running| running.num_batches_tracked)
     }
 
-    /// Mean of the last forward's batch, `[C]`: Σx / n. `None` before the first forward, after one that used
-    /// running statistics, and after an empty batch.
+    /// Returns the batch mean of the last forward pass, `[C]`: Σx / n. `None` before the first forward pass, after a
+    /// pass with running statistics, and after an empty batch.
     pub fn batch_mean(&self) -> Option<&Array1<f64>> {
         self.saved.as_ref()?.batch.as_ref().map(|batch| &batch.mean)
     }
 
-    /// Biased variance of the last forward's batch, `[C]`: Σ(x − mean)² / n. `None` when
+    /// Returns the biased batch variance of the last forward pass, `[C]`: Σ(x − mean)² / n. `None` if
     /// [`batch_mean`](Self::batch_mean) is.
     pub fn batch_var(&self) -> Option<&Array1<f64>> {
         self.saved.as_ref()?.batch.as_ref().map(|batch| &batch.var)
     }
 
-    /// x_hat of the last forward, of the shape of x. `None` before the first forward.
+    /// Returns x_hat of the last forward pass, of the shape of x. `None` before the first forward pass.
     pub fn x_hat(&self) -> Option<&ArrayD<f64>> {
         self.saved.as_ref().map(|saved| &saved.x_hat)
     }
 
-    /// What the activation of the last forward was applied to, of the shape of x. `None` before the first forward.
+    /// Returns the activation's input in the last forward pass, of the shape of x. `None` before the first forward
+    /// pass.
     pub fn before_activation(&self) -> Option<&ArrayD<f64>> {
         self.saved.as_ref().map(|saved| &saved.activated)
     }
 
-    /// 1 / sqrt(var + eps) of the last forward, `[C]`. `None` before the first forward.
+    /// Returns 1 / sqrt(var + eps) of the last forward pass, `[C]`. `None` before the first forward pass.
     pub fn inv_std(&self) -> Option<&Array1<f64>> {
         self.saved.as_ref().map(|saved| &saved.inv_std)
     }
 
-    /// Normalises `x`, of shape `[N, C, spatial…]` or `[N, spatial…, C]` (the configuration's layout); y has
-    /// the same shape. In training, moves the running statistics:
+    /// Normalises `x`, of shape `[N, C, spatial…]` or `[N, spatial…, C]` (the configuration's layout). y has the same
+    /// shape. In training, updates the running statistics:
     ///
     /// ```text
     /// num_batches_tracked += 1
@@ -205,18 +206,19 @@ impl BatchNorm {
     /// running_var  = (1 − m)·running_var  + m·var·n/(n − 1)
     /// ```
     ///
-    /// An empty batch gives an empty result; it is counted, and moves nothing else.
+    /// An empty batch gives an empty result. In training, it is counted, and the running mean and variance stay
+    /// unchanged.
     ///
     /// # Errors
-    /// Before anything changes: those of [`BatchNormConfig::problem`].
+    /// As [`BatchNormConfig::problem`]. The layer is unchanged then.
     pub fn forward<D: Dimension>(&mut self, x: ArrayView<'_, f64, D>) -> Result<Array<f64, D>> {
         self.normalize(x, None)
     }
 
-    /// [`forward`](Self::forward) with `z`, of the shape of x, added before the activation.
+    /// Does the same as [`forward`](Self::forward), and adds `z`, of the shape of x, before the activation.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`Error::ShapeMismatch`].
+    /// As [`forward`](Self::forward), and [`Error::ShapeMismatch`] if `z` has another shape than `x`.
     pub fn forward_add<D: Dimension>(
         &mut self,
         x: ArrayView<'_, f64, D>,
@@ -244,7 +246,7 @@ impl BatchNorm {
         let statistics = match (&batch, &self.running) {
             (Some(batch), _) => batch.clone(),
             (None, Some(running)) => running.statistics.clone(),
-            // An empty batch without running statistics: there is no element to normalise with these.
+            // An empty batch without running statistics. No element uses these values.
             (None, None) => {
                 Statistics { mean: Array1::zeros(problem.channels), var: Array1::ones(problem.channels) }
             }
@@ -285,7 +287,7 @@ impl BatchNorm {
         Err(Error::ShapeMismatch { name, expected, expected_layout: layout, shape, layout })
     }
 
-    /// Counts a training batch, and moves the running statistics unless the batch was empty.
+    /// Counts a training batch, and updates the running mean and variance unless the batch was empty.
     fn track(&mut self, batch: Option<&Statistics>, n: f64) {
         let Some(Running { statistics: running, num_batches_tracked }) = &mut self.running else { return };
         *num_batches_tracked += 1;
@@ -301,7 +303,7 @@ impl BatchNorm {
         }
     }
 
-    /// The gradients of a loss, given its gradient `dy` with respect to the output of the last forward.
+    /// Returns the gradients of a loss, given its gradient `dy` with respect to the output of the last forward pass.
     ///
     /// ```text
     /// dweight = Σ dy·x_hat        dbias = Σ dy
@@ -309,13 +311,13 @@ impl BatchNorm {
     /// dx = weight·inv_std·dy                                    after running statistics
     /// ```
     ///
-    /// With an activation, dy is multiplied by its derivative first; that is also dz. After batch statistics the
-    /// gradient flows through mean and variance too (the paper's section 3,
-    /// simplified). It may be called more than once after one forward.
+    /// With an activation, dy is first multiplied by the activation's derivative. The product is also dz. After batch
+    /// statistics, the gradient also flows through mean and variance (the paper's section 3, simplified). The function
+    /// may be called more than once after one forward pass.
     ///
     /// # Errors
-    /// [`Error::NoForward`] before the first forward; [`Error::ShapeMismatch`] when `dy` has another shape
-    /// than its input.
+    /// - [`Error::NoForward`] before the first forward pass.
+    /// - [`Error::ShapeMismatch`] if `dy` has another shape than the input of that pass.
     pub fn backward<D: Dimension>(&self, dy: ArrayView<'_, f64, D>) -> Result<Gradients<D>> {
         let saved = self.saved.as_ref().ok_or(Error::NoForward)?;
         self.check_shape("dy", dy.shape(), saved.x_hat.shape())?;
@@ -347,7 +349,7 @@ impl BatchNorm {
     }
 }
 
-/// Mean and biased variance of each channel, in two passes; every channel has a value.
+/// Returns mean and biased variance of each channel, in two passes. Every channel has at least one value.
 fn batch_statistics(x: ArrayViewD<'_, f64>, axis: Axis, channels: usize) -> Statistics {
     let mut statistics = Statistics { mean: Array1::zeros(channels), var: Array1::zeros(channels) };
     for c in 0..channels {

@@ -1,5 +1,4 @@
-//! Tests of the reference against what can be worked out by hand: small cases, identities, finite
-//! differences.
+//! Tests the reference against results that can be worked out by hand: small cases, identities, finite differences.
 
 use super::{BatchNorm, Gradients};
 use crate::activation::Activation;
@@ -9,7 +8,7 @@ use crate::layout::Layout;
 use crate::state::BatchNormState;
 use ndarray::{Array, Array1, Array2, ArrayD, Axis, Dimension, IxDyn, arr1, array};
 
-/// Values that look random: the fractional parts of multiples of an irrational number, in [−1, 1).
+/// Returns values in [−1, 1) that look random: scaled fractional parts of multiples of an irrational number.
 fn scattered(shape: &[usize], salt: f64) -> ArrayD<f64> {
     let mut k = salt;
     ArrayD::from_shape_simple_fn(IxDyn(shape), || {
@@ -42,7 +41,7 @@ fn close<D: Dimension>(actual: &Array<f64, D>, exact: &Array<f64, D>, tolerance:
     }
 }
 
-/// loss(x, weight, bias) = Σ y·dy for a layer of its own, so that nothing moves between two calls.
+/// Returns loss(x, weight, bias) = Σ y·dy. Each call makes its own layer, so that no state carries over between calls.
 fn loss(
     config: &BatchNormConfig,
     state: &BatchNormState,
@@ -71,7 +70,7 @@ fn gradients_are_the_finite_differences() -> Result<()> {
     ];
     const H: f64 = 1e-5;
     for (shape, layout) in shapes {
-        // An eps of 2 is larger than any variance here, so that a wrong place for it shows.
+        // An eps of 2 is larger than any variance here, so that a wrong use of it shows.
         for (training, affine, track, eps) in [
             (true, true, true, 0.01),
             (false, true, true, 0.01),
@@ -131,7 +130,7 @@ fn gradients_are_the_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// With respect to x, to z, and to the parameters, through an activation.
+/// Checks the gradients with respect to x, z and one weight, through an activation.
 #[test]
 fn gradients_through_activations_and_sums_are_the_finite_differences() -> Result<()> {
     const H: f64 = 1e-5;
@@ -160,7 +159,7 @@ fn gradients_through_activations_and_sums_are_the_finite_differences() -> Result
         let mut layer = BatchNorm::with_state(config.clone(), &state)?;
         layer.training = training;
         layer.forward_add(x.view(), z.view())?;
-        // No element is so near to a corner that the difference is across it.
+        // No finite difference crosses a corner.
         let u = layer.before_activation().expect("there was a forward pass");
         assert!(u.iter().all(|u| u.abs() > 10.0 * H && (u - 6.0).abs() > 10.0 * H));
         let gradients = layer.backward(dy.view())?;
@@ -280,7 +279,7 @@ fn y_has_mean_0_and_variance_var_over_var_plus_eps() -> Result<()> {
         assert!(channel.mean().is_some_and(|mean| mean.abs() < 1e-13));
         assert!((channel.var(0.0) - var[c] / (var[c] + 0.1)).abs() < 1e-13);
     }
-    // dx is orthogonal to 1 and to x_hat but for eps; with Σdx = 0 exactly.
+    // Mathematically, dx is orthogonal to 1 (Σdx = 0), and to x_hat except for the effect of eps. This checks Σdx.
     let gradients = layer.backward(scattered(&[6, 3, 5, 7], 0.9).view())?;
     for channel in gradients.dx.axis_iter(Axis(1)) {
         assert!(channel.sum().abs() < 1e-12);
@@ -300,7 +299,7 @@ fn both_layouts_give_the_same_numbers() -> Result<()> {
     let y_last = b.forward(to_last(x).as_standard_layout().view())?;
     close(&to_last(y), &y_last, 1e-15);
     let dx = a.backward(dy.view())?.dx;
-    // A view with strides is as good as a contiguous one.
+    // A strided view gives the same result as a contiguous one.
     close(&to_last(dx), &b.backward(to_last(dy).view())?.dx, 1e-14);
     Ok(())
 }
@@ -379,7 +378,7 @@ fn errors_leave_the_layer_as_it_was() -> Result<()> {
         layer.backward(Array2::zeros((3, 3)).view()),
         Err(Error::ShapeMismatch { name: "dy", ref expected, .. }) if *expected == [4, 3]
     ));
-    // The error left what forward saved.
+    // The error kept the results that forward saved.
     layer.backward(y.view())?;
     assert!(matches!(BatchNorm::new(BatchNormConfig::new(0)), Err(Error::InvalidConfig { .. })));
     Ok(())

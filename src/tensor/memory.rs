@@ -1,4 +1,4 @@
-//! The memory of tensors, and when it may be used again.
+//! The memory of tensors, and when it may be reused.
 
 use crate::dtype::DType;
 use crate::error::Result;
@@ -24,13 +24,13 @@ impl Memory {
         &self.buffer
     }
 
-    /// Notes that the caller may use it in commands that we do not submit, at any time and without a tensor.
+    /// Marks the buffer as shared: the caller may submit commands that use it, at any time and without a tensor.
     pub(crate) fn mark_shared(&self) {
         self.shared.store(true, Ordering::Relaxed);
     }
 }
 
-/// Memory that a layer uses again for one purpose, once nobody else references it.
+/// Memory that a layer reuses for one purpose, once nobody else references it.
 #[derive(Debug, Default)]
 pub(crate) struct ReusableBuffer(Option<Arc<Memory>>);
 
@@ -46,7 +46,7 @@ impl ReusableBuffer {
         let fits = |memory: &&Arc<Memory>| {
             let released =
                 released.iter().flatten().filter(|tensor| Arc::ptr_eq(tensor.memory(), memory)).count();
-            // Others drop their handles before this looks at whether they shared it.
+            // The fence pairs with handle drops: the load below sees a mark that a handle set before its drop.
             let is_ours = Arc::strong_count(memory) == 1 + released;
             fence(Ordering::Acquire);
             is_ours
@@ -56,7 +56,7 @@ impl ReusableBuffer {
         if let Some(memory) = self.0.as_ref().filter(fits) {
             return Ok(Tensor::over(gpu, memory.clone(), dtype, shape, layout));
         }
-        // Before there are two.
+        // Frees the old buffer before the new one is allocated.
         self.0 = None;
         let tensor = Tensor::zeros_of(gpu, dtype, shape, layout)?;
         self.0 = Some(tensor.memory().clone());
@@ -83,11 +83,11 @@ mod tests {
         };
         let is_same = |one: &Tensor, other: &Tensor| Arc::ptr_eq(one.memory(), other.memory());
 
-        // In somebody's hands it stays as it is.
+        // Memory that is still referenced is not reused.
         let first = tensor(&[2, 3], &[])?;
         let second = tensor(&[2, 3], &[])?;
         assert!(!is_same(&first, &second));
-        // In the hands of those who get this one for it, it does not.
+        // Memory that only the released tensors reference is reused.
         let third = tensor(&[3, 2], &[Some(&second), None])?;
         assert!(is_same(&second, &third) && third.shape() == [3, 2]);
         let fourth = tensor(&[2, 3], &[Some(&third)])?;
@@ -96,7 +96,7 @@ mod tests {
         assert!(is_same(&fourth, &fifth));
         drop(fourth);
 
-        // Dropped, it is free, as long as it is large enough.
+        // Memory of dropped tensors is reused if it is large enough.
         let memory = fifth.memory().clone();
         drop(fifth);
         assert!(!Arc::ptr_eq(&memory, tensor(&[1], &[])?.memory()), "we still have it");
@@ -105,7 +105,7 @@ mod tests {
         assert!(is_weak(&tensor(&[2, 3], &[])?) && is_weak(&tensor(&[5], &[])?));
         assert!(!is_weak(&tensor(&[7], &[])?) && weak.upgrade().is_none());
 
-        // Lent, it is never free again, by either way.
+        // Shared memory is never reused, whichever way it was shared.
         for mark_shared in [Tensor::mark_shared, |tensor: &Tensor| drop(tensor.buffer().clone())] {
             let shared = tensor(&[7], &[])?;
             mark_shared(&shared);

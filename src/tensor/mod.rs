@@ -29,7 +29,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// The beginning of some memory, seen as a tensor.
+    /// Returns the beginning of `memory` as a tensor.
     pub(crate) fn over(
         gpu: &Gpu,
         memory: Arc<Memory>,
@@ -40,12 +40,12 @@ impl Tensor {
         Self { gpu: gpu.clone(), memory, offset: 0, dtype, shape: shape.to_vec(), layout }
     }
 
-    /// Uploads an array of `f32`, `f16` or `bf16` as a channels-first tensor; [`with_layout`](Self::with_layout) changes that. An
-    /// array that is not in row-major order is brought into it. On the way, wgpu holds one more buffer of the size
-    /// until the next submission is done.
+    /// Uploads an array of `f32`, `f16` or `bf16` as a channels-first tensor; [`with_layout`](Self::with_layout)
+    /// changes the layout. An array that is not in row-major order is first copied into it. During the upload, wgpu
+    /// holds another buffer of the same size, until the next submission is done.
     ///
     /// # Errors
-    /// [`Error::BindingTooLarge`] or [`Error::OutOfMemory`] when the device has no buffer of this size.
+    /// [`Error::BindingTooLarge`] or [`Error::OutOfMemory`] if the device cannot allocate a buffer of this size.
     pub fn from_array<T: Element, D: Dimension>(gpu: &Gpu, array: ArrayView<'_, T, D>) -> Result<Self> {
         let contiguous: CowArray<'_, T, D> = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
@@ -53,7 +53,7 @@ impl Tensor {
         Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), T::DTYPE, array.shape(), Layout::ChannelsFirst))
     }
 
-    /// An f32 tensor of zeros.
+    /// Returns an f32 tensor of zeros.
     ///
     /// # Errors
     /// As [`from_array`](Self::from_array).
@@ -61,17 +61,17 @@ impl Tensor {
         Self::zeros_of(gpu, DType::F32, shape, layout)
     }
 
-    /// A tensor of zeros of any element type.
+    /// Returns a tensor of zeros of any element type.
     ///
     /// # Errors
     /// As [`from_array`](Self::from_array).
     pub fn zeros_of(gpu: &Gpu, dtype: DType, shape: &[usize], layout: Layout) -> Result<Self> {
-        // wgpu hands out buffers as zeros.
+        // wgpu initialises buffers with zeros.
         let buffer = gpu.storage_buffer("tensor", Self::bytes_of(dtype, shape))?;
         Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), dtype, shape, layout))
     }
 
-    /// Sees part of a buffer of the caller's as an f32 tensor, row-major, from `offset` bytes on.
+    /// Wraps part of the caller's buffer as an f32 tensor, row-major, from `offset` bytes on.
     ///
     /// # Errors
     /// As [`from_buffer_of`](Self::from_buffer_of).
@@ -85,10 +85,10 @@ impl Tensor {
         Self::from_buffer_of(gpu, DType::F32, buffer, offset, shape, layout)
     }
 
-    /// Sees part of a buffer of the caller's as a tensor of any element type, row-major, from `offset` bytes on.
+    /// Wraps part of the caller's buffer as a tensor of any element type, row-major, from `offset` bytes on.
     ///
-    /// Elements of 16 bits may begin and end in the middle of a word of four bytes; what else is in that word stays
-    /// as it is. The word must be in the buffer as a whole.
+    /// A tensor of 16-bit elements may begin and end in the middle of a word of four bytes. The other bytes of that
+    /// word do not change. The buffer must contain the whole word.
     ///
     /// # Errors
     /// [`Error::BufferTooSmall`], [`Error::Misaligned`] unless `offset` is a whole number of elements, and
@@ -117,13 +117,13 @@ impl Tensor {
         Ok(Self { offset, ..Self::over(gpu, Arc::new(Memory::new(buffer.clone())), dtype, shape, layout) })
     }
 
-    /// Replaces the values, in the buffer there is: what an optimiser does to a weight. Passes submitted
-    /// before still see the old ones.
+    /// Replaces the values in the existing buffer, as an optimiser does with a weight. Passes submitted before still
+    /// see the old values.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] unless the array has the tensor's shape, and [`Error::ElementType`] unless it has its
-    /// element type; [`Error::BufferUsage`] when a caller's buffer lacks COPY_DST, or COPY_SRC where the tensor
-    /// begins or ends in the middle of a word.
+    /// [`Error::ShapeMismatch`] unless the array has the tensor's shape; [`Error::ElementType`] unless it has the
+    /// tensor's element type; [`Error::BufferUsage`] if the caller's buffer lacks COPY_DST, or if it lacks COPY_SRC
+    /// and the tensor begins or ends in the middle of a word.
     pub fn write_array<T: Element, D: Dimension>(&self, array: ArrayView<'_, T, D>) -> Result<()> {
         self.check_type::<T>("array")?;
         if array.shape() != self.shape {
@@ -146,55 +146,54 @@ impl Tensor {
         })
     }
 
-    /// The same values seen in another layout: the shape stays as it is, and only the axis that is taken
-    /// for the channels changes.
+    /// Returns the same values in another layout. The shape does not change, only the axis that counts as the channel
+    /// axis.
     #[must_use]
     pub fn with_layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
     }
 
-    /// The sizes of the dimensions, outermost first.
+    /// Returns the sizes of the dimensions, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The type of the elements.
+    /// Returns the element type.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// Where the channel axis is.
+    /// Returns the layout: where the channel axis is.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// The buffer. What is written to it shows in the tensor.
+    /// Returns the buffer. Writes to the buffer change the tensor.
     pub fn buffer(&self) -> &wgpu::Buffer {
         self.mark_shared();
         self.memory.buffer()
     }
 
-    /// Where in the buffer the tensor begins, in bytes.
+    /// Returns the offset of the tensor in the buffer, in bytes.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     pub fn bytes(&self) -> u64 {
         Self::bytes_of(self.dtype, &self.shape)
     }
 
-    /// The GPU it lives on.
+    /// Returns the GPU that holds the tensor.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// Reads the tensor back and waits for it. Whatever the element type, f32 holds the values as they are.
+    /// Reads the tensor back and waits for it. f32 holds the values of every element type exactly.
     ///
     /// # Errors
-    /// [`Error::BufferUsage`] when the caller's buffer lacks COPY_SRC, [`Error::Readback`] when the device
-    /// is lost.
+    /// [`Error::BufferUsage`] if the caller's buffer lacks COPY_SRC, [`Error::Readback`] if the device is lost.
     pub fn to_array(&self) -> Result<ArrayD<f32>> {
         let (values, _) = self.read()?.wait(|parts| self.values(parts))?;
         self.array_of(values)
@@ -209,17 +208,17 @@ impl Tensor {
         self.array_of(values)
     }
 
-    /// Reads the tensor back by its own element type, and waits for it.
+    /// Reads the tensor back in its own element type, and waits for it.
     ///
     /// # Errors
-    /// [`Error::ElementType`] when that is not `T`; as [`to_array`](Self::to_array).
+    /// [`Error::ElementType`] if the element type is not `T`. As [`to_array`](Self::to_array).
     pub fn to_array_of<T: Element>(&self) -> Result<ArrayD<T>> {
         self.check_type::<T>("array")?;
         let (values, _) = self.read()?.wait(|parts| transfer::values::<T>(parts[0]))?;
         self.array_of(values)
     }
 
-    /// [`to_array_of`](Self::to_array_of) without blocking.
+    /// Runs [`to_array_of`](Self::to_array_of) without blocking.
     ///
     /// # Errors
     /// As [`to_array_of`](Self::to_array_of).
@@ -229,7 +228,7 @@ impl Tensor {
         self.array_of(values)
     }
 
-    /// The values of what was read back first, as f32.
+    /// Returns the values of the first region, as f32.
     fn values(&self, parts: &[&[u8]]) -> Vec<f32> {
         fn widened<T: Element>(bytes: &[u8]) -> Vec<f32> {
             transfer::values::<T>(bytes).into_iter().map(Into::into).collect()
@@ -249,7 +248,7 @@ impl Tensor {
         self.gpu.validated(|| Readback::start(&self.gpu, &[self.region()]))
     }
 
-    /// The part of the buffer that the tensor takes.
+    /// Returns the part of the buffer that the tensor occupies.
     pub(crate) fn region(&self) -> Region<'_> {
         (self.memory.buffer(), self.offset, self.bytes())
     }
@@ -259,7 +258,7 @@ impl Tensor {
             .map_err(|error| Error::Readback { reason: error.to_string() })
     }
 
-    /// The tensor as a plan binds it.
+    /// Returns the region that a plan binds.
     pub(crate) fn binding(&self) -> BufferRegion<'_> {
         BufferRegion { buffer: self.memory.buffer(), offset: self.offset }
     }
@@ -268,12 +267,12 @@ impl Tensor {
         &self.memory
     }
 
-    /// Notes that commands that we do not submit may use the tensor's memory.
+    /// Marks the tensor's memory as shared: the caller may submit commands that use it.
     pub(crate) fn mark_shared(&self) {
         self.memory.mark_shared();
     }
 
-    /// Whether both are the same part of the same buffer.
+    /// Returns whether both begin at the same offset of the same buffer.
     pub(crate) fn is_same_memory(&self, other: &Self) -> bool {
         self.memory.buffer() == other.memory.buffer() && self.offset == other.offset
     }
@@ -294,7 +293,7 @@ impl Tensor {
         })
     }
 
-    /// Bytes of a tensor of this type and shape.
+    /// Returns the bytes of a tensor of this type and shape.
     pub(crate) fn bytes_of(dtype: DType, shape: &[usize]) -> u64 {
         shape.iter().map(|&size| size as u64).product::<u64>() * dtype.bytes()
     }

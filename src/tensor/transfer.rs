@@ -1,11 +1,11 @@
-//! Moving bytes between host and GPU.
+//! Transfers between host and GPU.
 
 use crate::dtype::Element;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
-/// Fills a mapped buffer from its beginning, each of the contents from a whole word on, and unmaps it.
+/// Copies contents into a mapped buffer from its beginning, each from a whole word on. Then unmaps the buffer.
 pub(crate) fn fill_mapped(buffer: &wgpu::Buffer, contents: &[&[u8]]) -> Result<()> {
     let whole_words = |part: &&[u8]| part.len().next_multiple_of(4);
     let total: usize = contents.iter().map(whole_words).sum();
@@ -25,14 +25,15 @@ pub(crate) fn fill_mapped(buffer: &wgpu::Buffer, contents: &[&[u8]]) -> Result<(
 /// A part of a buffer to read back: buffer, offset and size in bytes.
 pub(crate) type Region<'a> = (&'a wgpu::Buffer, u64, u64);
 
-/// The whole words that a part of a buffer touches, which is what can be copied: the first byte, and how many.
+/// Returns the whole words that a part of a buffer touches: the first byte, and the number of bytes. Copies take
+/// whole words only.
 fn words(offset: u64, size: u64) -> (u64, u64) {
     let begin = offset - offset % 4;
     (begin, (offset + size).next_multiple_of(4) - begin)
 }
 
-/// Writes bytes anywhere in a buffer. Whole words are written: where the first and the last have other bytes, too,
-/// these are read before.
+/// Writes bytes anywhere in a buffer. Only whole words can be written: if the first or the last word holds other
+/// bytes too, both words are read first.
 pub(crate) fn write(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, contents: &[u8]) -> Result<()> {
     let length = contents.len() as u64;
     let (begin, size) = words(offset, length);
@@ -57,9 +58,8 @@ pub(crate) fn write(gpu: &Gpu, buffer: &wgpu::Buffer, offset: u64, contents: &[u
     Ok(())
 }
 
-/// Buffers that the host sees, between two transfers: no command uses them, and the one for uploads is mapped.
-/// A transfer takes them out, and [`Readback::wait`] gives them back; those of a transfer that comes to no end
-/// are never seen again.
+/// Staging buffers between two transfers: no command uses them, and the upload buffer is mapped. A transfer takes the
+/// buffers out, and [`Readback::wait`] returns them. A transfer that does not finish never returns its buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Staging {
     upload: Option<wgpu::Buffer>,
@@ -67,7 +67,7 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// The buffer for uploads, with these contents in it, each from a whole word on, and unmapped.
+    /// Returns the upload buffer, unmapped, with these contents, each from a whole word on.
     pub(crate) fn take_upload(&mut self, gpu: &Gpu, contents: &[&[u8]]) -> Result<wgpu::Buffer> {
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::MAP_WRITE;
         let bytes = contents.iter().map(|part| (part.len() as u64).next_multiple_of(4)).sum();
@@ -76,7 +76,7 @@ impl Staging {
         Ok(buffer)
     }
 
-    /// The buffer to read these regions back through.
+    /// Returns the buffer to read these regions back through.
     pub(crate) fn take_readback(&mut self, gpu: &Gpu, regions: &[Region<'_>]) -> Result<wgpu::Buffer> {
         let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
         let bytes = regions.iter().map(|&(_, offset, size)| words(offset, size).1).sum();
@@ -84,7 +84,7 @@ impl Staging {
     }
 }
 
-/// The buffer there is, or a larger one in its place, mapped if the host writes to it.
+/// Returns the kept buffer if it is large enough. Otherwise allocates one, mapped if the host writes to it.
 fn take(
     kept: &mut Option<wgpu::Buffer>,
     gpu: &Gpu,
@@ -112,11 +112,11 @@ struct Mapping {
 }
 
 impl Mapping {
-    /// Asks for the first `bytes` of the buffer.
+    /// Starts to map the first `bytes` bytes of the buffer.
     fn start(buffer: wgpu::Buffer, mode: wgpu::MapMode, bytes: u64) -> Self {
         let (sender, mapped) = oneshot_channel();
         buffer.map_async(mode, ..bytes, move |result| {
-            // The receiver may be gone: then nobody wants to know.
+            // The receiver may be dropped. Then nobody needs the result.
             let _ = sender.send(result.map_err(|error| error.to_string()));
         });
         Self { buffer, mapped }
@@ -128,12 +128,12 @@ impl Mapping {
     }
 }
 
-/// Regions on their way back: all of them travel in one submission and one staging buffer.
+/// A readback of regions in flight. All of them go through one submission and one staging buffer.
 pub(crate) struct Readback {
     gpu: Gpu,
-    /// Where in the bytes that are mapped each region begins, and how many it has.
+    /// Start and size of each region in the mapped bytes.
     places: Vec<(u64, u64)>,
-    /// The bytes that are mapped.
+    /// Number of mapped bytes.
     total: u64,
     submission: wgpu::SubmissionIndex,
     readback: Mapping,
@@ -141,13 +141,14 @@ pub(crate) struct Readback {
 }
 
 impl Readback {
-    /// Copies the regions in a submission of their own, through a new buffer.
+    /// Copies the regions in a separate submission, through a new buffer.
     pub(crate) fn start(gpu: &Gpu, regions: &[Region<'_>]) -> Result<Self> {
         let readback = Staging::default().take_readback(gpu, regions)?;
         Ok(Self::submit(gpu, gpu.encoder(), regions, readback, None))
     }
 
-    /// Submits what was recorded, with the copies of the regions at its end. `upload` is a buffer that it reads.
+    /// Submits the recorded commands, with the copies of the regions at the end. `upload` is a buffer that the
+    /// commands read.
     pub(crate) fn submit(
         gpu: &Gpu,
         mut encoder: wgpu::CommandEncoder,
@@ -172,7 +173,7 @@ impl Readback {
             total,
             submission,
             readback: Mapping::start(readback, wgpu::MapMode::Read, total),
-            // For the next time. The GPU is done with it before it is done with the copies.
+            // Maps the buffer for the next transfer. The GPU finishes with it before it finishes the copies.
             upload: upload.map(|buffer| {
                 let bytes = buffer.size();
                 Mapping::start(buffer, wgpu::MapMode::Write, bytes)
@@ -180,19 +181,19 @@ impl Readback {
         }
     }
 
-    /// Waits for the GPU in this thread, and shows the bytes of each region to `take`. What that makes of them comes
-    /// back, with the buffers to use again.
+    /// Waits for the GPU in this thread, and passes the bytes of each region to `take`. Returns the result of `take`,
+    /// and the staging buffers for reuse.
     pub(crate) fn wait<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Staging)> {
         poll(self.gpu.device(), self.submission.clone()).map_err(|reason| Error::Readback { reason })?;
         pollster::block_on(self.finish(take))
     }
 
-    /// Waits without blocking the caller: a thread of its own waits for the GPU.
+    /// Waits without blocking the caller: a separate thread waits for the GPU.
     pub(crate) async fn wait_async<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Staging)> {
         let (device, submission) = (self.gpu.device().clone(), self.submission.clone());
         std::thread::Builder::new()
             .name("wgpu-batchnorm readback".to_owned())
-            // A failure reaches the receiver through the mapping's own callback.
+            // The callback of the mapping reports a failure to the receiver.
             .spawn(move || poll(&device, submission))
             .map_err(|error| Error::Readback { reason: error.to_string() })?;
         self.finish(take).await
@@ -216,7 +217,7 @@ impl Readback {
     }
 }
 
-/// The values of a region.
+/// Returns the values of a region.
 pub(crate) fn values<T: Element>(bytes: &[u8]) -> Vec<T> {
     bytemuck::pod_collect_to_vec(bytes)
 }
@@ -234,7 +235,7 @@ mod tests {
     use crate::layout::Layout;
     use crate::tensor::Tensor;
 
-    /// Sends values to the GPU and back, and tells which buffers they went through.
+    /// Sends values to the GPU and back, and returns the staging buffers that they went through.
     fn round_trip(gpu: &Gpu, staging: &mut Staging, values: &[f32]) -> Result<[wgpu::Buffer; 2]> {
         let tensor = Tensor::zeros(gpu, &[values.len()], Layout::ChannelsFirst)?;
         let regions: [Region<'_>; 2] = [(tensor.region().0, 0, 0), tensor.region()];
@@ -264,7 +265,7 @@ mod tests {
         assert!(larger.iter().zip(&first).all(|(larger, first)| larger != first));
         assert_eq!(round_trip(&gpu, &mut staging, &values[..500])?, larger);
 
-        // One that is under way is not given out, nor one that never came back.
+        // A buffer in flight is not handed out, nor one that was never returned.
         let upload = staging.take_upload(&gpu, &[&[0; 4]])?;
         let readback = staging.take_readback(&gpu, &[])?;
         assert_eq!([&upload, &readback], [&larger[0], &larger[1]]);

@@ -1,4 +1,4 @@
-//! Timing candidates against each other.
+//! Times candidates against each other.
 
 use super::Tuned;
 use crate::error::{Error, Result};
@@ -10,33 +10,33 @@ use crate::tensor::BufferRegion;
 use crate::tensor::transfer::Readback;
 use std::time::Instant;
 
-/// Rounds in which every candidate runs: before those that count, before the slow ones are left out, and in
-/// all that count.
+/// Rounds of all candidates: `WARM_ROUNDS` do not count, then `ROUNDS` count. After `EARLY_ROUNDS` of those, slow
+/// candidates drop out.
 const WARM_ROUNDS: usize = 1;
 const EARLY_ROUNDS: usize = 2;
 const ROUNDS: usize = 5;
 
-/// So many times the best one's time is slow.
+/// A candidate is slow if its time exceeds the best time by this factor.
 const SLOW: f64 = 1.5;
 
-/// Rounds between the heuristic and the fastest other candidate. These alone decide: of many candidates, the
-/// one that looks fastest was lucky, too.
+/// Rounds between the heuristic and the fastest other candidate. Only these decide, since the apparently fastest of
+/// many candidates was partly lucky.
 const FINAL_ROUNDS: usize = 9;
 
-/// The share of the heuristic's time below which another tuning takes its place.
+/// Another tuning must take less than this fraction of the heuristic's time to replace it.
 const FASTER: f64 = 0.97;
 
-/// In so many of the final rounds it must be the faster one: elsewhere, something else was at work.
+/// Another tuning must be faster in this many final rounds. A win in fewer rounds has some other cause.
 const ROUNDS_WON: usize = 7;
 
-/// Bytes of tensors that are used in turn, and the most sets of them: last-level caches hold less.
+/// Bytes of tensors that runs rotate through, and the most sets of tensors. Last-level caches hold less.
 const ROTATED_BYTES: u64 = 1 << 27;
 const MAX_SETS: u64 = 16;
 
-/// Elements of the data, which are repeated in longer tensors.
+/// Elements of the data. Longer tensors repeat it.
 const PATTERN: usize = 1 << 18;
 
-/// How far into the data dy begins, so that it is not x.
+/// Offset of dy in the data, in bytes, so that dy differs from x.
 const DY_OFFSET: u64 = 4 * 4099;
 
 /// Candidates that run in turn.
@@ -47,13 +47,13 @@ pub(super) struct Contest {
 
 struct Candidate {
     tuning: Tuning,
-    /// On every set of buffers.
+    /// The plan, bound to every set of buffers.
     bound: Vec<BoundPlan>,
     times: Vec<f64>,
 }
 
 impl Contest {
-    /// Prepares candidates of the same pass; the first is the heuristic's.
+    /// Prepares candidates for the same pass. The first is the heuristic's.
     pub(super) fn new(gpu: &Gpu, candidates: &[(Tuning, Plan)]) -> Result<Self> {
         let sets = Sets::new(gpu, candidates)?;
         let mut bound: Vec<Candidate> = Vec::new();
@@ -61,14 +61,14 @@ impl Contest {
             match sets.bind(gpu, plan) {
                 Ok(plans) => bound.push(Candidate { tuning: *tuning, bound: plans, times: Vec::new() }),
                 Err(error) if bound.is_empty() => return Err(error),
-                // A driver may refuse a larger workgroup than the heuristic takes.
+                // A driver may refuse a workgroup larger than the heuristic's.
                 Err(_) => {}
             }
         }
         Ok(Self { clock: Clock::new(gpu), candidates: bound })
     }
 
-    /// Lets them run.
+    /// Runs the candidates and returns the winner.
     pub(super) fn run(mut self) -> Result<Tuned> {
         self.rounds(WARM_ROUNDS)?;
         self.forget();
@@ -104,10 +104,10 @@ impl Contest {
         })
     }
 
-    /// So many times every candidate once, in turn.
+    /// Runs every candidate once per round, in turn.
     fn rounds(&mut self, rounds: usize) -> Result<()> {
         for round in 0..rounds {
-            // There and back, so that none always follows the same one.
+            // Alternates the direction, so that no candidate always follows the same one.
             let count = self.candidates.len();
             for k in 0..count {
                 let candidate = &mut self.candidates[if round % 2 == 0 { k } else { count - 1 - k }];
@@ -123,7 +123,7 @@ impl Contest {
 }
 
 impl Candidate {
-    /// The middle one of the times; infinite where there is none.
+    /// Returns the median time, or infinity without times.
     fn median(&self) -> f64 {
         let mut times = self.times.clone();
         times.sort_by(f64::total_cmp);
@@ -133,7 +133,7 @@ impl Candidate {
 
 /// The buffers that candidates run on.
 struct Sets {
-    /// For each set, the tensors, and what a forward pass leaves.
+    /// For each set, the tensors and the statistics that a forward pass leaves.
     tensors: Vec<Vec<(Binding, wgpu::Buffer)>>,
     /// Parameters and scratch, which all sets share.
     others: Vec<(Binding, wgpu::Buffer)>,
@@ -141,7 +141,7 @@ struct Sets {
 
 impl Sets {
     fn new(gpu: &Gpu, candidates: &[(Tuning, Plan)]) -> Result<Self> {
-        // What any of the candidates needs.
+        // Collects what any candidate needs.
         let mut needed: Vec<(Binding, u64)> = Vec::new();
         for (binding, bytes) in candidates.iter().flat_map(|(_, plan)| plan.buffers()) {
             match needed.iter_mut().find(|(other, _)| *other == binding) {
@@ -177,20 +177,21 @@ impl Sets {
     }
 }
 
-/// Data to fill buffers with. Only the time of a pass counts, not its result; but zeros, or equal values, some
-/// memory moves faster.
+/// Data that fills buffers. Only the time of a pass counts, not its result. But some memory moves zeros or equal
+/// values faster.
 struct Data(wgpu::Buffer);
 
 impl Data {
     fn new(gpu: &Gpu) -> Result<Self> {
         let elements = PATTERN + DY_OFFSET as usize / 4;
-        // Multiples of the golden ratio's fraction are spread evenly. All are positive, as variances must be.
+        // Multiples of the golden ratio's fractional part are spread evenly. All values are positive, as variances
+        // must be.
         let values: Vec<f32> =
             (0..elements).map(|k| ((k as f64 * 0.618_033_988_749_895).fract() + 0.5) as f32).collect();
         Ok(Self(gpu.filled_buffer("tuning data", bytemuck::cast_slice(&values))?))
     }
 
-    /// A buffer of so many bytes, filled, if it is one that a pass reads.
+    /// Allocates a buffer of this size. Fills it if a pass reads it.
     fn buffer(&self, gpu: &Gpu, binding: Binding, bytes: u64) -> Result<wgpu::Buffer> {
         let buffer = gpu.storage_buffer(binding.name(), bytes)?;
         let is_read = matches!(
@@ -222,7 +223,7 @@ impl Data {
     }
 }
 
-/// The device's clock, or the host's where it has none.
+/// Times plans by the device's clock, or by the host's if the device has none.
 struct Clock {
     gpu: Gpu,
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
@@ -248,7 +249,7 @@ impl Clock {
         Self { gpu: gpu.clone(), queries }
     }
 
-    /// Milliseconds that each of the plans takes, run one after another.
+    /// Runs the plans one after another, and returns the milliseconds per plan.
     fn time(&self, plans: &[BoundPlan]) -> Result<f64> {
         let gpu = &self.gpu;
         let started = Instant::now();
@@ -276,7 +277,7 @@ impl Clock {
         Ok(self.device_time()?.unwrap_or(wall) / plans.len().max(1) as f64)
     }
 
-    /// Milliseconds between the two timestamps of the last pass.
+    /// Returns the milliseconds between the two timestamps of the last pass.
     fn device_time(&self) -> Result<Option<f64>> {
         let Some((_, buffer)) = &self.queries else { return Ok(None) };
         let take = |parts: &[&[u8]]| -> Vec<u64> {
@@ -284,7 +285,7 @@ impl Clock {
         };
         let (times, _) = Readback::start(&self.gpu, &[(buffer, 0, 16)])?.wait(take)?;
         let [begin, end] = times[..] else { return Ok(None) };
-        // What takes less than a tick takes up to a tick.
+        // A duration below one tick counts as one tick.
         let ticks = end.wrapping_sub(begin).max(1);
         Ok(Some(ticks as f64 * f64::from(self.gpu.queue().get_timestamp_period()) / 1e6))
     }

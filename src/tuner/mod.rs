@@ -1,4 +1,4 @@
-//! Tunings by measuring: [`Tunings::tune`].
+//! Measures tunings: [`Tunings::tune`].
 
 mod measure;
 
@@ -14,26 +14,27 @@ use crate::shape::Problem;
 use crate::tunings::Tunings;
 use measure::Contest;
 
-/// What [`Tunings::tune`] found.
+/// The result of [`Tunings::tune`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuned {
     /// The tuning that was kept.
     pub tuning: Tuning,
-    /// Its time for one pass, in milliseconds; 0 where there was nothing to time.
+    /// Its time for one pass, in milliseconds; 0 for an empty tensor.
     pub milliseconds: f64,
-    /// The tuning that is planned without measuring.
+    /// The tuning of plans without measuring.
     pub heuristic: Tuning,
-    /// Its time for one pass, in milliseconds, measured in turn with that of `tuning`.
+    /// Its time for one pass, in milliseconds, measured in turn with `tuning`'s.
     pub heuristic_milliseconds: f64,
 }
 
 impl Tunings {
     /// Times the [candidates](Tuning::candidates) for a pass, out of place and with all gradients, and keeps the
-    /// fastest; the heuristic's, unless another one is faster by more than 3 %, and nearly always.
+    /// fastest. Keeps the heuristic's unless another one is faster by more than 3 %, and in at least 7 of the 9 final
+    /// rounds.
     ///
-    /// The device's clock counts where there is one, else that of the host. The candidates run in turn, on
-    /// buffers allocated here: several sets of them where they are small, so that a pass does not find its
-    /// tensors in a cache. Nothing else should run on the device meanwhile. It takes seconds.
+    /// Uses the device's clock, or the host's if the device has none. The candidates run in turn, on buffers that
+    /// this function allocates. Small tensors get several sets of buffers, so that a pass does not find its tensors
+    /// in a cache. Nothing else should run on the device meanwhile. Tuning takes seconds.
     ///
     /// # Errors
     /// [`Error::ForeignTunings`] unless these tunings are of the GPU's adapter; [`Error::OutOfMemory`];
@@ -63,9 +64,9 @@ impl Tunings {
                 Ok(plan) if candidates.iter().all(|(_, other)| *other != plan) => {
                     candidates.push((tuning, plan));
                 }
-                // The same plan by another tuning.
+                // Another tuning gave the same plan already.
                 Ok(_) => {}
-                // The heuristic's plan must be possible; another one may exceed a limit.
+                // The heuristic's plan must be possible. Another one may exceed a limit.
                 Err(error) if candidates.is_empty() => return Err(error),
                 Err(_) => {}
             }

@@ -1,4 +1,4 @@
-//! The file of tunings: a header of a line for each part of the identity, a line for each tuning, and `end`.
+//! The file of tunings: a header with one line per part of the identity, one line per tuning, and `end`.
 
 use super::{Identity, Key, Tunings};
 use crate::error::{Error, Result};
@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-/// What the first line begins with, before the version.
+/// The beginning of the first line, before the version.
 const TITLE: &str = "wgpu-batchnorm tunings, version";
 
-/// The last line, by which a file is known to be whole.
+/// The last line, which shows that the file is complete.
 const END: &str = "end";
 
 pub(super) fn load(path: &Path, expected: Identity) -> Result<Tunings> {
@@ -20,7 +20,7 @@ pub(super) fn load(path: &Path, expected: Identity) -> Result<Tunings> {
     let mut lines = text.lines().zip(1..);
     let damaged = |line, reason: String| Error::DamagedTunings { path: path.to_owned(), line, reason };
 
-    // The version first: the rest of another version's file may look otherwise.
+    // Checks the version first, since the rest of another version's file may look different.
     let mut of = expected.clone();
     for (index, (what, value)) in of.0.iter_mut().enumerate() {
         let wanted = if index == 0 { TITLE } else { *what };
@@ -84,7 +84,7 @@ fn entry(key: &Key, tuning: &Tuning) -> String {
     format!("{direction} {statistics} outer={outer} channels={channels} inner={inner}{values}")
 }
 
-/// A line that [`entry`] wrote, or what is wrong with it.
+/// Parses a line that [`entry`] wrote, or says what is wrong with it.
 fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     let mut words = line.split(' ');
     let mut next = |name: &str| words.next().ok_or_else(|| format!("{name} is missing"));
@@ -116,7 +116,7 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     Ok((Key { direction, batch_statistics, problem }, tuning))
 }
 
-/// A number within the range of a setting.
+/// Parses a number within the range of a setting.
 fn number(setting: &Setting, text: &str) -> std::result::Result<u32, String> {
     let Setting { name, least, most, .. } = *setting;
     match text.parse() {

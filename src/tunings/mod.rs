@@ -1,16 +1,15 @@
-//! Tunings found by measuring, and the file they are kept in.
+//! Tunings that were measured, and the file that keeps them.
 //!
-//! Without measuring, a plan is laid out by [`Tuning::new`]. [`Tunings::tune`] times the
-//! [candidates](Tuning::candidates) for a problem on the adapter that is there, and keeps the fastest one.
-//! [`Gpu::set_tunings`](crate::Gpu::set_tunings) makes layers use what was found; whoever records plans gets them from
-//! [`Tunings::forward`] and [`Tunings::backward`].
+//! Without measuring, [`Tuning::new`] lays out a plan. [`Tunings::tune`] times the [candidates](Tuning::candidates)
+//! for a problem on the adapter at hand, and keeps the fastest one. [`Gpu::set_tunings`](crate::Gpu::set_tunings)
+//! makes layers use the result. Callers that record plans themselves get them from [`Tunings::forward`] and
+//! [`Tunings::backward`].
 //!
-//! A tuning is kept for a [`Problem`], a [`Direction`], and whether batch or running statistics are used:
-//! other options (affine, activation, element type, in place, which gradients are wanted) change what kernels
-//! compute, but hardly how their work is best spread, and share the entry.
+//! A tuning belongs to a [`Problem`], a [`Direction`] and the kind of statistics, batch or running. Other options
+//! (affine, activation, element type, in place, which gradients are wanted) share the entry. They change what kernels
+//! compute, but hardly how to split the work best.
 //!
-//! Another tuning is another order of additions, and so may give other last bits. The same plan gives the
-//! same bits.
+//! Another tuning adds in another order, and so may change the last bits. The same plan gives the same bits.
 //!
 //! ```no_run
 //! use wgpu_batchnorm::{BatchNormConfig, Direction, Gpu, Layout, Problem, Tunings};
@@ -36,7 +35,7 @@ use crate::shape::Problem;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// What a tuning is kept for.
+/// The key of a tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     direction: Direction,
@@ -50,7 +49,7 @@ impl Key {
     }
 }
 
-/// The tunings that were measured on one adapter, with one driver and version of this crate. See the
+/// The tunings that were measured on one adapter, with one driver and one version of this crate. See the
 /// [module](self).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tunings {
@@ -58,13 +57,13 @@ pub struct Tunings {
     found: HashMap<Key, Tuning>,
 }
 
-/// Where tunings hold: what is called how, in the order of the file's header.
+/// Names and values of everything that tunings depend on, in the order of the file's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity([(&'static str, String); 5]);
 
 impl Identity {
     fn new(profile: &AdapterProfile) -> Self {
-        // A line each in the file.
+        // Each value takes one line in the file.
         let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let subgroups = match profile.has_subgroups() {
             true => format!("{} to {}", profile.subgroup_min_size, profile.subgroup_max_size),
@@ -79,7 +78,7 @@ impl Identity {
         ])
     }
 
-    /// Whether tunings of `self` hold for `other`.
+    /// Checks that tunings of `self` hold for `other`.
     fn check(&self, other: &Self) -> Result<()> {
         let mut pairs = self.0.iter().zip(&other.0);
         match pairs.find(|(found, expected)| found != expected) {
@@ -92,29 +91,30 @@ impl Identity {
 }
 
 impl Tunings {
-    /// None yet, for this adapter.
+    /// Returns an empty set of tunings for this adapter.
     pub fn new(profile: &AdapterProfile) -> Self {
         Self { of: Identity::new(profile), found: HashMap::new() }
     }
 
     /// Reads a file that [`save`](Self::save) wrote.
     ///
-    /// A file is used as a whole or not at all. Its numbers need not be believed: any tuning makes a valid plan,
-    /// so that wrong ones can only be slow.
+    /// Uses a file as a whole or not at all. The numbers in it need not be trusted: any tuning makes a valid plan, so
+    /// a wrong one can only be slow.
     ///
     /// # Errors
-    /// [`Error::ReadTunings`]; [`Error::ForeignTunings`] when the file is of another adapter, driver, backend,
-    /// subgroup size or version of this crate; [`Error::DamagedTunings`] when anything in it is not as `save`
-    /// writes it.
+    /// - [`Error::ReadTunings`] if the file cannot be read.
+    /// - [`Error::ForeignTunings`] if the file is of another adapter, driver, backend, subgroup size or version of
+    ///   this crate.
+    /// - [`Error::DamagedTunings`] if anything in it is not as `save` writes it.
     pub fn load(file: impl AsRef<Path>, profile: &AdapterProfile) -> Result<Self> {
         file::load(file.as_ref(), Identity::new(profile))
     }
 
-    /// Writes all tunings to a file: beside it first, so that at no time there is half a file. It holds the
-    /// tunings of one adapter; what was in it before is gone.
+    /// Writes all tunings to a file. Writes a temporary file beside it first, so that the file is never half written.
+    /// The file holds the tunings of one adapter, and its previous contents are lost.
     ///
     /// # Errors
-    /// [`Error::WriteTunings`].
+    /// Returns [`Error::WriteTunings`].
     pub fn save(&self, file: impl AsRef<Path>) -> Result<()> {
         file::save(self, file.as_ref())
     }
@@ -122,22 +122,22 @@ impl Tunings {
     /// Checks that the tunings were measured on this adapter, with this driver and version.
     ///
     /// # Errors
-    /// [`Error::ForeignTunings`].
+    /// Returns [`Error::ForeignTunings`] if they were not.
     pub fn check(&self, profile: &AdapterProfile) -> Result<()> {
         self.of.check(&Identity::new(profile))
     }
 
-    /// How many tunings there are.
+    /// Returns the number of tunings.
     pub fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no tunings.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// The tuning for a pass, if there is one. For `training`, see [`Plan::forward`] and [`Plan::backward`].
+    /// Returns the tuning for a pass, or `None`. For `training`, see [`Plan::forward`] and [`Plan::backward`].
     pub fn get(
         &self,
         problem: &Problem,
@@ -148,7 +148,7 @@ impl Tunings {
         self.found.get(&Key::new(problem, config, training, direction)).copied()
     }
 
-    /// Keeps a tuning for a pass, in place of any before; the one before is returned.
+    /// Keeps a tuning for a pass. Replaces and returns the previous one.
     pub fn insert(
         &mut self,
         problem: &Problem,
@@ -160,7 +160,7 @@ impl Tunings {
         self.found.insert(Key::new(problem, config, training, direction), tuning)
     }
 
-    /// [`Plan::forward`] with the tuning that was found for the pass, if there is one.
+    /// Plans as [`Plan::forward`] does, with the tuning for the pass if one was found.
     ///
     /// # Errors
     /// As [`Plan::forward`].
@@ -168,7 +168,7 @@ impl Tunings {
         self.plan(input, Direction::Forward, |input| Plan::forward(input, options))
     }
 
-    /// [`Plan::backward`] with the tuning that was found for the pass, if there is one.
+    /// Plans as [`Plan::backward`] does, with the tuning for the pass if one was found.
     ///
     /// # Errors
     /// As [`Plan::backward`].
@@ -184,7 +184,8 @@ impl Tunings {
     ) -> Result<Plan> {
         let PlanInput { problem, config, training, .. } = input;
         match self.get(problem, config, *training, direction).map(|tuning| plan(&input.tuning(tuning))) {
-            // A tuning that splits channels too often asks for more scratch than the device binds.
+            // A tuning with too many splits needs more scratch than the device can bind. Then the default plan is
+            // used.
             Some(Ok(plan)) => Ok(plan),
             Some(Err(_)) | None => plan(input),
         }

@@ -1,4 +1,4 @@
-//! The table of cases, and their inputs.
+//! The table of cases and their inputs.
 
 use super::random::Random;
 use crate::activation::Activation;
@@ -8,10 +8,10 @@ use crate::layout::Layout;
 use crate::state::BatchNormState;
 use ndarray::{Array1, ArrayD, Axis, IxDyn};
 
-/// One problem for an [`Implementation`](super::Implementation): a shape, the options, and which data.
+/// A problem for an [`Implementation`](super::Implementation): shape, options and data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
-    /// What it is about, with the shape; no two cases of [`table`] share it.
+    /// What the case is about, and the shape. Unique within [`table`].
     pub name: String,
     /// Shape of x, in the configuration's layout.
     pub shape: Vec<usize>,
@@ -27,9 +27,9 @@ pub struct Case {
     pub steps: usize,
     /// Mean of the data.
     pub mean: f64,
-    /// Standard deviation of the data; 0 makes every value the mean.
+    /// Standard deviation of the data. 0 makes every value the mean.
     pub std: f64,
-    /// A channel whose first value in the first batch is replaced by this one: NaN or an infinity.
+    /// A channel and the value that replaces its first value in the first batch: NaN or an infinity.
     pub poison: Option<(usize, f32)>,
     /// Seed of the data.
     pub seed: u64,
@@ -40,29 +40,29 @@ pub struct Case {
 pub struct Inputs {
     /// One batch for each step.
     pub xs: Vec<ArrayD<f32>>,
-    /// The gradient with respect to each output; empty where only forward passes are wanted.
+    /// The gradient with respect to each output. Empty if only forward passes run.
     pub dys: Vec<ArrayD<f32>>,
-    /// What is added to each normalised batch; empty where nothing is.
+    /// The tensor z that is added to each normalised batch. Empty if nothing is added.
     pub zs: Vec<ArrayD<f32>>,
     /// Parameters and running statistics before the first step.
     pub state: BatchNormState,
 }
 
 impl Case {
-    /// The data: the same numbers at every call, on every machine up to the last digits of `ln` and `cos`.
+    /// Returns the data. Every call returns the same numbers, on every machine up to the last digits of `ln`, `sin`
+    /// and `cos`.
     ///
-    /// With N a standard normal number of its own each time, and U one between 0 and 1:
-    ///
+    /// N is a standard normal number and U a uniform number between 0 and 1, drawn anew for each value:
     /// | tensor | values |
     /// |---|---|
-    /// | x | mean + std·(N + N_c / 2), where N_c is the channel's |
+    /// | x | mean + std·(N + N_c / 2), with one N_c per channel of a batch |
     /// | weight, bias | 1 + N / 2, N / 2 |
     /// | running_mean, running_var | mean + 0.3·std·N, std²·(0.5 + U) |
     /// | num_batches_tracked | 3 |
     /// | dy, z | N |
     ///
-    /// Where std is 0, the running statistics take 1 for it. The values of x, dy and z are rounded to the case's
-    /// element type.
+    /// If std is 0, the running statistics use 1 instead. The values of x, dy and z are rounded to the case's element
+    /// type.
     pub fn inputs(&self) -> Inputs {
         let mut random = Random::new(self.seed);
         let axis = Axis(self.config.layout.channel_axis(self.shape.len()));
@@ -113,22 +113,22 @@ impl Case {
         Inputs { xs, dys, zs, state }
     }
 
-    /// Elements of all batches together.
+    /// Returns the number of elements of all batches together.
     fn elements(&self) -> usize {
         self.shape.iter().product::<usize>() * self.steps
     }
 
-    /// Whether the case is f32, without an activation and a sum.
+    /// Returns whether the case is f32 with neither an activation nor a residual.
     pub fn is_plain(&self) -> bool {
         !self.residual && self.dtype == DType::F32 && self.config.activation == Activation::Identity
     }
 
-    /// A training step with PyTorch's defaults on standard normal data, channels first.
+    /// Returns a training step with PyTorch's defaults on standard normal data, channels first.
     fn new(about: &str, shape: &[usize]) -> Self {
         Self::in_layout(about, shape, Layout::ChannelsFirst)
     }
 
-    /// The same, channels last.
+    /// Returns the same step, channels last.
     fn last(about: &str, shape: &[usize]) -> Self {
         Self::in_layout(&format!("channels last, {about}"), shape, Layout::ChannelsLast)
     }
@@ -186,14 +186,14 @@ impl Case {
     }
 }
 
-/// Sizes around those of subgroups, workgroups and tiles, and around what 16 bits count.
+/// Sizes around powers of two, which subgroups, workgroups and tiles have.
 const BOUNDARIES: [usize; 21] =
     [7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025];
 
-/// The cases that every implementation must get right, the quick ones first.
+/// Returns the cases that every implementation must get right, quick ones first.
 ///
-/// Ranks 2 to 5 in both layouts, training and eval, every option, sizes on both sides of each boundary in
-/// values per channel and in channels, means far above the standard deviation, constant, empty and
+/// The cases cover ranks 2 to 5 in both layouts, training and eval, and every option. Values per channel and channels
+/// lie on both sides of each boundary. The data includes means far above the standard deviation, constant, empty and
 /// non-finite batches, and shapes of real networks. No case has more than 4 million elements.
 pub fn table() -> Vec<Case> {
     let plain = [shapes(), options(), data(), boundaries()].concat();
@@ -209,7 +209,7 @@ pub fn table() -> Vec<Case> {
     cases
 }
 
-/// Every rank and layout, with the shapes of real networks.
+/// Returns cases of every rank and layout, and with shapes of real networks.
 fn shapes() -> Vec<Case> {
     vec![
         Case::new("batch of vectors", &[4, 5]),
@@ -250,7 +250,7 @@ fn shapes() -> Vec<Case> {
     ]
 }
 
-/// Every option, in training and eval.
+/// Returns cases for every option, in training and eval.
 fn options() -> Vec<Case> {
     let shape = &[4, 6, 5, 7];
     let last = &[4, 5, 7, 6];
@@ -285,7 +285,7 @@ fn options() -> Vec<Case> {
     ]
 }
 
-/// Data that is hard on the numerics, or not there at all.
+/// Returns cases with data that is numerically hard, constant, empty or non-finite.
 fn data() -> Vec<Case> {
     let shape = &[8, 4, 16, 16];
     let skip = |c: BatchNormConfig| c.skip_non_finite(true);
@@ -327,8 +327,8 @@ fn data() -> Vec<Case> {
     ]
 }
 
-/// Activations, and sums before them. Small ones: where a function has a corner, elements that are within rounding of
-/// it are not compared, and among a million elements there would be some.
+/// Returns cases with activations and residuals. They are small, since elements within rounding of an activation's
+/// corner are not compared, and a million elements would include some.
 fn fused() -> Vec<Case> {
     let mut cases = Vec::new();
     // All but the identity.
@@ -369,7 +369,8 @@ fn fused() -> Vec<Case> {
     cases
 }
 
-/// Elements of 16 bits: every rank and layout, counts and planes that are odd, since two elements share a word.
+/// Returns cases with 16-bit elements: every rank and layout, and odd counts and planes, since two elements share a
+/// word.
 fn half_precision() -> Vec<Case> {
     let mut cases = Vec::new();
     for dtype in [DType::F16, DType::BF16] {
@@ -407,7 +408,7 @@ fn half_precision() -> Vec<Case> {
     cases
 }
 
-/// Values per channel, in rows and in columns, and channels, around every boundary.
+/// Returns cases around every boundary in channels and in values per channel, in rows and in columns.
 fn boundaries() -> Vec<Case> {
     let sizes = BOUNDARIES.into_iter();
     let mut cases: Vec<Case> = sizes
@@ -472,7 +473,7 @@ mod tests {
             inputs.state.validate(&case.config)?;
             assert_eq!(inputs.xs.len(), case.steps);
             assert!(inputs.xs.iter().all(|x| x.shape() == case.shape));
-            // By bits, so that NaN equals itself.
+            // Compares bits, so that NaN equals itself.
             let bits = |case: &Case| -> Vec<u32> {
                 case.inputs().xs.iter().flatten().map(|value| value.to_bits()).collect()
             };

@@ -1,13 +1,14 @@
-//! The measure of error, and what counts as a miss.
+//! The error measure and the mismatches.
 
 use crate::dtype::DType;
 use ndarray::{ArrayView, Dimension};
 
-/// Two results that should agree do not.
+/// Two results differ that should agree.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Mismatch {
-    /// An element is too far from the exact value, or is NaN or infinite where that is not.
+    /// An element is too far from the exact value, or one of the two is a NaN or an infinity that the other does not
+    /// match.
     #[error("{name}{index:?} is {actual:e}, exact is {exact:e}: error {error:.1e} exceeds {tolerance:.1e}")]
     Value {
         /// The quantity, with the suffix `.k` in step k of several.
@@ -18,7 +19,8 @@ pub enum Mismatch {
         actual: f64,
         /// The value it should have.
         exact: f64,
-        /// Its error, relative to the quantity's scale; infinite when only one of the two is finite.
+        /// Its error, relative to the quantity's scale. Infinite for a NaN or an infinity that the other value does
+        /// not match.
         error: f64,
         /// The largest error allowed.
         tolerance: f64,
@@ -33,12 +35,12 @@ pub enum Mismatch {
         /// The shape it should have.
         exact: Vec<usize>,
     },
-    /// The quantity is missing, or there though it should not be.
+    /// The quantity is missing, or present although it should not be.
     #[error("{name} {}", if *.expected { "is missing" } else { "must not be there" })]
     Presence {
         /// The quantity.
         name: String,
-        /// Whether it should be there.
+        /// Whether the quantity should be present.
         expected: bool,
     },
     /// A whole number differs.
@@ -54,7 +56,7 @@ pub enum Mismatch {
 }
 
 impl Mismatch {
-    /// The quantity at fault, without the suffix of the step: `y`, `running_var`, `num_batches_tracked` …
+    /// Returns the name of the quantity, without the suffix of the step: `y`, `running_var`, `num_batches_tracked` …
     pub fn quantity(&self) -> &str {
         let (Self::Value { name, .. }
         | Self::Shape { name, .. }
@@ -63,13 +65,13 @@ impl Mismatch {
         name.split('.').next().unwrap_or(name)
     }
 
-    /// The error as a number: that of the worst element, infinite for every other mismatch.
+    /// Returns the error as a number: the worst element's, or infinity for every other mismatch.
     pub fn error(&self) -> f64 {
         if let Self::Value { error, .. } = self { *error } else { f64::INFINITY }
     }
 }
 
-/// The largest |value| among the finite ones; 0 when there is none.
+/// Returns the largest finite |value|, or 0 if no value is finite.
 pub fn largest<D: Dimension>(values: ArrayView<'_, f64, D>) -> f64 {
     values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f64::max)
 }
@@ -78,7 +80,7 @@ pub fn largest<D: Dimension>(values: ArrayView<'_, f64, D>) -> f64 {
 /// error = max |actual − exact| / max |exact|. See [`compare_scaled`].
 ///
 /// # Errors
-/// A [`Mismatch`] when the shapes differ or the error is not at most `tolerance`.
+/// Returns a [`Mismatch`] if the shapes differ or the error is not at most `tolerance`.
 pub fn compare<T, D, E>(
     name: &str,
     actual: ArrayView<'_, T, D>,
@@ -94,16 +96,15 @@ where
     compare_scaled(name, actual, exact, scale, tolerance)
 }
 
-/// Compares `actual` (f32 or f64) with `exact`, relative to `scale`: error = max |actual − exact| / scale,
-/// or max |actual − exact| when the scale is 0 or not a finite number. Returns the error when it is at most
-/// `tolerance`.
+/// Compares `actual` (f32 or f64) with `exact`, relative to `scale`: error = max |actual − exact| / scale. The error
+/// is max |actual − exact| if the scale is 0 or not a finite number. Returns the error if it is at most `tolerance`.
 ///
-/// A NaN matches only a NaN, an infinity only the same infinity: such pairs have error 0, and every other
-/// pair with a NaN or an infinity has an infinite error, which exceeds every tolerance.
+/// A NaN matches only a NaN, and an infinity only the same infinity. Such pairs have error 0. Every other pair with a
+/// NaN or an infinity has an infinite error, which exceeds every tolerance.
 ///
 /// # Errors
-/// A [`Mismatch`] that names the worst element when the error is not at most `tolerance`, or both shapes
-/// when they differ.
+/// Returns a [`Mismatch`] that names the worst element if the error is not at most `tolerance`, or both shapes if
+/// they differ.
 pub fn compare_scaled<T, D, E>(
     name: &str,
     actual: ArrayView<'_, T, D>,
@@ -119,8 +120,9 @@ where
     compare_by(name, actual, exact, scale, tolerance, difference)
 }
 
-/// As [`compare_scaled`], of results that were rounded to `dtype` when they were stored: a unit in the last place of
-/// each exact value, which is rounded as well, is no error. Of f32, the tolerance is all there is.
+/// Compares as [`compare_scaled`] does, for results that were rounded to `dtype` when they were stored. Rounds each
+/// exact value as well, and allows a unit in its last place beside the tolerance. For f32, only the tolerance
+/// applies.
 ///
 /// # Errors
 /// As [`compare_scaled`].
@@ -173,7 +175,7 @@ where
             (position, worst) = (k, error);
         }
     }
-    // No NaN passes: `worst` is never one, and nothing is at most a tolerance of NaN.
+    // NaN never passes: `worst` is never NaN, and nothing is at most a tolerance of NaN.
     if worst <= tolerance {
         return Ok(worst);
     }
@@ -188,7 +190,8 @@ where
     })
 }
 
-/// |actual − exact|; 0 for two NaNs or the same infinity; infinite when otherwise one is not finite.
+/// Returns |actual − exact|. Returns 0 for two NaNs or the same infinity, and infinity if otherwise one is not
+/// finite.
 fn difference(actual: f64, exact: f64) -> f64 {
     if actual.is_finite() && exact.is_finite() {
         (actual - exact).abs()
@@ -266,7 +269,7 @@ mod tests {
             assert!(stored(NAN, 1.0, dtype).is_err() && stored(1.0, NAN, dtype).is_err());
             assert!(stored(INF, 1.0, dtype).is_err() && stored(NAN, NAN, dtype).is_ok());
         }
-        // Beyond the largest f16, infinity is the nearest.
+        // Beyond the largest f16, infinity is the nearest value.
         assert!(stored(INF, 70_000.0, DType::F16).is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! The exact results of a case, and how large the terms are that they are sums of.
+//! The exact results of a case, and the scales of its gradients.
 
 use super::{Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, TOLERANCE, largest};
 use crate::reference::{self, BatchNorm};
@@ -40,7 +40,7 @@ impl Implementation for Reference {
     }
 }
 
-/// The gradients after the layer's last forward pass, and their scales.
+/// Returns the gradients after the layer's last forward pass, with their scales.
 fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::error::Result<StepGradients> {
     let gradients = layer.backward(dy.view())?;
     let scales = gradient_scales(layer, dy);
@@ -69,7 +69,7 @@ fn gradient_scales(layer: &BatchNorm, dy: &ArrayD<f64>) -> GradientScales {
     scales
 }
 
-/// Widens the scales by what elements make that are within rounding of a corner of the activation.
+/// Widens the scales by the contribution of elements within rounding of a corner of the activation.
 fn allow_for_corners(
     scales: &mut GradientScales,
     layer: &BatchNorm,

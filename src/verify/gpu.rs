@@ -1,4 +1,4 @@
-//! The GPU as an implementation to check.
+//! Runs cases on the GPU.
 
 use super::{Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients};
 use crate::dtype::{DType, Element};
@@ -9,7 +9,7 @@ use crate::layer::BatchNorm;
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn};
 
-/// The layer on this GPU, [`BatchNorm`], by way of `ndarray` in and out.
+/// Runs the layer, [`BatchNorm`], on this GPU with `ndarray` inputs and outputs.
 impl Implementation for Gpu {
     fn name(&self) -> String {
         self.profile().to_string()
@@ -28,7 +28,7 @@ impl Implementation for Gpu {
     }
 }
 
-/// All steps, with tensors of one element type.
+/// Runs all steps with tensors of one element type.
 fn run<T: Element>(layer: &mut BatchNorm, inputs: &Inputs) -> Result<Outputs> {
     let typed = |array: &ArrayD<f32>| array.mapv(T::from_f32);
     let mut steps = Vec::new();
@@ -45,10 +45,10 @@ fn run<T: Element>(layer: &mut BatchNorm, inputs: &Inputs) -> Result<Outputs> {
 }
 
 impl Step {
-    /// What the layer's last passes left, beside their results.
+    /// Collects the results of the layer's last passes, and the state after them.
     ///
     /// # Errors
-    /// [`Error::Readback`](crate::Error::Readback).
+    /// Returns [`Error::Readback`](crate::Error::Readback).
     pub fn from_layer<T: Element>(
         layer: &BatchNorm,
         y: &ArrayD<T>,

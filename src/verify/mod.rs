@@ -1,9 +1,8 @@
 //! Checks an implementation of batch norm against the CPU reference.
 //!
-//! [`table`] lists the cases, an [`Implementation`] computes one of them, and [`check`] compares each
-//! quantity of each step with what the [`Reference`] computes in `f64`. The command line's `verify` checks
-//! an adapter this way, and the tests check the GPU, the reference and deliberately wrong implementations
-//! by the same table and the same measure.
+//! [`table`] lists the cases, an [`Implementation`] computes one case, and [`check`] compares each quantity of each
+//! step with the [`Reference`], which computes in `f64`. The command line's `verify` checks an adapter this way. The
+//! tests check the GPU, the reference and deliberately wrong implementations by the same table and the same measure.
 //!
 //! ```
 //! use wgpu_batchnorm::verify::{Reference, check, table};
@@ -32,31 +31,31 @@ use std::fmt;
 
 /// The largest error allowed in `f32`, as a fraction of the quantity's scale.
 ///
-/// One `f32` operation rounds by up to 2⁻²⁴ ≈ 6·10⁻⁸ of its result. y takes about six of them (mean,
-/// x − mean, var + eps, 1/√, · scale, + bias), each on values no larger than the scale, and a reciprocal
-/// square root may err by 2 units in the last place in WGSL: 5·10⁻⁷ at worst. The sums behind mean and var
-/// add little, since they are taken in pieces around a pivot. So 10⁻⁶ leaves a factor of two for drivers
-/// that round more loosely; Mesa's lavapipe and SwiftShader stay below 6.5·10⁻⁷ on the whole table. It is a
-/// hundred times below what a missing eps of 10⁻⁴, or n for n − 1 at ten thousand values, would change.
+/// One `f32` operation rounds by up to 2⁻²⁴ ≈ 6·10⁻⁸ of its result. y takes about six operations (mean, x − mean,
+/// var + eps, 1/√, · scale, + bias), each on values no larger than the scale, and a reciprocal square root may err by
+/// 2 units in the last place in WGSL: 5·10⁻⁷ at worst. The sums behind mean and var add little, since they are taken
+/// in pieces around a pivot. So 10⁻⁶ leaves a factor of two for drivers that round more loosely. Mesa's lavapipe and
+/// SwiftShader stay below 6.5·10⁻⁷ on the whole table. The tolerance is a hundred times smaller than the change from
+/// a missing eps of 10⁻⁴, or from n instead of n − 1 at ten thousand values.
 pub const TOLERANCE: f64 = 1e-6;
 
-/// Something that computes batch norm: the GPU, the reference, a wrong one to test the tests.
+/// An implementation of batch norm: the GPU, the reference, or a wrong one that tests the tests.
 pub trait Implementation {
-    /// Its name, for messages.
+    /// Returns the name, for messages.
     fn name(&self) -> String;
 
-    /// Runs the passes of `case` one after the other on one layer: `inputs.state` before the first, and for
-    /// each step forward with one batch of `inputs.xs`, then backward with one of `inputs.dys`, if there is.
+    /// Runs the passes of `case` in order on one layer, which starts with `inputs.state`. Each step runs forward with
+    /// one batch of `inputs.xs`, then backward with one gradient of `inputs.dys` unless that is empty.
     ///
     /// # Errors
-    /// Whatever the implementation reports.
+    /// Returns the implementation's errors.
     fn run(&self, case: &Case, inputs: &Inputs) -> crate::error::Result<Outputs>;
 }
 
-/// What an implementation computed.
+/// The results of an implementation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
-    /// One entry for each batch, in order.
+    /// One step per batch, in order.
     pub steps: Vec<Step>,
 }
 
@@ -65,7 +64,7 @@ pub struct Outputs {
 pub struct Step {
     /// The output, of the shape of x.
     pub y: ArrayD<f64>,
-    /// Mean of the batch, `[C]`; `None` when running statistics were used or the batch was empty.
+    /// Mean of the batch, `[C]`; `None` if running statistics were used or the batch was empty.
     pub batch_mean: Option<Array1<f64>>,
     /// Biased variance of the batch, `[C]`; `None` when [`batch_mean`](Self::batch_mean) is.
     pub batch_var: Option<Array1<f64>>,
@@ -75,7 +74,7 @@ pub struct Step {
     pub running_var: Option<Array1<f64>>,
     /// Number of training batches seen; `None` without running statistics.
     pub num_batches_tracked: Option<u64>,
-    /// The gradients; `None` where only the forward pass was run.
+    /// The gradients; `None` if only the forward pass ran.
     pub gradients: Option<StepGradients>,
 }
 
@@ -88,59 +87,59 @@ pub struct StepGradients {
     pub dweight: Option<Array1<f64>>,
     /// Gradient with respect to the bias, `[C]`; `None` without affine.
     pub dbias: Option<Array1<f64>>,
-    /// Gradient with respect to z, of the shape of x; `None` where nothing was added.
+    /// Gradient with respect to z, of the shape of x; `None` if nothing was added.
     pub dz: Option<ArrayD<f64>>,
-    /// How large the terms are that the gradients are sums of. Only those of the exact results count.
+    /// Magnitudes of the terms that the gradients sum. [`judge`] uses only the scales of the exact results.
     pub scales: GradientScales,
 }
 
-/// How large the terms are that gradients are sums of; non-finite terms do not count.
+/// Magnitudes of the terms that gradients sum. Non-finite terms do not count.
 ///
-/// With an activation that has a corner, terms that are within rounding of it may or may not go through. Each scale is
-/// then larger by as much as allows for both.
+/// If the activation has a corner, terms within rounding of the corner may or may not pass. Each scale is then
+/// larger, so that both results are allowed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GradientScales {
-    /// The largest |dy·weight·inv_std|, dy being the gradient behind the activation, here and below.
+    /// The largest |dy·weight·inv_std|. Here and below, dy is the gradient with respect to the activation's input.
     pub dx: f64,
     /// The largest |dy|.
     pub dz: f64,
-    /// The largest Σ|dy·x_hat| of all channels.
+    /// The largest Σ|dy·x_hat| over all channels.
     pub dweight: f64,
-    /// The largest Σ|dy| of all channels.
+    /// The largest Σ|dy| over all channels.
     pub dbias: f64,
-    /// Which elements are so near to a corner of the activation, where there are any: dx and dz are not compared there.
+    /// Elements within rounding of a corner of the activation, if any: dx and dz are not compared there.
     pub unsure: Option<ArrayD<bool>>,
 }
 
-/// How one implementation did on one case.
+/// The result of one case on one implementation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckReport {
     /// Name of the case.
     pub case: String,
-    /// Quantity and worst error over all steps, as a fraction of the quantity's scale, for each of `y`,
-    /// `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dx`, `dz`, `dweight` and `dbias` that the case has.
+    /// Quantity and worst error over all steps, as a fraction of the quantity's scale. Lists `y`, `batch_mean`,
+    /// `batch_var`, `running_mean`, `running_var`, `dx`, `dz`, `dweight` and `dbias`, as far as the case has them.
     pub errors: Vec<(&'static str, f64)>,
-    /// Everything that is wrong.
+    /// All mismatches.
     pub mismatches: Vec<Mismatch>,
 }
 
 impl CheckReport {
-    /// Whether nothing is wrong.
+    /// Returns whether there is no mismatch.
     pub fn passed(&self) -> bool {
         self.mismatches.is_empty()
     }
 
-    /// The worst error of a quantity; `None` when the case does not have it.
+    /// Returns the worst error of a quantity; `None` if the case does not have it.
     pub fn error(&self, quantity: &str) -> Option<f64> {
         self.errors.iter().find(|(name, _)| *name == quantity).map(|(_, error)| *error)
     }
 
-    /// The worst error of all quantities.
+    /// Returns the worst error of all quantities.
     pub fn worst(&self) -> f64 {
         self.errors.iter().map(|(_, error)| *error).fold(0.0, f64::max)
     }
 
-    /// Notes the result of one comparison.
+    /// Records the result of one comparison.
     fn note(&mut self, quantity: &'static str, result: Result<f64, Mismatch>) {
         let error = match result {
             Ok(error) => error,
@@ -156,7 +155,7 @@ impl CheckReport {
         }
     }
 
-    /// Notes that a whole number is not what it should be.
+    /// Records a mismatch if a whole number differs or only one side has it.
     fn note_count(&mut self, name: String, actual: Option<u64>, exact: Option<u64>) {
         match (actual, exact) {
             (Some(actual), Some(exact)) if actual != exact => {
@@ -171,7 +170,7 @@ impl CheckReport {
 }
 
 impl fmt::Display for CheckReport {
-    /// The case with its worst errors on one line, then a line for each mismatch.
+    /// Writes the case with its worst errors on one line, then a line for each mismatch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.case)?;
         for (quantity, error) in &self.errors {
@@ -184,10 +183,10 @@ impl fmt::Display for CheckReport {
     }
 }
 
-/// Runs `implementation` and the [`Reference`] on `case`, and compares them: see [`judge`].
+/// Runs `implementation` and the [`Reference`] on `case`, and compares their results: see [`judge`].
 ///
 /// # Errors
-/// Whatever the implementation reports. A wrong result is no error but a mismatch in the report.
+/// Returns the implementation's errors. A wrong result is a mismatch in the report, not an error.
 pub fn check(
     case: &Case,
     implementation: &(impl Implementation + ?Sized),
@@ -197,22 +196,22 @@ pub fn check(
     Ok(judge(case, &implementation.run(case, &inputs)?, &exact))
 }
 
-/// Compares each quantity of each step with the exact one; [`TOLERANCE`] is the largest error allowed, beside a unit
-/// in the last place of the element type where tensors are f16 or bf16.
+/// Compares each quantity of each step with the exact one. The largest error allowed is [`TOLERANCE`]. Tensors of f16
+/// or bf16 may also be off by a unit in the last place of the element type.
 ///
-/// An error is relative to the **scale** of its quantity, which is:
+/// An error is relative to the **scale** of its quantity:
 ///
-/// - for y and the variances, the largest finite |exact|;
-/// - for a mean, the largest finite max(|mean|, √var) of all channels. A mean is only ever subtracted from
-///   values that lie about a standard deviation away from it, and it is an average of such values: data
-///   around 0 has a mean as close to 0 as chance will have it, while rounding leaves an error in proportion
-///   to the values. Relative to |mean| alone, a right implementation would fail by luck.
-/// - for a gradient, the terms that it is a sum of ([`GradientScales`]). Sums cancel: with two values per
-///   channel, dx is a hundred thousand times smaller than any of its terms, and what is left of them is
-///   rounding, in PyTorch as well.
+/// - y and the variances: the largest finite |exact|.
+/// - Means: the largest finite max(|mean|, √var) over all channels. A mean is only ever subtracted from values about
+///   a standard deviation away from it, and it is an average of such values. The mean of data around 0 is close to 0
+///   by chance, while its rounding error is proportional to the values. Relative to |mean| alone, a correct
+///   implementation would fail by luck.
+/// - Gradients: the magnitude of the terms that they sum ([`GradientScales`]). Sums cancel: with two values per
+///   channel, dx is a hundred thousand times smaller than any of its terms, and the remainder is rounding, in PyTorch
+///   as well.
 ///
-/// `num_batches_tracked` must agree exactly. A quantity that is missing, or there when it should not be, is
-/// a mismatch.
+/// `num_batches_tracked` must agree exactly. A quantity that is missing, or present although it should not be, is a
+/// mismatch.
 pub fn judge(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
     let mut report = CheckReport { case: case.name.clone(), errors: Vec::new(), mismatches: Vec::new() };
     let steps = |outputs: &Outputs| Some(outputs.steps.len() as u64);
@@ -332,14 +331,14 @@ mod tests {
         Ok((case, outputs))
     }
 
-    /// What is within rounding of a corner may go either way, and nothing else may.
+    /// Elements within rounding of a corner may go either way, and no others may.
     #[test]
     fn corners_are_allowed_for_and_only_they() -> Result<()> {
         let (mut case, _) = outputs()?;
         case.config = case.config.activation(Activation::Relu);
         (case.steps, case.training) = (1, false);
         let mut inputs = case.inputs();
-        // Running mean 0 and variance 1, and weight 1 and bias 0: x goes to the activation as it is.
+        // With running mean 0 and variance 1, weight 1 and bias 0, x reaches the activation almost unchanged.
         inputs.state = crate::state::BatchNormState::new(&case.config);
         inputs.xs[0][[1, 2]] = 1e-8;
         let exact = Reference.run(&case, &inputs)?;
@@ -351,11 +350,11 @@ mod tests {
             judge(&case, &actual, &exact).passed()
         };
         assert!(run(0.0, 0.0, [1, 2]));
-        // Another element that goes through does not pass without its gradient.
+        // Another element with a positive x does not pass without its gradient.
         let through = |index: &[usize; 2]| inputs.xs[0][*index] > 0.1;
         let other = [[0, 0], [0, 1], [2, 3], [3, 4]].into_iter().find(through).expect("half of them do");
         assert!(!run(exact.steps[0].y[other], 0.0, other));
-        // In the table there are next to none.
+        // The table's small cases have no such elements.
         for case in small_cases() {
             let inputs = case.inputs();
             for step in Reference.run(&case, &inputs)?.steps {

@@ -1,8 +1,8 @@
-//! Random numbers: the same ones everywhere for the same seed.
+//! Random numbers that are the same everywhere for the same seed.
 
 use std::f64::consts::TAU;
 
-/// SplitMix64 (Steele, Lea & Flood 2014), and normal numbers from it by Box and Muller's method.
+/// SplitMix64 (Steele, Lea & Flood 2014), with normal numbers by the Box–Muller method.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u64,
@@ -10,7 +10,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// A generator for each seed.
+    /// Returns a generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed, spare: None }
     }
@@ -23,12 +23,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Above 0 and up to 1, in steps of 2⁻⁵³.
+    /// Returns a number above 0 and up to 1, in steps of 2⁻⁵³.
     pub fn uniform(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
-    /// Mean 0 and variance 1. Two uniform numbers make two of these; the second waits for the next call.
+    /// Returns a number of mean 0 and variance 1. Two uniform numbers make two normal ones. The second is kept for
+    /// the next call.
     pub fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -39,10 +40,10 @@ impl Random {
         radius * cos
     }
 
-    /// Brings the items into a random order (Fisher and Yates).
+    /// Brings the items into random order (Fisher–Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
-            // The remainder favours small numbers by less than 2⁻³² where items are fewer than 2³².
+            // The remainder favours small numbers by less than 2⁻³² if there are fewer than 2³² items.
             items.swap(last, (self.next() % (last as u64 + 1)) as usize);
         }
     }

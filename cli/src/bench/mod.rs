@@ -1,4 +1,4 @@
-//! `bench`: how fast the adapter normalises, beside what its memory gives.
+//! `bench`: measures how fast the adapter normalises, relative to the rate of its memory.
 
 mod measure;
 mod report;
@@ -70,7 +70,7 @@ pub(crate) struct Args {
     plot: Option<PathBuf>,
 }
 
-/// A number of things of which there must be one.
+/// Parses a count of at least one.
 fn count(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("allowed is a whole number from 1 on".to_owned()),
@@ -79,7 +79,7 @@ fn count(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl Args {
-    /// What to time, each shape once.
+    /// Returns the shapes to time, each once.
     fn shapes(&self) -> Result<Vec<Shape>> {
         let sets =
             if self.sets.is_empty() && self.shapes.is_empty() { &[Set::Peers][..] } else { &self.sets };
@@ -92,7 +92,7 @@ impl Args {
         Ok(sets::distinct(shapes))
     }
 
-    /// What to compute on each shape.
+    /// Returns the variants to compute on each shape.
     fn variants(&self) -> Vec<Variant> {
         let mut dtypes = self.dtypes.clone();
         if dtypes.is_empty() {
@@ -120,7 +120,7 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     }
     let device = if args.tune { common.device_to_tune()? } else { common.device(false)? };
     let Device::Gpu(gpu) = device else { return Err(Error::BenchNeedsGpu) };
-    // Rather now than after the work: what cannot be written, and what cannot be planned.
+    // Fails before the work, not after it, if a file cannot be written or a plan is impossible.
     args.json.iter().chain(&args.plot).try_for_each(|path| file::check_target(path))?;
     if args.tune {
         tune(&gpu, &shapes, args.passes(), common.tunings.as_deref(), out)?;
@@ -152,7 +152,7 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
         cases: bench.cases,
         failures: bench.failures,
     };
-    // Even if it came to an end too early: what was measured until then is not lost.
+    // Prints the report even after an early end, so that earlier measurements are not lost.
     out.write_all(report.text().as_bytes())?;
     result?;
     if let Some(path) = &args.json {
@@ -182,7 +182,7 @@ impl Bench<'_> {
         for (k, (shape, passes)) in jobs.iter().enumerate() {
             let progress = |doing: &str| progress.show(&format!("{}/{} {shape}: {doing}", k + 1, jobs.len()));
             self.shape(shape, passes, progress)?;
-            // Between the shapes and after the last: the machine's rate may have changed.
+            // Samples between the shapes and after the last, since the machine's rate may have changed.
             self.copies.sample(&self.clock)?;
         }
         Ok(())
@@ -223,7 +223,7 @@ impl Bench<'_> {
         })?;
         let evict = |encoder: &mut _| self.copies.evict(encoder);
         let evict: Option<&dyn Fn(&mut _)> = if is_cached { Some(&evict) } else { None };
-        // All buffers are used once before: wgpu clears each on its first use.
+        // Warms up with every set of buffers, since wgpu clears each on its first use.
         let runs = Runs { warmup: bound.len().max(self.runs.warmup), ..self.runs };
         let times = self.clock.time(runs, evict, |run, pass| {
             bound[run % bound.len()].timed.iter().for_each(|plan| plan.record_in(pass));

@@ -22,10 +22,10 @@ pub(crate) enum Set {
     ChannelsLast,
 }
 
-/// Sizes of a tensor, as it lies in memory.
+/// Sizes of a tensor in the order of its layout in memory.
 pub(crate) type Sizes = Vec<usize>;
 
-/// Sizes with commas between.
+/// Parses sizes with commas between.
 pub(crate) fn sizes(text: &str) -> Result<Sizes, String> {
     let size = |part: &str| part.trim().parse().ok().filter(|size| *size > 0);
     text.split(',')
@@ -34,7 +34,7 @@ pub(crate) fn sizes(text: &str) -> Result<Sizes, String> {
         .ok_or_else(|| "allowed is 8,64,112,112 or the like".to_owned())
 }
 
-/// A shape in its layout, and what is computed on it.
+/// A shape in its layout, and the variant that is computed on it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shape {
     pub(crate) sizes: Sizes,
@@ -42,19 +42,19 @@ pub(crate) struct Shape {
     pub(crate) variant: Variant,
 }
 
-/// The element type, and what comes behind the batch norm.
+/// The element type, and the activation and residual after the batch norm.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Variant {
     pub(crate) dtype: DType,
     pub(crate) activation: Activation,
     /// Whether a tensor is added before the activation.
     pub(crate) add: bool,
-    /// Whether activation and sum are a pass of their own, rather than fused.
+    /// Whether activation and sum are a separate pass, rather than fused.
     pub(crate) apart: bool,
 }
 
 impl std::fmt::Display for Variant {
-    /// `f16, relu of a sum, fused`
+    /// Writes the variant, such as `f16, relu of a sum, fused`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.dtype)?;
         if self.activation == Activation::Identity {
@@ -125,18 +125,19 @@ impl Set {
 }
 
 impl Shape {
-    /// The batch norm of f32 alone.
+    /// Returns a shape with the f32 batch norm alone.
     pub(crate) fn new(sizes: Sizes, layout: Layout) -> Self {
         Self { sizes, layout, variant: Variant::default() }
     }
 
-    /// The options of `bench` that choose it.
+    /// Returns the options of `bench` that choose the shape.
     pub(crate) fn options(&self) -> String {
         let sizes: Vec<String> = self.sizes.iter().map(ToString::to_string).collect();
         format!("--shape {} --layout {}", sizes.join(","), self.layout)
     }
 
-    /// The same images with the channels last; `None` without spatial dimensions, where both are one.
+    /// Returns the same images channels last. `None` without spatial dimensions, since the layouts are the same
+    /// there.
     fn channels_last(mut self) -> Option<Self> {
         if self.sizes.len() < 3 {
             return None;
@@ -146,7 +147,7 @@ impl Shape {
     }
 }
 
-/// Each shape once, in the order in which they come first.
+/// Returns each shape once, in the order of first appearance.
 pub(super) fn distinct(shapes: impl IntoIterator<Item = Shape>) -> Vec<Shape> {
     let mut kept: Vec<Shape> = Vec::new();
     for shape in shapes {
@@ -193,7 +194,7 @@ mod tests {
     fn channels_last_has_the_twins_of_all_images_once() {
         let last = Set::ChannelsLast.shapes(8);
         let twin = |sizes: &[usize]| last.iter().filter(|shape| shape.sizes == sizes).count();
-        // Of both peers and resnet50, of documents, of tiny-spatial.
+        // The first belongs to both peers and resnet50, the second to documents, the third to tiny-spatial.
         for sizes in [&[8, 56, 56, 256][..], &[100, 784, 16], &[1024, 1, 1, 1024]] {
             assert_eq!(twin(sizes), 1, "{sizes:?}");
         }

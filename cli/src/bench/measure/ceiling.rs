@@ -1,4 +1,4 @@
-//! What the memory gives: the best of several plain copies.
+//! Measures the memory's rate: the best of several plain copies.
 
 use super::memory::ROTATED_BYTES;
 use super::timing::{Clock, Runs, median};
@@ -6,28 +6,28 @@ use std::time::Instant;
 use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::{Gpu, Layout, Result, Tensor, wgpu};
 
-/// Shaders that are timed again at every sample: the best ones of the first.
+/// Shaders that every sample times again: the best of the survey.
 const KEPT: usize = 3;
 
-/// The best rates so far, in GB/s of bytes read and written: of all samples the best, each of which is the
-/// median of its runs. A machine's rate varies in the course of a long run.
+/// The best rates so far, in GB/s of bytes read and written. Each is the maximum over all samples, and each sample is
+/// the median of its runs. A machine's rate varies in the course of a long run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ceilings {
-    /// Of the best WGSL copy.
+    /// Rate of the best WGSL copy.
     pub(crate) shader: f64,
-    /// Of `copy_buffer_to_buffer`.
+    /// Rate of `copy_buffer_to_buffer`.
     pub(crate) buffer: f64,
     /// The geometry of the best WGSL copy.
     pub(crate) geometry: String,
 }
 
-/// Plain copies, to be timed between the passes.
+/// Plain copies, timed between the passes.
 pub(crate) struct Copies {
-    /// Buffers that are copied from and to, in turn.
+    /// Pairs of source and destination buffers, used in turn.
     pairs: Vec<(Tensor, Tensor)>,
     shaders: Vec<ShaderCopy>,
     buffer_rate: f64,
-    /// Copies in one submission, where the wall clock times them: so many that the submission hardly counts.
+    /// Copies per submission when the wall clock times them: enough that the submission hardly counts.
     copies: usize,
 }
 
@@ -35,13 +35,13 @@ pub(crate) struct Copies {
 struct ShaderCopy {
     geometry: Geometry,
     pipeline: wgpu::ComputePipeline,
-    /// One for each pair of buffers.
+    /// One bind group per pair of buffers.
     bind_groups: Vec<wgpu::BindGroup>,
     grid: (u32, u32),
     rate: f64,
 }
 
-/// How a shader copies: by workgroups of this size, in elements of this width, each invocation so many.
+/// The geometry of a shader copy: workgroup size, values per element, elements per invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Geometry {
     size: u32,
@@ -50,7 +50,7 @@ struct Geometry {
 }
 
 impl Geometry {
-    /// All that the device can run: by one subgroup, a small and a large workgroup.
+    /// Returns all geometries that the device can run: workgroups of one subgroup, small workgroups and large ones.
     fn all(gpu: &Gpu) -> Vec<Self> {
         let limits = &gpu.profile().limits;
         let largest = limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
@@ -63,12 +63,12 @@ impl Geometry {
         sizes.iter().flat_map(|&size| [1, 4].map(|width| trips(size, width))).flatten().collect()
     }
 
-    /// `f32` values that a workgroup copies.
+    /// Returns the number of `f32` values that a workgroup copies.
     fn values(self) -> u64 {
         u64::from(self.size) * u64::from(self.width) * u64::from(self.trips)
     }
 
-    /// The shader. Buffers are a multiple of what a workgroup copies, so there is no end to look out for.
+    /// Returns the shader. Needs no bounds check, since a buffer is a multiple of what a workgroup copies.
     fn wgsl(self) -> String {
         let Self { size, width, trips } = self;
         let element = if width == 1 { "f32" } else { "vec4<f32>" };
@@ -92,9 +92,9 @@ impl Geometry {
 }
 
 impl Copies {
-    /// Prepares all copies, of as many bytes as a pass may move on the adapter.
+    /// Prepares all copies: 64 MiB each on a CPU adapter and 256 MiB on others, or less if the limits require it.
     pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
-        // A hardware GPU is so fast that a small copy is mostly its beginning and its end.
+        // On a fast GPU, the beginning and the end take most of the time of a small copy.
         let bytes: u64 = if gpu.profile().is_cpu() { 1 << 26 } else { 1 << 28 };
         let limits = &gpu.profile().limits;
         let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
@@ -104,9 +104,10 @@ impl Copies {
         Ok(copies)
     }
 
-    /// Copies between so many pairs of buffers of so many bytes, a power of two.
+    /// Prepares copies between pairs of buffers of this many bytes, a power of two.
     fn of_size(gpu: &Gpu, bytes: u64, pairs: u64) -> Result<Self> {
-        // Not zeros, which some memory moves faster. Multiples of the golden ratio's fraction are spread evenly.
+        // Avoids zeros, which some memory moves faster. Multiples of the golden ratio's fractional part are spread
+        // evenly.
         let values =
             Array1::from_shape_fn(bytes as usize / 4, |k| (k as f64 * 0.618_033_988_749_895).fract() as f32);
         let pair = |_| {
@@ -119,10 +120,10 @@ impl Copies {
         Ok(Self { pairs, shaders, buffer_rate: 0.0, copies: 1 })
     }
 
-    /// Tries every copy, and keeps the best.
+    /// Times every copy and keeps the best.
     pub(crate) fn survey(&mut self, clock: &Clock<'_>) -> Result<()> {
         for shader in &mut self.shaders {
-            // The better of two is enough to choose by, but no median: it does not count as a rate.
+            // The better of two runs is enough to choose by. It is no median, so it does not count as a rate.
             let times =
                 clock.time(Runs { warmup: 0, timed: 2 }, None, |run, pass| shader.record(run, pass))?;
             shader.rate = times.device.first().map_or(0.0, |least| 1.0 / least);
@@ -160,7 +161,7 @@ impl Copies {
         Ok(())
     }
 
-    /// The best rates so far.
+    /// Returns the best rates so far.
     pub(crate) fn ceilings(&self) -> Ceilings {
         let best = self.shaders.iter().max_by(|a, b| a.rate.total_cmp(&b.rate));
         Ceilings {
@@ -170,7 +171,7 @@ impl Copies {
         }
     }
 
-    /// Drives everything else out of the caches.
+    /// Evicts everything else from the caches.
     pub(crate) fn evict(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         if let Some(shader) = self.shaders.first() {
@@ -207,14 +208,14 @@ impl ShaderCopy {
         });
         let bind_groups = bind_groups.collect();
         let values = pairs.first().map_or(0, |(x, _)| x.bytes() / 4);
-        // Powers of two all of them, so the rows are even.
+        // All are powers of two, so the rows are even.
         let workgroups = (values / geometry.values()) as u32;
         let most = gpu.profile().limits.max_compute_workgroups_per_dimension;
         let rows = workgroups.div_ceil(most).next_power_of_two();
         Self { geometry, pipeline, bind_groups, grid: (workgroups / rows, rows), rate: 0.0 }
     }
 
-    /// Copies the pair of this number, counted round and round.
+    /// Records a copy of the pair with this number, modulo the number of pairs.
     fn record(&self, pair: usize, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_groups[pair % self.bind_groups.len()], &[]);
@@ -244,7 +245,7 @@ mod tests {
         for (k, shader) in copies.shaders.iter().enumerate() {
             let pair = k % 2;
             let (x, y) = &copies.pairs[pair];
-            // Other values for each.
+            // Uses different values for each.
             let values = Array1::from_shape_fn(1 << 20, |value| (value + k + 1) as f32);
             x.write_array(values.view())?;
             clock.submit(|encoder| {

@@ -1,4 +1,4 @@
-//! The check of each pass before it is timed, on the very buffers and plans that are timed.
+//! Checks each pass before it is timed, on the same buffers and plans.
 
 use super::memory::{BoundPass, Tensors, case};
 use super::timing::Clock;
@@ -8,11 +8,11 @@ use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{CheckReport, Implementation, Inputs, Outputs, Reference, judge};
 use wgpu_batchnorm::{BoundPlan, DType, Result, wgpu};
 
-/// The exact results of a shape's passes, computed when they are asked for.
+/// The exact results of a shape's passes, computed on first use.
 pub(crate) struct Exact<'a> {
     shape: &'a Shape,
     inputs: &'a Inputs,
-    /// Forward in training, and backward.
+    /// Results of forward in training, and of backward.
     training: Option<Outputs>,
     eval: Option<Outputs>,
 }
@@ -22,7 +22,7 @@ impl<'a> Exact<'a> {
         Self { shape, inputs, training: None, eval: None }
     }
 
-    /// Runs the pass once on buffers without results of others, and judges what it leaves there.
+    /// Clears the results of other passes, runs the pass once, and judges its results.
     pub(crate) fn check(
         &mut self,
         clock: &Clock<'_>,
@@ -50,7 +50,7 @@ impl<'a> Exact<'a> {
                 exact.insert(Reference.run(&case, &inputs)?)
             }
         };
-        // What this pass does not compute is not compared.
+        // Excludes what this pass does not compute from the comparison.
         let gradients = if pass.has_backward() { None } else { exact.steps[0].gradients.take() };
         let mut report = judge(&case, &actual, exact);
         if self.shape.variant.apart {
@@ -61,10 +61,10 @@ impl<'a> Exact<'a> {
     }
 }
 
-/// Takes back what [`judge`] found wrong with an activation apart, if rounding explains it. With elements of 16 bits,
-/// what is between the two passes is rounded, too, and where an activation has a corner, rounding moves some elements
-/// across it. So there only the mean error of a tensor counts: four units in the last place of its largest value, and
-/// a twentieth of sums of few elements.
+/// Drops mismatches that [`judge`] found with an activation apart, if rounding explains them. With 16-bit elements,
+/// the tensor between the two passes is rounded, too. If the activation has a corner, rounding moves some elements
+/// across it. So only the mean error of a tensor counts there. It may be 4 epsilon times the tensor's largest value,
+/// or a twentieth of that value for dweight and dbias, which are sums of few elements.
 fn allow_rounding_between(report: &mut CheckReport, dtype: DType, actual: &Outputs, exact: &Outputs) {
     if dtype == DType::F32 {
         return;
@@ -85,7 +85,7 @@ fn allow_rounding_between(report: &mut CheckReport, dtype: DType, actual: &Outpu
     for (name, allowed, actual, exact) in tensors {
         let largest = exact.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
         let total: f64 = actual.iter().zip(&exact).map(|(actual, exact)| (actual - exact).abs()).sum();
-        // False for NaN.
+        // The comparison is false for NaN.
         if actual.len() == exact.len() && total / exact.len() as f64 <= allowed * largest {
             report.mismatches.retain(|mismatch| mismatch.quantity() != name);
         }
@@ -136,7 +136,7 @@ mod tests {
                 assert!(report.error(expected).is_some_and(f64::is_finite), "{report}");
                 assert_eq!(report.error("batch_var").is_some(), planned.pass.is_training(), "{report}");
             }
-            // The right results of just now are still there when a pass does nothing.
+            // A pass that does nothing must not pass the check by the correct results of the run before.
             let idle = BoundPass { before: bound.before.clone(), timed: Vec::new() };
             let report = exact.check(&clock, planned.pass, memory.first(), &idle)?;
             assert!(!report.passed(), "{report}");

@@ -1,4 +1,4 @@
-//! The buffers that the timed passes work on.
+//! The buffers of the timed passes.
 
 use super::pass::{Part, PlannedPass, Slot};
 use crate::bench::sets::Shape;
@@ -10,20 +10,20 @@ use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Case, GradientScales, Inputs, Outputs, Step, StepGradients};
 use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, DType, Gpu, Layout, Result, Tensor, wgpu};
 
-/// More than last-level caches hold: before a buffer is used again, so many bytes of others were.
+/// Bytes of other buffers that runs use before they use a buffer again. Last-level caches hold less.
 pub(crate) const ROTATED_BYTES: u64 = 1 << 28;
 
-/// Most sets of buffers. Where that is not enough, other memory is copied between the runs.
+/// Most sets of buffers. If more would be needed, the benchmark copies other memory between the runs.
 const MAX_SETS: u64 = 64;
 
-/// How many sets of buffers runs rotate through, when each run moves so many bytes; `None` where no
-/// reasonable number is enough.
+/// Returns the number of sets of buffers that runs rotate through, if each run moves this many bytes. `None` if that
+/// would take more than [`MAX_SETS`].
 fn sets(bytes: u64) -> Option<u64> {
     let sets = ROTATED_BYTES.div_ceil(bytes.max(1));
     (sets <= MAX_SETS).then_some(sets)
 }
 
-/// The case that is checked and timed: the shape with normal data of mean 0 and deviation 1.
+/// Returns the case that is checked and timed: the shape with normal data of mean 0 and standard deviation 1.
 pub(crate) fn case(shape: &Shape, pass: Pass) -> Case {
     Case {
         name: format!("{shape}, {}", pass.name()),
@@ -40,7 +40,7 @@ pub(crate) fn case(shape: &Shape, pass: Pass) -> Case {
     }
 }
 
-/// Several sets of the tensors of all passes on one shape, all with the same contents.
+/// Several sets of the tensors of all passes on one shape. All sets have the same contents.
 pub(crate) struct Memory {
     sets: Vec<Tensors>,
     /// Whether the sets together fit into a last-level cache.
@@ -56,22 +56,22 @@ impl Memory {
         Ok(Self { sets: tensors, is_cached: sets.is_none() })
     }
 
-    /// The first set: that on which passes are checked.
+    /// Returns the first set, on which passes are checked.
     pub(crate) fn first(&self) -> &Tensors {
         &self.sets[0]
     }
 
-    /// The pass on every set.
+    /// Binds the pass to every set.
     pub(crate) fn bind(&self, gpu: &Gpu, planned: &PlannedPass) -> Result<Vec<BoundPass>> {
         self.sets.iter().map(|tensors| tensors.bind(gpu, planned)).collect()
     }
 }
 
-/// A pass on a set of buffers.
+/// A pass, bound to a set of buffers.
 pub(crate) struct BoundPass {
-    /// What must have run before.
+    /// Plans that must run before.
     pub(crate) before: Vec<BoundPlan>,
-    /// What is timed.
+    /// Plans that are timed.
     pub(crate) timed: Vec<BoundPlan>,
 }
 
@@ -122,7 +122,7 @@ impl Tensors {
         Ok(BoundPass { before: bind(&planned.before)?, timed: bind(&planned.timed)? })
     }
 
-    /// Brings the state back to where it was, and leaves nothing of the results of earlier passes.
+    /// Restores the initial state and clears the results of earlier passes.
     pub(crate) fn reset(&self, inputs: &Inputs, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         for (binding, values) in state(inputs) {
             let tensor = self.0.get(&Slot::new(binding, false));
@@ -140,10 +140,10 @@ impl Tensors {
         Ok(())
     }
 
-    /// What a pass left.
+    /// Reads back the results of a pass.
     pub(crate) fn outputs(&self, pass: Pass) -> Result<Outputs> {
         let statistics = if pass.is_training() { self.values(Binding::Statistics)? } else { None };
-        // Per channel: mean, what it lacks, 1 / deviation, variance.
+        // Each channel has a mean, its remainder, 1 / deviation, and a variance.
         let of_channels = |statistic: fn(&[f64]) -> f64| -> Option<Array1<f64>> {
             Some(statistics.as_ref()?.as_slice()?.chunks_exact(4).map(statistic).collect())
         };
@@ -152,7 +152,7 @@ impl Tensors {
                 dx: self.values(Binding::Dx)?.unwrap_or_default(),
                 dweight: self.vector(Binding::DWeight)?,
                 dbias: self.vector(Binding::DBias)?,
-                // Apart, it is what the activation hands on.
+                // With an activation apart, dz is the gradient that the activation passes on.
                 dz: self.values(Binding::Dz)?.or(self.between(Binding::Dy)?),
                 scales: GradientScales::default(),
             })
@@ -176,7 +176,8 @@ impl Tensors {
         Ok(values.map(|values| values.mapv(f64::from)))
     }
 
-    /// What is between a batch norm and an activation apart, where something is added: for a sum there is a gradient.
+    /// Reads the tensor between a batch norm and an activation apart. `None` without a residual, since only a
+    /// residual has a gradient dz.
     fn between(&self, binding: Binding) -> Result<Option<ArrayD<f64>>> {
         if !self.0.contains_key(&Slot::new(Binding::Z, false)) {
             return Ok(None);
@@ -192,13 +193,13 @@ impl Tensors {
     fn count(&self) -> Result<Option<u64>> {
         let words =
             self.0.get(&Slot::new(Binding::NumBatchesTracked, false)).map(Tensor::to_array).transpose()?;
-        // Low half first.
+        // The low half comes first.
         let shifted = |(k, word): (usize, &f32)| u64::from(word.to_bits()) << (32 * k);
         Ok(words.map(|words| words.iter().enumerate().map(shifted).sum()))
     }
 }
 
-/// Uploads values that are of this type already.
+/// Uploads values that are already rounded to this type.
 fn upload(gpu: &Gpu, dtype: DType, values: &ArrayD<f32>) -> Result<Tensor> {
     match dtype {
         DType::F32 => Tensor::from_array(gpu, values.view()),
@@ -208,11 +209,11 @@ fn upload(gpu: &Gpu, dtype: DType, values: &ArrayD<f32>) -> Result<Tensor> {
     }
 }
 
-/// Parameters and running statistics before a pass, as their buffers hold them.
+/// Returns parameters and running statistics before a pass, as their buffers hold them.
 fn state(inputs: &Inputs) -> Vec<(Binding, Array1<f32>)> {
     let state = &inputs.state;
     let count = state.num_batches_tracked.map(|count| {
-        // The two halves of the integer, seen as f32.
+        // The two halves of the integer, as bits of f32.
         [count as u32, (count >> 32) as u32].map(f32::from_bits).into_iter().collect()
     });
     let vectors = [

@@ -1,4 +1,4 @@
-//! What is measured: passes on their buffers, each checked first, and plain copies beside them.
+//! Checks and times passes on their buffers, and times plain copies beside them.
 
 pub(super) mod ceiling;
 pub(super) mod check;

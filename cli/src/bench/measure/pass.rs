@@ -8,7 +8,7 @@ use wgpu_batchnorm::{
     Activation, AdapterProfile, BatchNormConfig, Direction, GradientMask, Plan, PlanInput, Result, Tunings,
 };
 
-/// Reads the name of a pass.
+/// Returns a parser for the name of a pass.
 pub(crate) fn pass_parser() -> impl TypedValueParser<Value = Pass> {
     let about = |pass| match pass {
         Pass::ForwardTrain => "Forward in training",
@@ -20,8 +20,8 @@ pub(crate) fn pass_parser() -> impl TypedValueParser<Value = Pass> {
     PossibleValuesParser::new(names).try_map(|name| Pass::from_name(&name).ok_or("there is no such pass"))
 }
 
-/// A buffer of a benchmark: that of a binding, or another one in its place, which is between the passes of a batch
-/// norm and of an activation apart.
+/// A buffer of a benchmark: that of a binding, or one between the passes of a batch norm and of an activation apart,
+/// in place of the binding's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot {
     pub(crate) binding: Binding,
@@ -34,25 +34,25 @@ impl Slot {
     }
 }
 
-/// A plan, and which buffers it works on.
+/// A plan and the buffers that it uses.
 pub(crate) struct Part {
     pub(crate) plan: Plan,
     kind: Kind,
 }
 
-/// What a plan is there for.
+/// The role of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// All of it, fused.
+    /// The whole pass, fused.
     Whole,
     /// The batch norm, with an activation apart.
     BatchNorm,
-    /// The activation, apart: a batch norm in eval that passes on what it gets.
+    /// The activation, apart: a batch norm in eval that is the identity before the activation.
     Activation,
 }
 
 impl Part {
-    /// The buffer for a binding.
+    /// Returns the buffer for a binding.
     pub(crate) fn slot(&self, binding: Binding) -> Slot {
         let between = match self.kind {
             Kind::Whole => false,
@@ -62,7 +62,7 @@ impl Part {
                 statistics || matches!(binding, Binding::X | Binding::Dx)
             }
         };
-        // What the batch norm leaves is what the activation gets; and the other way round for the gradients.
+        // Forward, the batch norm's y is the activation's x. Backward, the activation's dx is the batch norm's dy.
         let binding = match (self.kind, binding) {
             (Kind::Activation, Binding::X) => Binding::Y,
             (Kind::Activation, Binding::Dx) => Binding::Dy,
@@ -72,17 +72,17 @@ impl Part {
     }
 }
 
-/// A pass on a shape, planned.
+/// A planned pass on a shape.
 pub(crate) struct PlannedPass {
     pub(crate) pass: Pass,
-    /// What must have run before, once, and is not timed.
+    /// Plans that must run once before, and are not timed.
     pub(crate) before: Vec<Part>,
-    /// What is timed.
+    /// Plans that are timed.
     pub(crate) timed: Vec<Part>,
 }
 
 impl PlannedPass {
-    /// Plans by the tunings there are.
+    /// Plans a pass with the given tunings.
     pub(crate) fn new(
         shape: &Shape,
         pass: Pass,
@@ -95,12 +95,12 @@ impl PlannedPass {
             let (config, training) = match kind {
                 Kind::Whole => (shape.config(), training),
                 Kind::BatchNorm => (shape.config().activation(Activation::Identity), training),
-                // Running mean 0, variance 1.
+                // With eps 0, running mean 0 and variance 1 make it the identity.
                 Kind::Activation => (shape.config().eps(0.0).affine(false), false),
             };
             let problem = config.problem(&shape.sizes, shape.layout, training)?;
             let residual = add && kind != Kind::BatchNorm;
-            // What comes back through the activation apart is dz already.
+            // The gradient that returns through the activation apart is already dz.
             let mask = match kind {
                 Kind::Activation => GradientMask::INPUT.residual(false),
                 _ => GradientMask::ALL,
@@ -125,22 +125,22 @@ impl PlannedPass {
         Ok(Self { pass, before, timed })
     }
 
-    /// Bytes that it reads from and writes to memory.
+    /// Returns the bytes that the pass reads from and writes to memory.
     pub(crate) fn moved_bytes(&self) -> u64 {
         self.timed.iter().map(|part| part.plan.bytes_moved()).sum()
     }
 
-    /// Bytes that any such pass must move.
+    /// Returns the bytes that any such pass must move.
     pub(crate) fn floor_bytes(&self) -> u64 {
         self.timed.iter().map(|part| part.plan.floor_bytes()).sum()
     }
 
-    /// The timed plans in full.
+    /// Returns the timed plans in full.
     pub(crate) fn text(&self) -> String {
         self.timed.iter().map(|part| part.plan.to_string()).collect::<String>().trim_end().to_owned()
     }
 
-    /// The timed plans in a line each: the kernels, with their workgroups and the invocations in one.
+    /// Returns one line per timed plan: the kernels, with their workgroups and invocations per workgroup.
     pub(crate) fn lines(&self) -> Vec<String> {
         let line = |part: &Part| {
             let plan = &part.plan;
@@ -162,7 +162,7 @@ impl PlannedPass {
 }
 
 impl Shape {
-    /// The layer: PyTorch's defaults, and the activation.
+    /// Returns the layer's options: PyTorch's defaults, the layout and the activation.
     pub(crate) fn config(&self) -> BatchNormConfig {
         let channels = self.sizes[self.layout.channel_axis(self.sizes.len())];
         BatchNormConfig::new(channels).layout(self.layout).activation(self.variant.activation)

@@ -1,30 +1,30 @@
-//! The device's own clock.
+//! Times work by the device's own clock.
 
 use std::time::Instant;
 use wgpu_batchnorm::{Error, Gpu, Layout, Result, Tensor, wgpu};
 
-/// Times of several runs of one piece of work, in milliseconds, sorted.
+/// Sorted times of several runs of the same work, in milliseconds.
 pub(crate) struct Times {
-    /// By the device's clock; by wall clock, where the device has none.
+    /// Times by the device's clock, or by the wall clock if the device has none.
     pub(crate) device: Vec<f64>,
-    /// From the beginning of recording to the end of the work, as the host sees it.
+    /// Time from the beginning of recording to the end of the work, on the host.
     pub(crate) wall: Vec<f64>,
 }
 
-/// The middle one of sorted times; the upper one of two.
+/// Returns the median of sorted times: the upper of the two in the middle of an even number.
 pub(crate) fn median(times: &[f64]) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// How often to run.
+/// Numbers of runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Runs {
-    /// Before those that count.
+    /// Runs before those that count.
     pub(crate) warmup: usize,
     pub(crate) timed: usize,
 }
 
-/// Two timestamps around a compute pass.
+/// Times a compute pass by timestamps at its beginning and its end.
 pub(crate) struct Clock<'a> {
     gpu: &'a Gpu,
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
@@ -52,7 +52,7 @@ impl<'a> Clock<'a> {
         Self { gpu, queries }
     }
 
-    /// Submits what is recorded, and waits until it is done.
+    /// Submits what `record` records, and waits until it is done.
     pub(crate) fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
         let mut encoder =
             self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -62,8 +62,8 @@ impl<'a> Clock<'a> {
         polled.map(|_| ()).map_err(|error| Error::Readback { reason: error.to_string() })
     }
 
-    /// Times a compute pass, each run with the next of its variants. `before` is submitted before each run
-    /// and not timed.
+    /// Times a compute pass. `record` gets the number of the run, so that runs can differ. `before` is submitted
+    /// before each run and not timed.
     pub(crate) fn time(
         &self,
         runs: Runs,
@@ -97,14 +97,14 @@ impl<'a> Clock<'a> {
         Ok(times)
     }
 
-    /// Milliseconds between the two timestamps of the last pass.
+    /// Returns the milliseconds between the two timestamps of the last pass.
     fn read(&self) -> Result<Option<f64>> {
         let Some((set, buffer)) = &self.queries else { return Ok(None) };
         self.submit(|encoder| encoder.resolve_query_set(set, 0..2, buffer, 0))?;
         let words = Tensor::from_buffer(self.gpu, buffer, 0, &[4], Layout::ChannelsFirst)?.to_array()?;
         let word = |k: usize| u64::from(words[[k]].to_bits());
         let (begin, end) = (word(0) | word(1) << 32, word(2) | word(3) << 32);
-        // What takes less than a tick takes up to a tick: a time of 0 would make rates infinite.
+        // A duration below one tick counts as one tick: a time of 0 would make rates infinite.
         let ticks = end.wrapping_sub(begin).max(1);
         Ok(Some(ticks as f64 * f64::from(self.gpu.queue().get_timestamp_period()) / 1e6))
     }

@@ -1,4 +1,4 @@
-//! `bench --tune`: the fastest plan of each pass, found and kept.
+//! `bench --tune`: finds and keeps the fastest plan of each pass.
 
 use super::pass::PlannedPass;
 use crate::bench::sets::Shape;
@@ -9,7 +9,7 @@ use std::path::Path;
 use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::{Direction, Gpu, Tuned};
 
-/// Tunes every pass on every shape, makes the GPU plan by that, and writes it to the file, if there is one.
+/// Tunes every pass on every shape, makes the GPU plan by the result, and writes it to the file if one is given.
 pub(crate) fn tune(
     gpu: &Gpu,
     shapes: &[Shape],
@@ -18,7 +18,7 @@ pub(crate) fn tune(
     out: &mut impl Write,
 ) -> Result<()> {
     let mut tunings = (*gpu.tunings()).clone();
-    // Rather now than after the work: what cannot be planned.
+    // Fails before the work, not after it, if a plan is impossible.
     for shape in shapes {
         for &pass in passes {
             PlannedPass::new(shape, pass, gpu.profile(), &tunings)?;
@@ -28,7 +28,7 @@ pub(crate) fn tune(
     writeln!(out, "tuning: ms by the heuristic's plan and by the fastest, and their ratio\n")?;
     for (k, shape) in shapes.iter().enumerate() {
         let config = shape.config();
-        // The whole step is made of the two others.
+        // The pass `forward_backward` consists of two others.
         let mut done = Vec::new();
         for (pass, &direction) in
             passes.iter().flat_map(|pass| pass.directions().iter().map(move |d| (pass, d)))
@@ -45,7 +45,7 @@ pub(crate) fn tune(
             progress.clear();
             writeln!(out, "{}", line(shape, name, &tuned))?;
         }
-        // What was found until then is not lost if the rest fails.
+        // Keeps what was found so far, in case the rest fails.
         gpu.set_tunings(tunings.clone())?;
         if let Some(file) = file {
             tunings.save(file)?;

@@ -1,4 +1,4 @@
-//! What `bench` prints and writes.
+//! Prints and writes the results of `bench`.
 
 pub(super) mod plot;
 
@@ -17,14 +17,14 @@ pub(crate) struct Measurement {
     pub(crate) pass: Pass,
     /// Bytes that any such pass must move.
     pub(crate) floor_bytes: u64,
-    /// Bytes that this one reads and writes.
+    /// Bytes that this pass reads and writes.
     moved_bytes: u64,
     pub(crate) median_ms: f64,
     min_ms: f64,
     wall_ms: f64,
     /// The plan in full.
     plan: String,
-    /// The plan in few words, a line for each of its parts.
+    /// The plan in brief, one line per part.
     lines: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Measurement {
         }
     }
 
-    /// GB/s in the floor's bytes.
+    /// Returns the rate in GB/s, counting the floor's bytes.
     pub(crate) fn rate(&self) -> f64 {
         self.floor_bytes as f64 / self.median_ms / 1e6
     }
@@ -68,17 +68,17 @@ impl Measurement {
     }
 }
 
-/// All that was found.
+/// All results.
 pub(crate) struct Report<'a> {
     pub(crate) profile: &'a AdapterProfile,
     pub(crate) ceilings: Ceilings,
     pub(crate) cases: Vec<Measurement>,
-    /// Passes that were not timed since they are wrong, and how.
+    /// Passes that were not timed because they are wrong, with the reason.
     pub(crate) failures: Vec<String>,
 }
 
 impl Report<'_> {
-    /// The table, with the plans of each shape below its rows.
+    /// Returns the table, with the plans of each shape below its rows.
     pub(crate) fn text(&self) -> String {
         let Self { profile, ceilings: Ceilings { shader, buffer, geometry }, cases, failures } = self;
         let mut text = format!(
@@ -117,7 +117,7 @@ impl Report<'_> {
                 );
                 plans.extend(&case.lines);
             }
-            // The whole step has the plans of its two passes.
+            // The pass `forward_backward` repeats the plans of the other passes.
             let mut shown: Vec<&String> = Vec::new();
             for plan in plans {
                 if !shown.contains(&plan) {
@@ -148,7 +148,8 @@ impl Report<'_> {
     }
 }
 
-/// Fused against apart, and types of 16 bits against f32, a line for each shape and pass that was timed both ways.
+/// Compares fused with apart, and 16-bit types with f32. Returns a line for each shape and pass that was timed both
+/// ways.
 fn side_by_side(cases: &[Measurement]) -> Vec<String> {
     let mut lines = Vec::new();
     for case in cases {
@@ -182,21 +183,21 @@ fn side_by_side(cases: &[Measurement]) -> Vec<String> {
 }
 
 impl Shape {
-    /// `8×64×112×112`
+    /// Returns the sizes, such as `8×64×112×112`.
     pub(crate) fn name(&self) -> String {
         self.sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
     }
 }
 
 impl std::fmt::Display for Shape {
-    /// With the layout, where that is not the default.
+    /// Writes the sizes, and the layout if it is not the default.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name())?;
         if self.layout == Layout::ChannelsLast { write!(f, " {}", self.layout) } else { Ok(()) }
     }
 }
 
-/// Three digits.
+/// Formats a number with three digits.
 pub(crate) fn digits(value: f64) -> String {
     let decimals = if value > 0.0 { 2 - value.log10().floor() as i32 } else { 2 };
     format!("{value:.0$}", decimals.clamp(0, 5) as usize)
@@ -219,7 +220,7 @@ pub(crate) mod tests {
         AdapterProfile::new(&info, wgpu::Features::empty(), limits)
     }
 
-    /// All passes on images in this layout, as if each took 2 ms.
+    /// Returns all passes on images in this layout, as if each took 2 ms.
     pub(crate) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
         let shape = Shape::new(vec![128, 112, 112, 256], layout);
         let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };

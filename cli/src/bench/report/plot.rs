@@ -1,4 +1,4 @@
-//! The figures as a picture: a roofline.
+//! Draws the figures as a roofline.
 
 use super::{Measurement, Report, digits};
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange};
@@ -10,16 +10,16 @@ use wgpu_batchnorm::internals::Pass;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-/// VectorWidth and height.
+/// Width and height.
 const SIZE: (u32, u32) = (960, 640);
 /// Half the size of a marker.
 const SIZE_OF_MARK: i32 = 5;
 /// Height of a row of the legend.
 const ROW: i32 = 20;
-/// The ceilings' lines.
+/// Colour of the ceilings' lines.
 const CEILING: RGBColor = RGBColor(0x40, 0x40, 0x40);
 
-/// Told apart with every kind of colour vision (Okabe and Ito).
+/// Returns the colour of a pass. Every kind of colour vision can tell the colours apart (Okabe and Ito).
 fn color(pass: Pass) -> RGBColor {
     match pass {
         Pass::ForwardTrain => RGBColor(0x00, 0x72, 0xB2),
@@ -29,7 +29,7 @@ fn color(pass: Pass) -> RGBColor {
     }
 }
 
-/// An SVG: each pass on each shape by its bytes and its rate, below the rates of the best copies.
+/// Returns an SVG of each pass on each shape: its bytes and its rate, below the rates of the best copies.
 pub(crate) fn svg(report: &Report<'_>) -> Result<String, Box<dyn Error + Send + Sync>> {
     let mut svg = String::new();
     draw(report, SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())
@@ -76,7 +76,7 @@ fn draw(report: &Report<'_>, root: Area<'_>) -> Result<(), Box<dyn Error>> {
     let is_higher = report.ceilings.buffer >= report.ceilings.shader;
     for ((label, rate), above) in ceilings.into_iter().zip([is_higher, !is_higher]) {
         chart.draw_series([PathElement::new([(x.start, rate), (x.end, rate)], CEILING.stroke_width(2))])?;
-        // The two may be close to each other: the labels lie outside of both.
+        // The two ceilings may be close to each other, so their labels lie outside of both.
         let offset = if above { -17 } else { 5 };
         let style = ("sans-serif", 14).into_font().color(&CEILING);
         chart.draw_series([EmptyElement::at((x.start, rate)) + Text::new(label, (8, offset), style)])?;
@@ -96,7 +96,7 @@ fn draw(report: &Report<'_>, root: Area<'_>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How a pass is drawn.
+/// The mark of a pass.
 enum Mark {
     Circle(ShapeStyle),
     Triangle(ShapeStyle),
@@ -112,7 +112,7 @@ impl Mark {
     }
 }
 
-/// Below the picture, where it hides nothing: a row for each layout that was timed.
+/// Draws the legend below the picture, where it hides nothing: one row per layout that was timed.
 fn draw_legend(report: &Report<'_>, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
     let is_there =
         |pass, layout| report.cases.iter().any(|case| case.pass == pass && case.shape.layout == layout);
@@ -136,16 +136,16 @@ fn draw_legend(report: &Report<'_>, area: &Area<'_>) -> Result<(), Box<dyn Error
     Ok(())
 }
 
-/// The range of positive values, with a margin of this factor.
+/// Returns the range of the positive values, with a margin of this factor.
 fn around(values: impl Iterator<Item = f64>, margin: f64) -> Range<f64> {
     let positive = values.filter(|value| value.is_finite() && *value > 0.0);
     let (low, high) =
         positive.fold((f64::INFINITY, 0.0), |(low, high), value| (value.min(low), value.max(high)));
-    // Where there is nothing to show, anything will do.
+    // Without values, any range will do.
     if high > 0.0 { low / margin..high * margin } else { 1.0..10.0 }
 }
 
-/// The numbers at an axis: 1, 2 and 5 of each power of ten, or fewer of them on a long axis.
+/// Returns the numbers at an axis: 1, 2 and 5 of each power of ten, or only 1 on a long axis.
 fn ticks(range: &Range<f64>) -> Vec<f64> {
     let decades = (range.end / range.start).log10();
     let digits: &[f64] = if decades < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
@@ -154,15 +154,15 @@ fn ticks(range: &Range<f64>) -> Vec<f64> {
     ticks.filter(|tick| range.contains(tick)).collect()
 }
 
-/// `20 MB`
+/// Formats bytes, such as `20 MB`.
 fn size(bytes: f64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
-    // A hair above, or 10^6 might become 1000 kB.
+    // The factor keeps 10^6 from becoming 1000 kB.
     let unit = (((bytes * 1.0001).log10() / 3.0).floor() as usize).min(units.len() - 1);
     format!("{} {}", short(bytes / 1000f64.powi(unit as i32)), units[unit])
 }
 
-/// A number of one digit and zeros.
+/// Formats a number of one digit and zeros.
 fn short(value: f64) -> String {
     let decimals = (-(value * 1.0001).log10().floor()).max(0.0) as usize;
     format!("{value:.decimals$}")
@@ -186,7 +186,7 @@ mod tests {
         let svg = svg(&report)?;
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(svg.contains("Batch norm on A &lt;B&gt; &amp; C"), "{svg}");
-        // Four passes in each layout, each once in the picture and once in its legend.
+        // Each layout has four passes, each once in the picture and once in the legend.
         assert_eq!((svg.matches("<circle ").count(), svg.matches("<polygon ").count()), (8, 8), "{svg}");
         for text in [
             "best WGSL copy, 4000 GB/s",
