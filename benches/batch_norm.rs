@@ -1,4 +1,4 @@
-//! Every pass on a few shapes, by the device's clock; throughput counts the bytes that any such pass must
+//! Times every pass on a few shapes by the device's clock. Throughput counts the bytes that any such pass must
 //! move. `wgpu-batchnorm bench` has many more shapes, and plain copies to compare with.
 
 mod shared;
@@ -20,10 +20,10 @@ const SHAPES: [(&[usize], Layout); 5] = [
     (&[1, 16, 7, 7], Layout::ChannelsFirst),
 ];
 
-/// Buffers are rotated through until so many bytes were moved: more than last-level caches hold.
+/// Bytes that runs move before they reuse a set of buffers: more than last-level caches hold.
 const ROTATED_BYTES: u64 = 1 << 28;
 
-/// Most sets of buffers; small shapes do with these, and are timed in the cache.
+/// Maximum number of buffer sets. Small shapes move less than [`ROTATED_BYTES`] with it and are timed in the cache.
 const MAX_SETS: u64 = 32;
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
@@ -55,7 +55,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
                         bound[next % bound.len()].iter().for_each(|plan| plan.record_in(pass));
                         next += 1;
                     });
-                    // Criterion takes no errors; the device is lost, and with it all that was to come.
+                    // Criterion takes no errors. The device is lost, so no later benchmark can run either.
                     time.unwrap_or_else(|error| panic!("{error}"))
                 });
             });
@@ -90,14 +90,14 @@ fn right(gpu: &Gpu, shape: &[usize], layout: Layout) -> std::result::Result<(), 
     Ok(())
 }
 
-/// Timestamps around compute passes; the wall clock, where the device has none.
+/// Measures compute passes by timestamps, or by the wall clock if the device has none.
 struct Clock<'a> {
     gpu: &'a Gpu,
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
 }
 
 impl<'a> Clock<'a> {
-    /// Passes in one submission.
+    /// Maximum number of passes in one submission.
     const PASSES: u32 = 64;
 
     fn new(gpu: &'a Gpu) -> Self {
@@ -121,7 +121,7 @@ impl<'a> Clock<'a> {
         Self { gpu, queries: Some((set, buffer)) }
     }
 
-    /// How long so many passes take, one after the other.
+    /// Returns the time of `passes` passes, one after the other.
     fn time(&self, passes: u64, mut record: impl FnMut(&mut wgpu::ComputePass<'_>)) -> Result<Duration> {
         let mut sum = Duration::ZERO;
         let mut left = passes;

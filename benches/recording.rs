@@ -1,6 +1,6 @@
-//! What recording costs on the host: a plan of this crate, and the same wgpu calls by hand. wgpu only takes
-//! note of what is recorded, and checks and encodes it when the encoder is finished; so each is timed without
-//! and with that. And what comes before: binding buffers, and preparing a plan that is compiled already.
+//! Times recording on the host: a plan of this crate, and the same wgpu calls by hand. wgpu only notes what is
+//! recorded. It checks and encodes the commands when the encoder is finished, so each is timed without and with
+//! that. Also times what comes before: binding buffers, and preparing a plan that is compiled already.
 
 mod shared;
 
@@ -15,10 +15,10 @@ use wgpu_batchnorm::{DType, Gpu, Layout, Result, wgpu};
 /// The GPU has nothing to do here, so any shape will do.
 const SHAPE: [usize; 4] = [8, 64, 28, 28];
 
-/// Passes that are recorded in one encoder, as those of a deep network are.
+/// Passes recorded in one encoder, as in a deep network.
 const IN_ENCODER: u64 = 64;
 
-/// Records something so many times.
+/// Records something the given number of times.
 type Record<'a> = &'a dyn Fn(&mut wgpu::CommandEncoder, u64);
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
@@ -68,7 +68,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
                     let elapsed = started.elapsed();
                     // Criterion takes no errors.
                     bound.unwrap_or_else(|error| panic!("{error}"));
-                    // What the uniforms are filled from is freed with the next submission.
+                    // The next submission frees the memory that the uniforms are filled from.
                     gpu.queue().submit([]);
                     elapsed
                 })
@@ -88,8 +88,8 @@ fn in_pass(encoder: &mut wgpu::CommandEncoder, times: u64, record: &dyn Fn(&mut 
     (0..times).for_each(|_| record(&mut pass));
 }
 
-/// How long it takes to record something so many times, and to finish the encoders where that is wanted. What
-/// is recorded is thrown away.
+/// Returns the time to record something `times` times, and to finish the encoders if `finish` is set. Throws the
+/// commands away.
 fn time(gpu: &Gpu, times: u64, finish: bool, record: Record<'_>) -> Duration {
     in_batches(times, |times| {
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -103,7 +103,7 @@ fn time(gpu: &Gpu, times: u64, finish: bool, record: Record<'_>) -> Duration {
     })
 }
 
-/// The sum of what is told for batches of at most [`IN_ENCODER`].
+/// Returns the sum of the times of batches of at most [`IN_ENCODER`].
 fn in_batches(times: u64, batch: impl Fn(u64) -> Duration) -> Duration {
     let batches = (0..times).step_by(IN_ENCODER as usize).map(|done| IN_ENCODER.min(times - done));
     batches.map(batch).sum()

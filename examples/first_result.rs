@@ -1,15 +1,15 @@
-//! How long it takes from nothing to a first result, and to a second one.
+//! Times a first result from nothing, and a second one.
 //!
 //!     cargo run --example first_result
 //!
-//! The first call compiles the kernels; later ones find them compiled.
+//! The first call compiles the kernels. Later ones find them compiled.
 
 use std::time::Instant;
 use wgpu_batchnorm::ndarray::Array4;
 use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Gpu, Tensor};
 
 fn main() -> Result<(), wgpu_batchnorm::Error> {
-    // Sixteen images of 28 × 28 with three channels: brightness gradients, each channel of its own.
+    // Sixteen images of 28 × 28 with three channels: brightness gradients, a different one in each channel.
     let images = Array4::from_shape_fn((16, 3, 28, 28), |(n, c, h, w)| (n + h * (c + 1) + w) as f32 / 128.0);
 
     let start = Instant::now();

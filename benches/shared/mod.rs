@@ -5,12 +5,12 @@ use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::record::Binding;
 use wgpu_batchnorm::{BoundPlan, Buffers, Gpu, Plan, Result, Tensor, wgpu};
 
-/// A buffer for everything that some plans bind.
+/// A buffer for each binding of some plans.
 pub(crate) struct Memory(BTreeMap<Binding, Tensor>);
 
 impl Memory {
-    /// Tensors of numbers between -1 and 1, and vectors and scratch of ones: what a kernel computes from
-    /// these is finite, and takes as long as with any other numbers.
+    /// Allocates tensors of numbers between -1 and 1, and vectors and scratch of ones. A kernel's results from
+    /// these are finite, and it takes as long as with any other numbers.
     pub(crate) fn new(gpu: &Gpu, plans: &[Plan]) -> Result<Self> {
         let mut tensors = BTreeMap::new();
         for (binding, bytes) in plans.iter().flat_map(Plan::buffers) {
@@ -33,7 +33,7 @@ impl Memory {
         Buffers::from_fn(|binding| self.buffer(binding).map(Into::into))
     }
 
-    /// The plans on these buffers.
+    /// Binds the plans to these buffers.
     pub(crate) fn bind(&self, gpu: &Gpu, plans: &[Plan]) -> Result<Vec<BoundPlan>> {
         plans.iter().map(|plan| gpu.prepare(plan)?.bind(&self.buffers())).collect()
     }

@@ -10,7 +10,7 @@ use wgpu_batchnorm::verify::Random;
 ///
 /// No padding, stride 1, and no bias: batch norm follows, and would subtract it again.
 pub(crate) struct Convolution {
-    /// From a window of x, (i, a, b), to the channels of y.
+    /// Maps a window of x, (i, a, b), to the channels of y.
     pub(crate) dense: Dense,
     kernel: usize,
     /// Shape of x in the last forward pass.
@@ -18,26 +18,26 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// Normal weights whose variance is 2 / inputs of each output (He et al. 2015).
+    /// Draws normal weights. Their variance is 2 divided by the inputs of an output (He et al. 2015).
     pub(crate) fn new(inputs: usize, outputs: usize, kernel: usize, random: &mut Random) -> Self {
         let window = inputs * kernel * kernel;
         let dense = Dense::new(window, outputs, (2.0 / window as f64).sqrt(), random).without_bias();
         Self { dense, kernel, shape: [0; 4] }
     }
 
-    /// y of x `[N, inputs, height, width]`.
+    /// Returns y for x `[N, inputs, height, width]`.
     pub(crate) fn forward(&mut self, x: &Array4<f32>) -> Result<Array4<f32>> {
         let (n, _, height, width) = x.dim();
         self.shape.copy_from_slice(x.shape());
         let y = self.dense.forward(self.windows(x)?);
         let outputs = y.ncols();
         let [height, width] = [height, width].map(|side| side + 1 - self.kernel);
-        // A row for every position: the channels are last as yet.
+        // The product has a row for every position, so the channels are last here.
         let y = y.into_shape_with_order((n, height, width, outputs))?;
         Ok(y.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned())
     }
 
-    /// dx. Leaves dweight with the parameters.
+    /// Returns dx. Stores dweight with the parameters.
     pub(crate) fn backward(&mut self, dy: &Array4<f32>) -> Result<Array4<f32>> {
         let (n, outputs, height, width) = dy.dim();
         let dy = dy.view().permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned();
@@ -45,7 +45,7 @@ impl Convolution {
         self.sum_windows(&dwindows)
     }
 
-    /// The windows of x: one row for every position (n, h, w) of y, one column for every (i, a, b).
+    /// Returns the windows of x: one row for every position (n, h, w) of y, one column for every (i, a, b).
     fn windows(&self, x: &Array4<f32>) -> Result<Array2<f32>> {
         let x: Vec<f32> = x.iter().copied().collect();
         let (positions, window) = self.windows_shape();
@@ -56,7 +56,7 @@ impl Convolution {
         Ok(Array2::from_shape_vec((positions, window), windows)?)
     }
 
-    /// The way back of [`windows`](Self::windows): each value of x gets the sum over the windows it was in.
+    /// Reverses [`windows`](Self::windows): for each value of x, returns the sum over the windows that contain it.
     fn sum_windows(&self, dwindows: &Array2<f32>) -> Result<Array4<f32>> {
         let dwindows: Vec<f32> = dwindows.iter().copied().collect();
         let mut dx = vec![0.0; self.shape.iter().product()];
@@ -66,14 +66,14 @@ impl Convolution {
         Ok(Array4::from_shape_vec(self.shape, dx)?)
     }
 
-    /// Positions (n, h, w), and values in the window of each.
+    /// Returns the number of positions (n, h, w), and of values in each window.
     fn windows_shape(&self) -> (usize, usize) {
         let [n, inputs, height, width] = self.shape;
         (n * (height + 1 - self.kernel) * (width + 1 - self.kernel), inputs * self.kernel * self.kernel)
     }
 
-    /// Where the windows' values (n, h, w, i, a, 0..kernel) lie in x, one beside the other there and here;
-    /// `index` counts (n, h, w, i, a).
+    /// Returns the range in x that holds the windows' values (n, h, w, i, a, 0..kernel), which are contiguous in x
+    /// and in the windows. `index` counts (n, h, w, i, a).
     fn part_of_x(&self, index: usize) -> Range<usize> {
         let [_, inputs, height, width] = self.shape;
         let (index, a) = (index / self.kernel, index % self.kernel);

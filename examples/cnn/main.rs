@@ -1,4 +1,4 @@
-//! A small convolutional network with batch norm on handwritten digits, and why a trained one takes the
+//! Trains a small convolutional network with batch norm on handwritten digits, and shows why a trained one uses the
 //! running averages.
 //!
 //!     cargo run --example cnn -- [--data DIR] [--steps N] [--rate R] [--seed S]
@@ -7,8 +7,8 @@
 //! dense 320→50 · relu · dense 50→10 · log-softmax and negative log-likelihood; gradient descent with
 //! momentum, on batches of 60. Images are 28×28; smaller or larger ones are scaled to that.
 //!
-//! Batch norm runs on the GPU, on arrays `[N, channels, height, width]`; everything else is `ndarray` on the
-//! CPU, forward and backward. `--data` (default: `data/`) holds the four files of MNIST, unpacked.
+//! Batch norm runs on the GPU, on arrays `[N, channels, height, width]`. Everything else runs on the CPU with
+//! `ndarray`, forward and backward. `--data` (default: `data/`) holds the four files of MNIST, unpacked.
 
 mod convolution;
 mod pool;
@@ -30,7 +30,7 @@ use shared::sgd::Sgd;
 use wgpu_batchnorm::Gpu;
 use wgpu_batchnorm::verify::Random;
 
-/// VectorWidth and height of an image.
+/// Width and height of an image.
 const SIDE: usize = 28;
 const BATCH: usize = 60;
 const OPTIONS: [&str; 4] = ["--data", "--steps", "--rate", "--seed"];
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
         progress.show(step, &format!("loss {loss:.4}, accuracy on the batch {accuracy:.3}"));
     }
 
-    // The order of the test set, and the same images with all zeros first, then all ones …
+    // Two orders: that of the test set, and one with all zeros first, then all ones …
     let mixed: Vec<usize> = (0..test.len()).collect();
     let mut by_digit = mixed.clone();
     by_digit.sort_by_key(|&index| test.labels[index]);
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     network.eval();
     let (a, b) = (network.test(&test, &mixed)?, network.test(&test, &by_digit)?);
     println!("eval mode: the running averages               {a:.4}           {b:.4}");
-    // Last, since in training mode each of these batches moves the running averages.
+    // This comes last, since in training mode each batch moves the running averages.
     network.train();
     let (a, b) = (network.test(&test, &mixed)?, network.test(&test, &by_digit)?);
     println!("training mode: the statistics of the batch    {a:.4}           {b:.4}");
@@ -80,7 +80,7 @@ struct Network {
     first: Block,
     second: Block,
     hidden: Dense,
-    /// What went into the relu after `hidden` in the last forward pass.
+    /// Input of the relu after `hidden` in the last forward pass.
     hidden_y: Array2<f32>,
     output: Dense,
 }
@@ -89,7 +89,7 @@ struct Network {
 struct Block {
     convolution: Convolution,
     batch_norm: TrainableBatchNorm,
-    /// What went into the relu in the last forward pass.
+    /// Input of the relu in the last forward pass.
     relu_x: Array4<f32>,
     pool: MaxPool,
 }
@@ -106,7 +106,7 @@ impl Network {
         })
     }
 
-    /// The logits of images that come as rows of pixels.
+    /// Returns the logits of images, which are given as rows of pixels.
     fn forward(&mut self, x: Array2<f32>) -> Result<Array2<f32>> {
         let count = x.nrows();
         let x = x.into_shape_with_order((count, 1, SIDE, SIDE))?;
@@ -115,7 +115,7 @@ impl Network {
         Ok(self.output.forward(self.hidden_y.mapv(relu)))
     }
 
-    /// Leaves the gradients with the parameters of every layer.
+    /// Stores the gradients with the parameters of every layer.
     fn backward(&mut self, dlogits: &Array2<f32>) -> Result<()> {
         let mut dhidden = self.output.backward(dlogits);
         dhidden.zip_mut_with(&self.hidden_y, relu_backward);
@@ -145,7 +145,7 @@ impl Network {
         self.second.batch_norm.layer.eval();
     }
 
-    /// The fraction of images that are recognised, in the order and the mode given.
+    /// Returns the fraction of images that are recognised, in the given order and the current mode.
     fn test(&mut self, test: &Digits, order: &[usize]) -> Result<f64> {
         let mut right = 0.0;
         for batch in order.chunks(BATCH) {

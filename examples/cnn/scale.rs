@@ -1,15 +1,15 @@
-//! Images of another size.
+//! Scales images to another size.
 
 use super::shared::digits::Digits;
 use ndarray::Array3;
 
-/// The same digits as square images, interpolated bilinearly; those that have this size are left as they are.
+/// Returns the same digits as square images, interpolated bilinearly. Leaves images of this size unchanged.
 pub(crate) fn to_side(digits: Digits, side: usize) -> Digits {
     let (count, rows, columns) = digits.images.dim();
     if (rows, columns) == (side, side) {
         return digits;
     }
-    // The pixels on both sides of where one of the new ones has its middle, and the weight of the second.
+    // Returns the old pixels on both sides of a new pixel's middle, and the weight of the second.
     let neighbours = |index: usize, size: usize| {
         let middle = (index as f32 + 0.5) * size as f32 / side as f32 - 0.5;
         let middle = middle.clamp(0.0, (size - 1) as f32);

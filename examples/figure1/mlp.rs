@@ -11,9 +11,9 @@ use wgpu_batchnorm::verify::Random;
 /// Standard deviation of the initial weights.
 const WEIGHT_STD: f64 = 0.1;
 
-/// Dense layers with a sigmoid after each but the last; batch norm before each sigmoid, or nowhere.
+/// Dense layers with a sigmoid after each but the last. Batch norm comes before each sigmoid, or nowhere.
 pub(crate) struct Mlp {
-    /// All but the last.
+    /// All layers but the last.
     pub(crate) hidden: Vec<Hidden>,
     /// Its outputs are the logits of the softmax.
     pub(crate) output: Dense,
@@ -21,17 +21,17 @@ pub(crate) struct Mlp {
 
 /// sigmoid(dense(h)), or sigmoid(batch_norm(dense(h))).
 pub(crate) struct Hidden {
-    /// Has a bias only where no batch norm follows.
+    /// Has a bias only if no batch norm follows.
     pub(crate) dense: Dense,
-    /// None for a network without.
+    /// `None` in a network without batch norm.
     pub(crate) batch_norm: Option<TrainableBatchNorm>,
-    /// What went into the sigmoid in the last forward pass.
+    /// Input of the sigmoid in the last forward pass.
     pub(crate) sigmoid_input: Array2<f32>,
 }
 
 impl Mlp {
-    /// A network of layers with so many units, the inputs among them; with batch norm where there is a GPU
-    /// for it. The same seed gives the same weights, with batch norm and without.
+    /// Returns a network with these units per layer, inputs included, and with batch norm if a GPU is given. The
+    /// same seed gives the same weights, with batch norm and without.
     pub(crate) fn new(units: &[usize], gpu: Option<&Gpu>, seed: u64) -> Result<Self> {
         let mut random = Random::new(seed);
         let mut dense: Vec<Dense> =
@@ -45,19 +45,19 @@ impl Mlp {
         Ok(Self { hidden: hidden?, output })
     }
 
-    /// The logits.
+    /// Returns the logits.
     pub(crate) fn forward(&mut self, x: Array2<f32>) -> Result<Array2<f32>> {
         let last = self.hidden.iter_mut().try_fold(x, |h, layer| layer.forward(h))?;
         Ok(self.output.forward(last))
     }
 
-    /// Leaves the gradients with the parameters of every layer; dx, that of the input, is the result.
+    /// Stores the gradients with the parameters of every layer. Returns dx, the gradient of the input.
     pub(crate) fn backward(&mut self, dlogits: &Array2<f32>) -> Result<Array2<f32>> {
         let dlast = self.output.backward(dlogits);
         self.hidden.iter_mut().rev().try_fold(dlast, |dh, layer| layer.backward(dh))
     }
 
-    /// A step down the gradients of the last backward pass.
+    /// Takes a step down the gradients of the last backward pass.
     pub(crate) fn step(&mut self, sgd: Sgd) -> Result<()> {
         for layer in &mut self.hidden {
             layer.dense.step(sgd);
@@ -69,17 +69,17 @@ impl Mlp {
         Ok(())
     }
 
-    /// Batch norm takes the statistics of each batch, and moves the running averages.
+    /// Switches to training: batch norm uses the statistics of each batch, and moves the running averages.
     pub(crate) fn train(&mut self) {
         self.batch_norms().for_each(|batch_norm| batch_norm.layer.train());
     }
 
-    /// Batch norm takes the running averages.
+    /// Switches to evaluation: batch norm uses the running averages.
     pub(crate) fn eval(&mut self) {
         self.batch_norms().for_each(|batch_norm| batch_norm.layer.eval());
     }
 
-    /// Every batch-norm layer.
+    /// Returns every batch-norm layer.
     pub(crate) fn batch_norms(&mut self) -> impl Iterator<Item = &mut TrainableBatchNorm> {
         self.hidden.iter_mut().filter_map(|layer| layer.batch_norm.as_mut())
     }

@@ -19,7 +19,7 @@ pub(crate) struct Curves {
     pub(crate) percentiles: Vec<(usize, [f32; 3])>,
 }
 
-/// The curves that the figure shows.
+/// Returns the curves that the figure shows.
 pub(crate) fn curves(evaluations: &[Evaluation]) -> Curves {
     let unit = typical_unit(evaluations);
     Curves {
@@ -61,7 +61,7 @@ impl fmt::Display for Figure {
         writeln!(f, "          test accuracy      into a typical last sigmoid: 15th, 50th, 85th percentile")?;
         writeln!(f, "  step   without    with      without batch norm      with batch norm")?;
         for (index, &(step, accuracy)) in without.accuracy.iter().enumerate() {
-            // Many at first, where most happens.
+            // Print more rows at first, where most happens.
             if index >= 5 && (index + 1) % 5 != 0 {
                 continue;
             }

@@ -12,13 +12,13 @@ use std::path::Path;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Panel<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordusize, RangedCoordf32>>;
 
-/// VectorWidth and height of a panel.
+/// Width and height of a panel.
 const SIZE: (u32, u32) = (480, 400);
 const WITHOUT: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
 const WITH: RGBColor = RGBColor(0x00, 0x72, 0xB2);
 
-/// Draws accuracy against steps (a), and what goes into a typical sigmoid of the last hidden layer: its 15th,
-/// 50th and 85th percentiles, without (b) and with batch norm (c).
+/// Draws accuracy against steps (a), and the input of a typical sigmoid of the last hidden layer: its 15th, 50th
+/// and 85th percentiles, without (b) and with batch norm (c).
 pub(crate) fn draw(figure: &Figure, file: &Path) -> Result<()> {
     let (without, with) = (curves(&figure.without), curves(&figure.with));
     let root = SVGBackend::new(file, (3 * SIZE.0, SIZE.1)).into_drawing_area();
@@ -31,7 +31,7 @@ pub(crate) fn draw(figure: &Figure, file: &Path) -> Result<()> {
     legend.position(SeriesLabelPosition::LowerRight).background_style(WHITE).border_style(BLACK.mix(0.3));
     legend.draw()?;
 
-    // Both on one scale, or they could not be compared.
+    // Both panels have the same scale, so that they can be compared.
     let all = without.percentiles.iter().chain(&with.percentiles);
     let (low, high) = range(all.flat_map(|(_, values)| *values));
     let (y, scale) = ("15th, 50th, 85th percentile", low.floor()..high.ceil());

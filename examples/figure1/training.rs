@@ -1,4 +1,4 @@
-//! Trains a network, and looks at it as it learns.
+//! Trains a network, and evaluates it on the way.
 
 use super::mlp::Mlp;
 use super::shared::Result;
@@ -7,35 +7,35 @@ use super::shared::loss::{accuracy, cross_entropy};
 use super::shared::sgd::Sgd;
 use ndarray::{Array2, ArrayView1, Axis};
 
-/// How to train. The paper: batches of 60, 50,000 steps.
+/// Settings of the training. The paper uses batches of 60 and 50,000 steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Training {
     /// Batches to learn from.
     pub(crate) steps: usize,
-    /// Steps from one evaluation to the next; the last step has one in any case.
+    /// Steps from one evaluation to the next. The last step always has one.
     pub(crate) evaluate_every: usize,
     /// Images of a batch.
     pub(crate) batch: usize,
     /// The learning rate.
     pub(crate) rate: f32,
-    /// The order of the images.
+    /// Seed of the order of the images.
     pub(crate) seed: u64,
 }
 
-/// How the network does on the test set, in eval mode.
+/// Results of the network on the test set, in eval mode.
 #[derive(Clone, Debug)]
 pub(crate) struct Evaluation {
-    /// After so many steps of training.
+    /// Training steps before the evaluation.
     pub(crate) step: usize,
-    /// The fraction of the test set that it recognises.
+    /// Fraction of the test set that the network recognises.
     pub(crate) accuracy: f64,
-    /// What goes into each sigmoid of the last hidden layer: the 15th, 50th and 85th percentiles over the test
+    /// For each sigmoid of the last hidden layer: the 15th, 50th and 85th percentiles of its input over the test
     /// set.
     pub(crate) percentiles: Vec<[f32; 3]>,
 }
 
 impl Training {
-    /// Trains, and evaluates on the way. `progress` hears of every step: its number, its loss and the
+    /// Trains, and evaluates on the way. Calls `progress` after every step with its number, its loss and the
     /// evaluations so far.
     pub(crate) fn run(
         &self,
@@ -72,7 +72,7 @@ fn evaluate(network: &mut Mlp, test: &Digits, step: usize) -> Result<Evaluation>
     Ok(Evaluation { step, accuracy, percentiles })
 }
 
-/// The 15th, 50th and 85th percentiles of every column.
+/// Returns the 15th, 50th and 85th percentiles of every column.
 fn percentiles(x: &Array2<f32>) -> Vec<[f32; 3]> {
     let of = |column: ArrayView1<'_, f32>| {
         let mut values = column.to_vec();
@@ -82,8 +82,8 @@ fn percentiles(x: &Array2<f32>) -> Vec<[f32; 3]> {
     x.axis_iter(Axis(1)).map(of).collect()
 }
 
-/// The unit whose median moves as far as that of a typical one: half of the others move farther between their
-/// lowest and their highest point, and half less far.
+/// Returns a typical unit by how far its median moves between its lowest and its highest point: half of the other
+/// units' medians move farther, and half less far.
 pub(crate) fn typical_unit(evaluations: &[Evaluation]) -> usize {
     let count = evaluations.first().map_or(0, |first| first.percentiles.len());
     let mut units: Vec<(f32, usize)> = (0..count)
@@ -96,7 +96,7 @@ pub(crate) fn typical_unit(evaluations: &[Evaluation]) -> usize {
     units.get(count / 2).map_or(0, |&(_, unit)| unit)
 }
 
-/// The smallest and the largest of some values.
+/// Returns the smallest and the largest of some values.
 pub(crate) fn range(values: impl Iterator<Item = f32>) -> (f32, f32) {
     values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }

@@ -11,7 +11,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Takes `--option value` pairs whose options are among the known ones.
+    /// Parses `--option value` pairs. Every option must be among the known ones.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>, known: &[&str]) -> Result<Self> {
         let known_ones = known.join(" VALUE, ");
         let mut arguments = arguments.into_iter();
@@ -26,7 +26,7 @@ impl Args {
         Ok(Self { given })
     }
 
-    /// The value of an option; the last one where it was given several times.
+    /// Returns the value of an option, or `default`. If it was given several times, the last one counts.
     pub(crate) fn get<T: FromStr>(&self, option: &str, default: T) -> Result<T>
     where
         T::Err: Display,
@@ -37,7 +37,7 @@ impl Args {
         }
     }
 
-    /// The value of an option that names a folder; `default` lies in this package.
+    /// Returns the value of an option that names a folder. `default` lies in this package.
     pub(crate) fn folder(&self, option: &str, default: &str) -> Result<PathBuf> {
         self.get(option, PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(default))
     }

@@ -1,22 +1,22 @@
-//! Batch norm on the GPU as a layer of a network whose other layers are on the CPU.
+//! Batch norm on the GPU as a layer of a network with its other layers on the CPU.
 
 use super::Result;
 use super::sgd::{Parameter, Sgd};
 use ndarray::{Array, Array1, Dimension, Ix1};
 use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Gpu};
 
-/// The layer, and its parameters where SGD finds them.
+/// The layer, and its parameters on the CPU for SGD.
 pub(crate) struct TrainableBatchNorm {
     /// The layer on the GPU.
     pub(crate) layer: BatchNorm,
-    /// γ. After a change, [`upload`](Self::upload).
+    /// γ. Call [`upload`](Self::upload) after a change.
     pub(crate) weight: Parameter<Ix1>,
-    /// β. After a change, [`upload`](Self::upload).
+    /// β. Call [`upload`](Self::upload) after a change.
     pub(crate) bias: Parameter<Ix1>,
 }
 
 impl TrainableBatchNorm {
-    /// A new layer in training mode: weight 1, bias 0.
+    /// Returns a new layer in training mode, with weight 1 and bias 0.
     pub(crate) fn new(gpu: &Gpu, num_features: usize) -> Result<Self> {
         Ok(Self {
             layer: BatchNorm::new(gpu, BatchNormConfig::new(num_features))?,
@@ -25,29 +25,29 @@ impl TrainableBatchNorm {
         })
     }
 
-    /// y. The layer keeps x, and the statistics of the batch, for [`backward`](Self::backward).
+    /// Returns y. The layer keeps x and the batch statistics for [`backward`](Self::backward).
     pub(crate) fn forward<D: Dimension>(&mut self, x: &Array<f32, D>) -> Result<Array<f32, D>> {
         Ok(self.layer.forward_array(x.view())?)
     }
 
-    /// dx. Leaves dweight and dbias with the parameters.
+    /// Returns dx. Stores dweight and dbias with the parameters.
     pub(crate) fn backward<D: Dimension>(&mut self, dy: &Array<f32, D>) -> Result<Array<f32, D>> {
         let gradients = self.layer.backward_array(dy.view())?;
-        // Both are there in a layer with affine parameters.
+        // A layer with affine parameters has both.
         if let (Some(dweight), Some(dbias)) = (gradients.weight, gradients.bias) {
             (self.weight.gradient, self.bias.gradient) = (dweight, dbias);
         }
         Ok(gradients.input)
     }
 
-    /// A step down the gradients of the last backward pass.
+    /// Takes a step down the gradients of the last backward pass.
     pub(crate) fn step(&mut self, sgd: Sgd) -> Result<()> {
         self.weight.step(sgd);
         self.bias.step(sgd);
         self.upload()
     }
 
-    /// Brings weight and bias to the GPU. The running statistics there stay as they are.
+    /// Uploads weight and bias. The running statistics on the GPU stay unchanged.
     pub(crate) fn upload(&self) -> Result<()> {
         for (tensor, parameter) in [(self.layer.weight(), &self.weight), (self.layer.bias(), &self.bias)] {
             if let Some(tensor) = tensor {

@@ -8,25 +8,25 @@ use wgpu_batchnorm::verify::Random;
 pub(crate) struct Dense {
     /// `[inputs, outputs]`.
     pub(crate) weight: Parameter<Ix2>,
-    /// `[outputs]`. None where batch norm follows: it would subtract it again with the mean.
+    /// `[outputs]`. `None` if batch norm follows, which would subtract the bias with the mean.
     pub(crate) bias: Option<Parameter<Ix1>>,
     x: Array2<f32>,
 }
 
 impl Dense {
-    /// Normal weights with mean 0 and this standard deviation, and a bias of 0.
+    /// Draws normal weights with mean 0 and this standard deviation. The bias is 0.
     pub(crate) fn new(inputs: usize, outputs: usize, std: f64, random: &mut Random) -> Self {
         let weight = Array2::from_shape_simple_fn((inputs, outputs), || (std * random.normal()) as f32);
         let bias = Some(Parameter::new(Array1::zeros(outputs)));
         Self { weight: Parameter::new(weight), bias, x: Array2::zeros((0, inputs)) }
     }
 
-    /// The same layer without a bias.
+    /// Returns the same layer without a bias.
     pub(crate) fn without_bias(self) -> Self {
         Self { bias: None, ..self }
     }
 
-    /// y. Keeps x for [`backward`](Self::backward).
+    /// Returns y. Keeps x for [`backward`](Self::backward).
     pub(crate) fn forward(&mut self, x: Array2<f32>) -> Array2<f32> {
         let mut y = x.dot(&self.weight.value);
         if let Some(bias) = &self.bias {
@@ -36,7 +36,7 @@ impl Dense {
         y
     }
 
-    /// dx = dy · weightᵀ. Leaves dweight = xᵀ · dy and dbias = Σ dy with the parameters.
+    /// Returns dx = dy · weightᵀ. Stores dweight = xᵀ · dy and dbias = Σ dy with the parameters.
     pub(crate) fn backward(&mut self, dy: &Array2<f32>) -> Array2<f32> {
         self.weight.gradient = self.x.t().dot(dy);
         if let Some(bias) = &mut self.bias {
@@ -45,7 +45,7 @@ impl Dense {
         dy.dot(&self.weight.value.t())
     }
 
-    /// A step down the gradients of the last backward pass.
+    /// Takes a step down the gradients of the last backward pass.
     pub(crate) fn step(&mut self, sgd: Sgd) {
         self.weight.step(sgd);
         if let Some(bias) = &mut self.bias {

@@ -42,17 +42,17 @@ impl Digits {
         Ok(Self { images: Array3::from_shape_vec(shape, pixels)?, labels })
     }
 
-    /// How many there are.
+    /// Returns the number of images.
     pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Pixels of an image.
+    /// Returns the number of pixels in an image.
     pub(crate) fn pixels(&self) -> usize {
         self.images.len() / self.len().max(1)
     }
 
-    /// Some of the images as rows of numbers from 0 to 1, `[indices, pixels]`, and their labels.
+    /// Returns some of the images as rows of numbers from 0 to 1, `[indices, pixels]`, and their labels.
     pub(crate) fn batch(&self, indices: &[usize]) -> (Array2<f32>, Vec<usize>) {
         let pixels = self.pixels();
         let mut x = Array2::zeros((indices.len(), pixels));
@@ -64,7 +64,7 @@ impl Digits {
     }
 }
 
-/// Reads an IDX file of bytes with so many dimensions: the sizes, and the values in row-major order.
+/// Reads an IDX file of bytes with `RANK` dimensions. Returns the sizes, and the values in row-major order.
 ///
 /// The file begins with the bytes 0, 0, 8 (for unsigned bytes) and the number of dimensions, then the size of
 /// each as a big-endian u32; the values follow.
@@ -109,8 +109,8 @@ fn read_idx<const RANK: usize>(file: &Path) -> Result<([usize; RANK], Vec<u8>)> 
     Ok((sizes, values))
 }
 
-/// Mini-batches of indices, every index once before any comes again. What is left at the end of a round and
-/// does not fill a batch is dropped.
+/// Mini-batches of indices. Every index comes once before any comes again. Indices that are left at the end of a
+/// round and do not fill a batch are dropped.
 pub(crate) struct Batches {
     order: Vec<usize>,
     next: usize,
@@ -119,7 +119,7 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// Batches of `size` among `count` indices, in an order of the seed's.
+    /// Prepares batches of `size` among `count` indices, in an order that depends on the seed.
     pub(crate) fn new(count: usize, size: usize, seed: u64) -> Result<Self> {
         if count < size {
             return Err(format!("a batch of {size} cannot be drawn from {count} images").into());
@@ -127,7 +127,7 @@ impl Batches {
         Ok(Self { order: (0..count).collect(), next: count, size, random: Random::new(seed) })
     }
 
-    /// The next batch.
+    /// Returns the next batch.
     pub(crate) fn draw(&mut self) -> &[usize] {
         if self.next + self.size > self.order.len() {
             self.random.shuffle(&mut self.order);

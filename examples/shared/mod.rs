@@ -9,5 +9,5 @@ pub(crate) mod loss;
 pub(crate) mod progress;
 pub(crate) mod sgd;
 
-/// Whatever goes wrong, in words.
+/// A result with an error of any type.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

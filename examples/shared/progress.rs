@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr};
 
-/// How far a piece of work has come.
+/// Progress of a piece of work.
 pub(crate) struct Progress {
     name: String,
     total: usize,
@@ -11,12 +11,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Work in `total` steps.
+    /// Starts work in `total` steps.
     pub(crate) fn new(name: impl Into<String>, total: usize) -> Self {
         Self { name: name.into(), total, tenths: 0, terminal: stderr().is_terminal() }
     }
 
-    /// `done` steps are done, counted from 1, and that is what there is to say.
+    /// Shows that `done` steps are done, and the news. Steps count from 1.
     pub(crate) fn show(&mut self, done: usize, news: &str) {
         let Self { name, total, .. } = self;
         let tenths = 10 * done / (*total).max(1);

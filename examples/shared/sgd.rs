@@ -7,21 +7,21 @@ use ndarray::{Array, Dimension};
 pub(crate) struct Sgd {
     /// The learning rate.
     pub(crate) rate: f32,
-    /// How much of the last step goes on; 0 for plain gradient descent. Not that of batch norm.
+    /// Fraction of the last step that is kept, 0 for plain gradient descent. Not the momentum of batch norm.
     pub(crate) momentum: f32,
 }
 
-/// An array that learns.
+/// A trainable array.
 pub(crate) struct Parameter<D: Dimension> {
-    /// What the forward pass uses.
+    /// Used by the forward pass.
     pub(crate) value: Array<f32, D>,
-    /// What the last backward pass found.
+    /// Result of the last backward pass.
     pub(crate) gradient: Array<f32, D>,
     velocity: Array<f32, D>,
 }
 
 impl<D: Dimension> Parameter<D> {
-    /// Begins with this value.
+    /// Starts with this value.
     pub(crate) fn new(value: Array<f32, D>) -> Self {
         let zeros = Array::zeros(value.raw_dim());
         Self { value, gradient: zeros.clone(), velocity: zeros }

@@ -89,6 +89,6 @@ impl fmt::Display for Tile {
             TileLayout::Planes { .. } => "planes",
             TileLayout::Columns { .. } => "columns",
         };
-        write!(f, "{kind}, {} × {} held, {}", self.loads, self.layout.width().elements(), self.lanes)
+        write!(f, "{kind}, tile of {} × {}, {}", self.loads, self.layout.width().elements(), self.lanes)
     }
 }

@@ -48,7 +48,7 @@ impl Reduction {
         self.division.splits.count == 1
     }
 
-    /// Checks whether one dispatch can reduce every channel and then compute its elements. Ragged planes exclude this:
+    /// Checks whether one dispatch can reduce every channel and then compute its elements. Masked loads exclude this:
     /// the load at a plane's end reaches into a channel that another workgroup reduces.
     pub(super) fn can_be_one_dispatch(&self) -> bool {
         self.is_unsplit() && !matches!(self.division.traversal, Traversal::PlanesMasked { .. })
@@ -228,13 +228,13 @@ impl<'a> GridPlanner<'a> {
         let Problem { outer, channels, inner } = *self.problem;
         let width = self.width.elements() as usize;
         // Loads along a plane, lanes that they keep busy, and planes that a workgroup visits at once.
-        let ragged = !inner.is_multiple_of(width);
+        let masked = !inner.is_multiple_of(width);
         let loads = inner.div_ceil(width);
         let lanes = power_of_two(self.tuning.lanes_per_plane)
             .min(workgroup_size)
             .min(u32_of(loads.next_power_of_two()));
         let planes = (workgroup_size / lanes) as usize;
-        let traversal = if ragged {
+        let traversal = if masked {
             Traversal::PlanesMasked { lanes }
         } else {
             Traversal::Planes { lanes, width: self.width }
@@ -245,7 +245,7 @@ impl<'a> GridPlanner<'a> {
             // Takes whole planes, or parts of planes if there are too few.
             let (outer_splits, outer_chunk) = parts(outer, count, planes);
             let (of_inner, inner_chunk) = parts(loads, count.div_ceil(outer_splits), lanes);
-            // Each plane takes one more trip to go on to the next plane, and another one if planes are ragged.
+            // Each plane takes one more trip to go on to the next plane, and another one if loads are masked.
             let trips = outer_chunk.div_ceil(planes) * (inner_chunk.div_ceil(lanes) + 2);
             if trips <= MAX_TRIPS || (outer_chunk == planes && inner_chunk == lanes) {
                 let splits = Splits {

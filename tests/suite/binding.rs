@@ -1,4 +1,4 @@
-//! Binding buffers to plans: what is wrong is named, before any GPU call, and then the plan still works.
+//! Binding buffers to plans. Errors name the wrong buffer before any GPU call, and the plan still works afterwards.
 
 use crate::support::{self, buffer, read};
 use wgpu_batchnorm::kernels::Binding;
@@ -7,7 +7,7 @@ use wgpu_batchnorm::{
     BatchNormConfig, Buffers, Error, ForwardOptions, Layout, Plan, PlanInput, Problem, wgpu,
 };
 
-/// Tests of binding use this problem and a plan for it.
+/// Returns a prepared plan for the problem that the tests of binding use.
 fn prepared(training: bool, in_place: bool) -> wgpu_batchnorm::PreparedPlan {
     let gpu = support::gpu();
     let problem = Problem::new(&[4, 3, 5, 5], Layout::ChannelsFirst).unwrap();
@@ -22,7 +22,7 @@ fn prepared(training: bool, in_place: bool) -> wgpu_batchnorm::PreparedPlan {
     .unwrap()
 }
 
-/// All buffers of a plan, each by its role.
+/// All buffers of a plan, by role.
 struct All(Vec<(Binding, wgpu::Buffer)>);
 
 impl All {

@@ -1,5 +1,5 @@
-//! The batch norms of a ResNet's basic block and of a YOLO's convolution block with the activations and the sum behind
-//! them, forward and backward in training and all of it on the GPU, against PyTorch's numbers in f64
+//! The batch norms of a ResNet's basic block and of a YOLO's convolution block, with the activations and the sum
+//! after them. They run forward and backward in training, all on the GPU, and must match PyTorch's numbers in f64
 //! (tests/networks/generate.py).
 
 use crate::fold::{array, file};
@@ -18,7 +18,7 @@ fn images(file: &Checkpoint, name: &str) -> Array4<f32> {
     array.mapv(|value| value as f32)
 }
 
-/// Largest error beside the largest exact value: the bar of the golden cases.
+/// Checks the largest error relative to the largest exact value, by the bar of the golden cases.
 fn assert_close(found: ArrayD<f32>, file: &Checkpoint, name: &str) {
     let exact = array(file, name).unwrap();
     assert_eq!(found.shape(), exact.shape(), "{name}");
@@ -32,7 +32,7 @@ fn assert_close(found: ArrayD<f32>, file: &Checkpoint, name: &str) {
 }
 
 impl Part {
-    /// With the parameters of the file.
+    /// Loads the parameters of the file.
     fn new(file: &Checkpoint, name: &'static str, activation: Activation) -> Self {
         let channels = array(file, &format!("{name}.weight")).unwrap().len();
         let mut bn = BatchNorm::new(gpu(), BatchNormConfig::new(channels).activation(activation)).unwrap();
@@ -40,7 +40,7 @@ impl Part {
         Self { name, bn }
     }
 
-    /// y of the file's x, and of what is added.
+    /// Returns y for the file's x and the residual z. Checks y and the running statistics.
     fn forward(&mut self, file: &Checkpoint, z: Option<&Array4<f32>>) -> Array4<f32> {
         let x = images(file, &format!("{}.x", self.name));
         let y = match z {
@@ -56,7 +56,7 @@ impl Part {
         y
     }
 
-    /// The gradients that follow from that of the output; that of what was added comes back.
+    /// Checks the gradients that follow from dy. Returns dz, the gradient of the residual.
     fn backward(&mut self, file: &Checkpoint, dy: &Array4<f32>) -> Option<Array4<f32>> {
         let gradients = self.bn.backward_array(dy.view()).unwrap();
         let vector = |vector: Option<Array1<f32>>| vector.unwrap().into_dyn();

@@ -65,7 +65,7 @@ fn what_is_written_is_what_was_read() {
     let mut bn = BatchNorm::new(gpu(), config.clone()).unwrap();
     bn.load_state_dict(&original, "layer1.0.bn1.").unwrap();
     bn.state_dict(&mut copy, "layer1.0.bn1.").unwrap();
-    // f32 is written as it was read, so that nothing has changed, also of the other layers.
+    // f32 is written as it was read, so nothing has changed, in the other layers either.
     assert_eq!(copy, original);
 
     let folder = tempfile::tempdir().unwrap();
@@ -103,7 +103,7 @@ fn other_conventions_have_other_names() {
         [flax.weight, flax.bias, flax.running_mean, flax.running_var],
         ["params.bn.scale", "params.bn.bias", "batch_stats.bn.mean", "batch_stats.bn.var"]
     );
-    // Keras' default momentum is 0.99; 2 values have a biased variance of half the unbiased one.
+    // Keras' default momentum is 0.99. The biased variance of 2 values is half the unbiased one.
     assert!((StateNames::momentum_from_decay(0.99) - 0.01).abs() < 1e-12);
     assert_eq!([1, 2, 5].map(StateNames::unbiased_factor), [1.0, 2.0, 1.25]);
 }
@@ -131,7 +131,7 @@ fn what_does_not_fit_is_refused_by_name_and_changes_nothing() {
     let error = refused(&good, "bn1.", &["bn1.weight", "[3]", "[6]"]);
     assert!(matches!(error, Error::TensorShape { .. }));
 
-    // A file where one tensor is another.
+    // Returns the file with one tensor replaced.
     let with = |name: &str, dtype: Dtype, shape: &[usize], data: &[u8]| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
@@ -161,7 +161,7 @@ fn what_does_not_fit_is_refused_by_name_and_changes_nothing() {
     let counted = refused(&with(name, Dtype::I64, &[1], &[0; 8]), "layer1.0.bn7.", &["bn7"]);
     assert!(matches!(counted, Error::MissingTensor { .. }));
 
-    // A layer without parameters or statistics, and a file that has them.
+    // The file has parameters and statistics that the layer lacks.
     for (config, option) in [
         (BatchNormConfig::new(6).affine(false), "affine"),
         (BatchNormConfig::new(6).track_running_stats(false), "track_running_stats"),

@@ -11,7 +11,7 @@ const PATTERNS: usize = 1 << 16;
 type Widen = fn(u16) -> f32;
 type Narrow = fn(f32) -> u16;
 
-/// A way to store elements of 16 bits: the cases of the shader files, and the conversions that it is to make.
+/// A way to store elements of 16 bits: the cases of the shader files, and the conversions that it must make.
 struct Storage {
     name: &'static str,
     /// Elements that are loaded at once.
@@ -21,7 +21,7 @@ struct Storage {
     narrowed: Narrow,
 }
 
-/// Those that the device has.
+/// Returns the ways that the device supports.
 fn storages() -> Vec<Storage> {
     let mut storages = Vec::new();
     for (width, vector) in [(1, "scalar"), (4, "four_elements")] {
@@ -49,7 +49,7 @@ fn storages() -> Vec<Storage> {
     storages
 }
 
-/// A shader that does this with element `id.x` of x and y, and of `floats`.
+/// Returns a shader that runs the statement on element `id.x` of x and y, and of `floats`.
 fn shader(storage: &Storage, statement: &str) -> String {
     let text = composed(&["tensors/x", "tensors/y"], &storage.cases).unwrap();
     // The uniform is not bound, since loads and stores read a private copy.
@@ -62,7 +62,7 @@ fn shader(storage: &Storage, statement: &str) -> String {
     )
 }
 
-/// Runs a shader for every load of a tensor and of `floats`, which are all that it binds.
+/// Runs a shader once per load of a tensor and of `floats`. It binds nothing else.
 fn run(
     gpu: &Gpu,
     shader: String,
@@ -100,7 +100,7 @@ fn run(
     gpu.queue().submit([encoder.finish()]);
 }
 
-/// A buffer of elements of 16 bits.
+/// Returns a buffer of elements of 16 bits.
 fn halves(bits: &[u16]) -> wgpu::Buffer {
     buffer(gpu(), &bytemuck::pod_collect_to_vec::<u16, f32>(bits))
 }
@@ -124,8 +124,8 @@ fn every_pattern_is_loaded_as_it_is() {
     }
 }
 
-/// Each number of the type; half way to the next one, where it must be the even one; and just before and behind
-/// that.
+/// Stores each number of the type, the midpoint to the next one (which must round to even), and the numbers just
+/// before and after the midpoint.
 #[test]
 fn every_number_is_rounded_to_the_nearest() {
     for storage in storages() {
@@ -133,7 +133,7 @@ fn every_number_is_rounded_to_the_nearest() {
         let mut values = vec![vec![0f32; PATTERNS]; 4];
         for bits in 0..=u16::MAX {
             let (number, next) = (widened(bits), widened(bits.wrapping_add(1)));
-            // From the largest number on, the next one would be as far as the one before.
+            // After the largest number, the next one would be as far as the one before.
             let next = if next.is_finite() { next } else { 2.0 * number - widened(bits.wrapping_sub(1)) };
             let half_way = (f64::from(number) + f64::from(next)) / 2.0;
             let half_way = if number.is_finite() { half_way as f32 } else { number };
@@ -145,7 +145,7 @@ fn every_number_is_rounded_to_the_nearest() {
             }
         }
         for values in &values {
-            // What is there before must make no difference.
+            // Earlier contents must make no difference.
             let (y, floats) = (halves(&vec![0x5a5a; PATTERNS]), buffer(gpu(), values));
             let store = shader(&storage, "store_y(id.x, floats[id.x])");
             run(gpu(), store, PATTERNS / storage.width, (2, &y), &floats);

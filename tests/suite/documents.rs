@@ -5,7 +5,7 @@ use ndarray::{Array, Array1, Array2, Array3, Array4, ArrayView, Axis, Dimension,
 use wgpu_batchnorm::verify::{Case, compare};
 use wgpu_batchnorm::{BatchNorm, BatchNormConfig, DType};
 
-/// The data of the case table: normal numbers.
+/// Returns normal numbers, as in the case table.
 fn randn<D: Dimension>(shape: D) -> Array<f32, D> {
     let dimensions = shape.slice().to_vec();
     let case = Case {
@@ -24,7 +24,7 @@ fn randn<D: Dimension>(shape: D) -> Array<f32, D> {
     case.inputs().xs.remove(0).into_dimensionality().unwrap()
 }
 
-/// Mean and biased variance of every channel, in f64.
+/// Returns mean and biased variance of every channel, in f64.
 fn moments<D: ndarray::RemoveAxis>(x: &ArrayView<'_, f32, D>) -> (Array1<f64>, Array1<f64>) {
     let of = |channel: ArrayView<'_, f32, D::Smaller>| {
         let channel = channel.mapv(f64::from);
@@ -35,7 +35,7 @@ fn moments<D: ndarray::RemoveAxis>(x: &ArrayView<'_, f32, D>) -> (Array1<f64>, A
     (mean.into(), var.into())
 }
 
-/// That every channel of y has mean 0 and variance 1, but for what eps takes away.
+/// Checks that every channel of y has mean 0 and variance 1, except for the effect of eps.
 fn assert_standardised<D: ndarray::RemoveAxis>(x: &Array<f32, D>, y: &Array<f32, D>) {
     let (mean, var) = moments(&y.view());
     assert!(mean.iter().all(|mean| mean.abs() < 1e-6), "{mean}");
@@ -56,7 +56,7 @@ fn pytorch_batch_norm_2d() {
     }
 }
 
-/// `nn.BatchNorm1d(16)` on flattened images, (100, 16, 784), and what it has learned of them.
+/// `nn.BatchNorm1d(16)` on flattened images, (100, 16, 784), and its running statistics afterwards.
 #[test]
 fn batch_norm_1d_on_flat_images() {
     let x = randn(ndarray::Dim([100, 16, 784]));
@@ -144,6 +144,6 @@ fn running_statistics_converge() {
     }
     m.eval();
     let evaluated = m.forward_array(x.view()).unwrap();
-    // What is left is the unbiased variance in place of the biased one: a factor of 1 - 1/1600.
+    // The difference comes from the unbiased variance in place of the biased one: a factor of 1 - 1/1600.
     compare("y", evaluated.view(), trained.mapv(f64::from).view(), 1e-3).unwrap();
 }

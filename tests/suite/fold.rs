@@ -21,7 +21,8 @@ pub(crate) fn array(file: &Checkpoint, name: &str) -> Option<ArrayD<f64>> {
     Some(ArrayD::from_shape_vec(IxDyn(&tensor.shape), values).unwrap())
 }
 
-/// Equal to the exact values rounded to f32: but for the rounding of f64 on both sides, which can tip a tie.
+/// Checks that the values equal the exact ones rounded to f32. The tolerance covers the rounding of f64 on both
+/// sides, which can tip a tie.
 fn assert_rounded(found: &ArrayD<f32>, exact: &ArrayD<f64>, what: &str) {
     assert_eq!(found.shape(), exact.shape(), "{what}");
     for (found, exact) in found.iter().zip(exact) {
@@ -74,10 +75,10 @@ fn scale_and_shift_are_what_eval_computes() {
     let y = bn.forward(&Tensor::from_array(gpu(), x.view()).unwrap()).unwrap().to_array().unwrap();
     let wanted = x.mapv(f64::from) * affine.scale.mapv(f64::from) + affine.shift.mapv(f64::from);
     for (found, wanted) in y.iter().zip(&wanted) {
-        // A few roundings of numbers below 16.
+        // The tolerance covers a few roundings of numbers below 16.
         assert!((f64::from(*found) - wanted).abs() <= 4e-6, "{found}, folded {wanted}");
     }
-    // Without parameters: 1 / sqrt(var + eps) and −mean times that.
+    // Without parameters, the scale is 1 / sqrt(var + eps), and the shift is −mean times that.
     let bare = BatchNormState { weight: None, bias: None, ..state.clone() };
     let affine = bare.scale_and_shift(&BatchNormConfig::new(8).eps(1e-3).affine(false)).unwrap();
     let (mean, var) = (state.running_mean.unwrap(), state.running_var.unwrap());

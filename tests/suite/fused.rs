@@ -1,5 +1,5 @@
-//! Activations and sums in the pass over memory: each function over a dense grid, gradients by finite differences,
-//! the ways to call them, and what plans make of them.
+//! Activations and sums fused into the pass over memory: each function over a dense grid, gradients by finite
+//! differences, the ways to call them, and their effect on plans.
 
 use crate::support::{changed, gpu};
 use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};
@@ -9,7 +9,7 @@ use wgpu_batchnorm::{
     ForwardOptions, GradientMask, Gradients, Layout, Plan, PlanInput, Problem, Tensor, wgpu,
 };
 
-/// All of them, the leaky one with a slope that f32 holds as it is.
+/// Returns all activations, the leaky one with a slope that f32 holds exactly.
 fn activations() -> [Activation; 9] {
     Activation::ALL.map(|activation| match activation {
         Activation::LeakyRelu { .. } => Activation::LeakyRelu { slope: 0.125 },
@@ -17,7 +17,7 @@ fn activations() -> [Activation; 9] {
     })
 }
 
-/// A layer that passes on what it gets, but for its activation: running mean 0, variance 1 and eps 0.
+/// Returns a layer that only applies its activation: running mean 0, variance 1 and eps 0.
 fn transparent(activation: Activation) -> BatchNorm {
     let config = BatchNormConfig::new(1).eps(0.0).affine(false).activation(activation);
     let mut layer = BatchNorm::new(gpu(), config).unwrap();
@@ -25,8 +25,8 @@ fn transparent(activation: Activation) -> BatchNorm {
     layer
 }
 
-/// From −30 to 30 in steps of 1/2048, sparser up to 110; numbers near 0 and the corner at 6; the largest and the
-/// smallest; and what is no number.
+/// Returns numbers from −30 to 30 in steps of 1/2048, and sparser ones from −110 to 110. Adds numbers near 0 and
+/// the corner at 6, the largest and the smallest, infinities and NaN.
 fn grid() -> Vec<f32> {
     let mut values: Vec<f32> = (-61_440..=61_440).map(|k| k as f32 / 2048.0).collect();
     values.extend((-440..=440).map(|k| k as f32 / 4.0));
@@ -39,15 +39,16 @@ fn grid() -> Vec<f32> {
     values
 }
 
-/// The largest error allowed: of functions that only choose, none. Others are computed to about two units in the last
-/// place of their largest factor; GELU multiplies by one more value, which its rounding grows with.
+/// Returns the largest error allowed. Functions that only choose may have none. Others are computed to about two
+/// units in the last place of their largest factor. GELU multiplies by one more value, and its rounding error grows
+/// with that.
 fn allowed(activation: Activation, u: f64, exact: f64) -> f64 {
     let unit = f64::from(f32::EPSILON);
     match activation {
         Activation::Identity | Activation::Relu | Activation::Relu6 => 0.0,
-        // A device may take what is below 2^-126 for 0.
+        // A device may flush numbers below 2^-126 to 0.
         Activation::LeakyRelu { .. } => f64::from(f32::MIN_POSITIVE),
-        // The exponential is 0 from −87 on, where the exact one is below 2e-38.
+        // From −87 downwards, the device's exponential is 0, and the exact one is below 2e-38.
         Activation::Silu | Activation::Sigmoid | Activation::Tanh => {
             3.0 * unit * exact.abs() + 2e-38 * u.abs().max(1.0)
         }
@@ -91,11 +92,12 @@ fn values_and_derivatives_over_a_dense_grid() {
                 }
             };
             let exact = activation.value(u);
-            // Rounding to f32 is no error of the function's, where that overflows, too.
+            // Rounding to f32 does not count as an error, even if it overflows.
             let exact = if u.is_finite() { f64::from(exact as f32) } else { exact };
             check(y, exact, allowed(activation, u, exact), &mut worst);
             let exact = activation.derivative(u);
-            // Derivatives of both GELUs are sums of terms up to 1, and u times what is almost 0 beyond.
+            // Derivatives of SiLU and both GELUs are sums of terms up to 1. For large |u|, a term is u times almost
+            // 0.
             let allowed = match activation {
                 Activation::Silu | Activation::Gelu | Activation::GeluTanh => 1e-6,
                 _ => allowed(activation, u, exact),
@@ -114,7 +116,7 @@ fn values_and_derivatives_over_a_dense_grid() {
     }
 }
 
-/// (−f(u + 2h) + 8 f(u + h) − 8 f(u − h) + f(u − 2h)) / 12h, all of it on the GPU.
+/// Compares with (−f(u + 2h) + 8 f(u + h) − 8 f(u − h) + f(u − 2h)) / 12h, all of it on the GPU.
 #[test]
 fn derivatives_are_finite_differences() {
     const H: f32 = 1.0 / 16.0;
@@ -136,7 +138,8 @@ fn derivatives_are_finite_differences() {
                 [&above, &far_above, &below, &far_below].map(|y| f64::from(y[[k, 0]]));
             let difference = (8.0 * (above - below) - far_above + far_below) / (12.0 * f64::from(H));
             let derivative = f64::from(derivative[[k, 0]]);
-            // h⁴/30 of a fifth derivative up to 16, and rounding errors of the values, 18 of which are over 12h.
+            // Allows h⁴/30 of a fifth derivative up to 16, and rounding errors of the values, weighted by 18 / 12h
+            // in total.
             let allowed = 1e-5 + 5e-6 * f64::from(u.abs());
             assert!(
                 (difference - derivative).abs() < allowed,
@@ -146,7 +149,7 @@ fn derivatives_are_finite_differences() {
     }
 }
 
-/// What does not go through is 0, and not 0 times what it was.
+/// A gradient that does not pass the activation is 0, and not 0 times its value.
 #[test]
 fn infinite_gradients_do_not_go_through_either() {
     for activation in [Activation::Relu, Activation::Relu6] {
@@ -176,7 +179,7 @@ fn inputs(activation: Activation, training: bool) -> (Case, Inputs) {
     (case, Inputs { config, state: inputs.state, tensors })
 }
 
-/// The layer of these inputs, with x, z and dy on the GPU.
+/// Returns the layer of these inputs, with x, z and dy on the GPU.
 fn uploaded(inputs: &Inputs, training: bool) -> (BatchNorm, [Tensor; 3]) {
     let mut layer = BatchNorm::with_state(gpu(), inputs.config.clone(), &inputs.state).unwrap();
     if !training {
@@ -222,7 +225,7 @@ fn every_way_to_call_gives_the_same() {
         gpu().queue().submit([encoder.finish()]);
         assert_eq!(out.to_array().unwrap(), y_array);
 
-        // In place: y overwrites x, and there is nothing to go back through.
+        // In place: y overwrites x, so no backward pass is possible.
         let (mut in_place, [x, z, _]) = uploaded(&inputs, training);
         in_place.forward_add_into(&x, &z, &x).unwrap();
         assert_eq!(x.to_array().unwrap(), y_array);
@@ -251,12 +254,12 @@ fn every_choice_of_gradients() {
             for (k, (some, all)) in some.iter().zip(&all).enumerate() {
                 assert_eq!(some.is_some(), bits & 1 << k != 0, "{mask:?}");
                 if let (Some(some), Some(all)) = (some, all) {
-                    // Other kernels, other orders of additions.
+                    // Other kernels add in another order.
                     compare("gradient", some.view(), all.view(), TOLERANCE).unwrap();
                 }
             }
         }
-        // dx over dy, with dz beside it.
+        // dx overwrites dy. dz has a tensor of its own.
         let saved = layer.saved().unwrap().clone();
         let dz = Tensor::zeros(gpu(), dy.shape(), dy.layout()).unwrap();
         let gradients = Gradients::new().input(dy.clone()).residual(dz.clone());
@@ -296,8 +299,8 @@ fn what_does_not_fit_is_refused_and_the_layer_goes_on() {
     assert!(matches!(config.validate(), Err(Error::InvalidConfig { option: "activation", .. })));
 }
 
-/// wgpu's default limit is eight buffers a kernel: what needs more is several kernels there, or refused with the
-/// numbers.
+/// wgpu's default limit is eight buffers per kernel. With it, a pass that needs more runs as several kernels, or is
+/// refused with the numbers.
 #[test]
 fn plans_keep_to_the_number_of_buffers() {
     let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..wgpu::Limits::default() };
@@ -329,7 +332,7 @@ fn plans_keep_to_the_number_of_buffers() {
     }
 }
 
-/// A fused pass moves less than the passes it stands for: a batch norm, and an activation that reads and writes.
+/// A fused pass moves less than the passes it replaces: a batch norm, and an activation that reads and writes.
 #[test]
 fn bytes_that_fusion_saves() {
     let problem = Problem::new(&[8, 64, 112 * 112], Layout::ChannelsFirst).unwrap();
@@ -348,7 +351,7 @@ fn bytes_that_fusion_saves() {
     }
 }
 
-/// The sums of a channel's dy are of what goes through the activation: checked where half of it does not.
+/// The sums of a channel's dy count only what passes the activation. Here, half of it does not.
 #[test]
 fn parameters_learn_from_what_goes_through() {
     let (_, inputs) = inputs(Activation::Relu, true);

@@ -1,8 +1,8 @@
-//! PyTorch's own answers: tests/golden/*.safetensors, written by tests/golden/generate.py.
+//! Compares with PyTorch's own results: tests/golden/*.safetensors, written by tests/golden/generate.py.
 //!
-//! Bar for each quantity, against PyTorch in float64 (`exact.*`): an error of at most
-//! max(4 × PyTorch's own f32 error, 1e-6) of the largest exact value; for tensors of f16 and bf16, a unit in the last
-//! place of the exact value, which is rounded to the type, and 1e-6.
+//! The bar for each quantity, against PyTorch in float64 (`exact.*`), is max(4 × PyTorch's own f32 error, 1e-6),
+//! relative to the largest exact value. For y of `bn2d_large_mean`, it is 1e-6. For tensors of f16 and bf16, it is
+//! a unit in the last place of the exact value, which is rounded to the type, and 1e-6 beside it.
 
 use crate::recorded::Recorded;
 use crate::support;
@@ -120,7 +120,7 @@ fn names() -> Vec<String> {
     names
 }
 
-/// The results under the names of the files.
+/// Returns the results under the names of the files.
 fn named(steps: &[Step]) -> BTreeMap<String, ArrayD<f64>> {
     let mut results = BTreeMap::new();
     for (k, step) in steps.iter().enumerate() {
@@ -147,8 +147,8 @@ fn named(steps: &[Step]) -> BTreeMap<String, ArrayD<f64>> {
     results
 }
 
-/// Compares one implementation with all results of all files; prints the worst error of each
-/// quantity beside PyTorch's own.
+/// Compares one implementation with all results of all files. Prints the worst error of each quantity beside
+/// PyTorch's own.
 fn check_all(implementation: &dyn Implementation) {
     let mut failures = Vec::new();
     let mut worst: BTreeMap<String, (f64, String, f64)> = BTreeMap::new();
@@ -179,8 +179,7 @@ fn check_all(implementation: &dyn Implementation) {
                     if name == "bn2d_large_mean" {
                         println!("{name}, {quantity}: {error:.2e} (PyTorch itself: {pytorch:.2e})");
                     }
-                    // With two values, dx is a hundred thousandth of the terms it is the sum of: a class of
-                    // its own.
+                    // With two values, dx is a hundred thousandth of its terms, so it has a class of its own.
                     let class = match name.as_str() {
                         "bn1d_two_values" => " of two values",
                         _ if dtype != DType::F32 => " in half precision",
@@ -213,7 +212,7 @@ fn gpu_without_subgroups() {
     check_all(support::gpu_without_subgroups());
 }
 
-/// With the plans of a GPU, which have f16 of the shader's own where the adapter does.
+/// Uses the plans of a GPU, with f16 in shaders if the adapter has it.
 #[test]
 fn gpu_like() {
     check_all(&Recorded::new(support::gpu()).gpu_like());

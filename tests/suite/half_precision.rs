@@ -1,5 +1,5 @@
-//! Tensors of f16 and bf16: the same results with and without f16 in shaders, and neighbours in a word that stay as
-//! they are.
+//! Tensors of f16 and bf16: results are the same with and without f16 in shaders, and writes leave the neighbour in
+//! a word unchanged.
 
 use crate::gradients::case;
 use crate::recorded::Recorded;
@@ -27,7 +27,8 @@ fn words_hold_what_the_type_does() {
     }
 }
 
-/// To the last bit, with the geometry of a GPU: software drivers use words for loads of four even with the feature.
+/// Compares to the last bit, with the geometry of a GPU. Software drivers use words for loads of four even with the
+/// feature.
 #[test]
 fn f16_gives_the_same_with_and_without_the_feature() {
     let cases = cases(DType::F16);
@@ -46,7 +47,7 @@ fn f16_gives_the_same_with_and_without_the_feature() {
     }
 }
 
-/// Bits of elements, two in a word.
+/// Returns a buffer of elements' bits, two in a word.
 fn buffer(gpu: &Gpu, bits: &[u16]) -> wgpu::Buffer {
     support::buffer(gpu, &bytemuck::pod_collect_to_vec::<u16, f32>(bits))
 }
@@ -55,8 +56,8 @@ fn bits(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<u16> {
     bytemuck::pod_collect_to_vec(&support::read(gpu, buffer))
 }
 
-/// Three tensors one after the other in a buffer, of odd numbers of elements: each begins where the one before ends,
-/// in the middle of a word. One layer after the other writes to them, and leaves the others alone.
+/// Puts three tensors with odd numbers of elements one after the other in a buffer. The first and the third begin
+/// in the middle of a word. Layers write to them in turn, and must leave the other tensors unchanged.
 fn neighbours<T: Element>(gpu: &Gpu) {
     let counts = [5 * 3, 7 * 3, 9 * 3];
     let untouched = 0x3e3e;
@@ -76,7 +77,7 @@ fn neighbours<T: Element>(gpu: &Gpu) {
         let x = Array2::from_shape_fn((count / 3, 3), |(row, column)| T::from_f32(value(row, column)));
         let mut layer = BatchNorm::new(gpu, BatchNormConfig::new(3)).unwrap();
         let y = layer.forward_array(x.view()).unwrap();
-        // To the tensor of the buffer: y; then x, and y over it; then from the host.
+        // Write to the tensor in the buffer: y, then x from the host, then y in place.
         layer.train();
         layer.forward_into(&Tensor::from_array(gpu, x.view()).unwrap(), tensor).unwrap();
         let of = |array: &Array2<T>| -> Vec<u16> { bytemuck::cast_slice(array.as_slice().unwrap()).to_vec() };
@@ -100,8 +101,8 @@ fn neighbours_in_a_word_stay_as_they_are() {
     neighbours::<f16>(gpu_without_f16());
 }
 
-/// Many workgroups, each of which writes halves of words whose other halves another one writes: planes of odd
-/// length, at an odd offset. Done often, so that a race would show.
+/// Many workgroups write halves of words, and others write the other halves: planes of odd length, at an odd
+/// offset. Runs often, so that a race would show.
 #[test]
 fn many_workgroups_share_words() {
     let (shape, count) = ([16, 33, 7, 9], 16 * 33 * 63);
@@ -125,7 +126,7 @@ fn many_workgroups_share_words() {
         }
         let aligned = layer.forward(&x).unwrap().to_array_of::<f16>().unwrap();
         let found: Vec<f16> = exact.unwrap()[1..=count].iter().map(|bits| f16::from_bits(*bits)).collect();
-        // Another kernel, another order of additions.
+        // Another kernel adds in another order.
         let off = aligned.iter().zip(&found).filter(|(a, b)| a.to_bits().abs_diff(b.to_bits()) > 1).count();
         assert_eq!(off, 0);
     }
@@ -159,7 +160,7 @@ fn tensors_and_arrays_have_types() {
     assert!(matches!(error, Error::ElementType { name: "dweight", .. }), "{error}");
     assert_eq!(layer.backward(&y).unwrap().input.unwrap().dtype(), DType::BF16);
 
-    // Elements begin at whole elements, and their last word must be there.
+    // An offset must be a multiple of the element's size, and the last word must lie in the buffer.
     let memory = support::zeros(gpu(), 32);
     let at =
         |offset, shape: &[usize]| Tensor::from_buffer_of(gpu(), DType::F16, &memory, offset, shape, layout);
@@ -168,7 +169,7 @@ fn tensors_and_arrays_have_types() {
     assert!(matches!(at(4, &[15]), Err(Error::BufferTooSmall { .. })));
 }
 
-/// From one element type to the next, a layer keeps its state and its plans apart.
+/// A layer keeps its state from one element type to the next, and separate plans for each.
 #[test]
 fn one_layer_takes_all_types_in_turn() {
     let case = case(&[4, 6, 5, 7], Layout::ChannelsFirst, 3);

@@ -11,7 +11,7 @@ use wgpu_batchnorm::{
     PlanInput, Tensor, wgpu,
 };
 
-/// Numbers without a pattern, between −1 and 1.
+/// Returns numbers without a pattern, between −1 and 1.
 fn noise<D: ndarray::Dimension, S: ShapeBuilder<Dim = D>>(shape: S, seed: u32) -> Array<f32, D> {
     let mut state = seed;
     Array::from_shape_simple_fn(shape, || {
@@ -28,7 +28,7 @@ fn assert_same<D: ndarray::Dimension>(actual: &Array<f32, D>, exact: &Array<f64,
     compare("y", actual.view(), exact.view(), 1e-6).unwrap();
 }
 
-/// That the layer still computes what a new one computes, and has not moved.
+/// Checks that the layer still computes what a new one computes, and that its state has not moved.
 fn assert_untouched(bn: &mut BatchNorm) {
     let new = BatchNormState::new(bn.config());
     assert_eq!(bn.state().unwrap(), new);
@@ -145,7 +145,7 @@ fn tensors_of_another_device_are_refused() {
 
 #[test]
 fn a_device_of_the_callers_will_do() {
-    // With nothing but wgpu's default features and limits.
+    // The device has only wgpu's default features and limits.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter =
         pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
@@ -183,7 +183,7 @@ fn a_tensor_larger_than_a_binding_is_refused() {
     let limit = gpu().profile().limits.max_storage_buffer_binding_size;
     let rows = usize::try_from(limit / 4 / 1024).unwrap() + 1;
     let problem = wgpu_batchnorm::Problem::new(&[rows, 1024], Layout::ChannelsFirst);
-    // Where the limit is beyond 32-bit indices, the shape is refused as such.
+    // If the limit is beyond 32-bit indices, the shape itself is refused.
     let Ok(problem) = problem else { return };
     let config = BatchNormConfig::new(1024);
     let error =
@@ -339,7 +339,7 @@ fn statistics_are_those_of_the_last_pass() {
     let mut exact = reference::BatchNorm::new(BatchNormConfig::new(3)).unwrap();
     exact.forward(x.mapv(f64::from).view()).unwrap();
     let var = exact.batch_var().unwrap();
-    // The two parts of the mean hold it far better than one f32 could: 1e4 has units of 1e-3 there.
+    // The two parts of the mean are far more exact than one f32, which has units of 1e-3 at 1e4.
     let mean = batch.mean.mapv(f64::from) + batch.mean_remainder.mapv(f64::from);
     compare("mean", mean.view(), exact.batch_mean().unwrap().view(), 1e-11).unwrap();
     compare("var", batch.var.view(), var.view(), 1e-6).unwrap();

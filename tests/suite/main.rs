@@ -1,7 +1,7 @@
 //! All integration tests in one binary.
 //!
-//! The ladder of references: PyTorch's and ONNX's numbers (`golden`, `onnx`), then the naive f64 reference
-//! by the same cases, then the kernels by the table of cases, every way there is to them.
+//! The references form a ladder: PyTorch's and ONNX's numbers (`golden`, `onnx`), then the naive f64 reference by
+//! the same cases, then the kernels by the table of cases, in every way to call them.
 #![expect(clippy::unwrap_used, reason = "a test that meets an unexpected error fails")]
 
 mod binding;

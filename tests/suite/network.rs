@@ -1,4 +1,4 @@
-//! A network with batch norm inside: the code of `examples/figure1`, for a short while.
+//! A network with batch norm inside. Runs the code of `examples/figure1` for a short while.
 
 #[path = "../../examples/figure1/mlp.rs"]
 mod mlp;
@@ -43,7 +43,7 @@ fn batch_norm_learns_sooner_and_is_tested_by_its_running_averages() {
     assert!(with > 0.85, "{with}");
     assert!(with > without + 0.3, "{with} with batch norm, {without} without");
 
-    // The running averages: each image is judged by itself, and nothing moves.
+    // With the running averages, each image is judged by itself, and nothing moves.
     let (x, labels) = test.batch(&(0..test.len()).collect::<Vec<_>>());
     let states =
         |network: &mut Mlp| network.batch_norms().map(|bn| bn.layer.state().unwrap()).collect::<Vec<_>>();
@@ -67,21 +67,21 @@ fn batch_norm_learns_sooner_and_is_tested_by_its_running_averages() {
     assert_ne!(states(&mut normalised), before);
 }
 
-/// Adds an amount to the value at an index of some tensor: of the network, or the input.
+/// Adds an amount to the value at an index of some tensor, of the network or the input.
 type Shift = Box<dyn Fn(&mut Mlp, &mut Array2<f32>, usize, f32)>;
 
-/// Every gradient of a network with three batch-norm layers against central differences.
+/// Compares every gradient of a network with three batch-norm layers with central differences.
 ///
-/// The tolerance is a fraction of the largest gradient of its tensor. These are 0.003 to 0.1. The logits are
-/// computed in f32, so that the loss errs by about 1e-7; divided by the distance, 0.02, that is 5e-6, or 0.002
-/// of the smallest. The differences themselves err by the square of the step. Measured: 5e-4 at worst.
+/// The tolerance is a fraction of the largest gradient of its tensor, which is 0.003 to 0.1. The logits are
+/// computed in f32, so the loss errs by about 1e-7. Divided by the distance, 0.02, that is 5e-6, or 0.002 of the
+/// smallest. The differences themselves err by the square of the step. The worst measured error is 5e-4.
 #[test]
 fn gradients_of_a_network_are_those_of_its_loss() {
     const STEP: f32 = 0.01;
     const TOLERANCE: f64 = 0.005;
     let mut random = Random::new(3);
     let mut network = Mlp::new(&[8, 6, 5, 4, 3], Some(gpu()), 2).unwrap();
-    // Weights as large as the inputs, so that nothing is nearly linear.
+    // Weights are as large as the inputs, so that nothing is nearly linear.
     for layer in &mut network.hidden {
         layer.dense.weight.value *= 10.0;
     }
@@ -97,7 +97,7 @@ fn gradients_of_a_network_are_those_of_its_loss() {
     let logits = network.forward(x.clone()).unwrap();
     let dx = network.backward(&cross_entropy(logits.view(), &labels).1).unwrap();
 
-    // Every tensor with its gradient, and how to shift one of its values.
+    // Every tensor with its gradient, and a function that shifts one of its values.
     let mut groups: Vec<(String, Vec<f32>, Shift)> = Vec::new();
     let values = |array: &Array2<f32>| array.iter().copied().collect::<Vec<_>>();
     for (index, layer) in network.hidden.iter().enumerate() {
@@ -139,7 +139,7 @@ fn gradients_of_a_network_are_those_of_its_loss() {
         network.output.bias.as_ref().unwrap().gradient.to_vec(),
         Box::new(|network, _, at, by| network.output.bias.as_mut().unwrap().value[at] += by),
     ));
-    // The first three rows are enough of x.
+    // The first three rows of x are enough.
     groups.push((
         "x".to_owned(),
         values(&dx.slice(s![..3, ..]).to_owned()),
@@ -166,16 +166,16 @@ fn gradients_of_a_network_are_those_of_its_loss() {
     }
 }
 
-/// A bias before batch norm does nothing, since the mean takes it away again. Normalised outside the gradient,
-/// that is, with statistics that are taken for constants, it still gets a gradient, and grows at every step for
-/// nothing (the paper, section 2).
+/// A bias before batch norm does nothing, since the mean takes it away again. If normalisation lies outside the
+/// gradient, that is, with statistics that are treated as constants, the bias still gets a gradient. It then grows
+/// at every step for nothing (the paper, section 2).
 #[test]
 fn a_bias_before_batch_norm_does_not_grow() {
     const RATE: f32 = 0.1;
     const STEPS: u16 = 100;
     let mut random = Random::new(5);
     let x = Array2::from_shape_simple_fn((32, 3), || random.normal() as f32);
-    // loss = −Σ gain·y: it would profit from any y that grows.
+    // loss = −Σ gain·y. Any y that grows would lower it.
     let gain = Array2::from_shape_simple_fn((32, 3), || (1.0 + 0.3 * random.normal()) as f32);
     let dy = -&gain;
 
@@ -201,19 +201,19 @@ fn a_bias_before_batch_norm_does_not_grow() {
     let (_, biases) = train(false);
     let bias = biases.last().unwrap();
     println!("through the statistics, the bias after {STEPS} steps: {bias}");
-    // dy is about 1, so that rounding may leave each of the 32 values of dx off by some 2e-7: always the same
-    // way, as nothing moves. 100 steps of 0.1 make 6.4e-5 of that.
+    // dy is about 1, so rounding may leave each of the 32 values of dx off by some 2e-7. The error is always in the
+    // same direction, since nothing moves. 100 steps of 0.1 make 6.4e-5 of that.
     assert!(bias.iter().all(|bias| bias.abs() < 1e-4), "{bias}");
 
     let (losses, biases) = train(true);
     let (first, last) = (&biases[0], biases.last().unwrap());
     println!("around them: {first} after the first step, {last} after the last");
     for (first, last) in first.iter().zip(last) {
-        // As far at every step, without end ...
+        // The bias grows by as much at every step, without end ...
         assert!((last / (first * f32::from(STEPS)) - 1.0).abs() < 1e-2, "{first} {last}");
         assert!(*last > 100.0, "{last}");
     }
-    // ... and for nothing.
+    // ... and the loss does not change.
     let (first, last) = (losses[0], losses.last().unwrap());
     assert!((first - last).abs() < 1e-2 * first.abs(), "{first} {last}");
 }

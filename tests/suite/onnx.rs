@@ -51,7 +51,7 @@ impl Node {
         vector.as_ref().unwrap().mapv(f64::from)
     }
 
-    /// Y = (X − mean) / sqrt(var + epsilon) · scale + B.
+    /// Returns Y = (X − mean) / sqrt(var + epsilon) · scale + B.
     fn normalised(&self, mean: &Array1<f64>, var: &Array1<f64>) -> Array4<f64> {
         let (scale, b) = (Self::vector(&self.state.weight), Self::vector(&self.state.bias));
         Array4::from_shape_fn(self.x.raw_dim(), |index| {
@@ -81,7 +81,7 @@ impl Node {
         }
     }
 
-    /// Runs the node on the GPU and compares, its running variance converted to ONNX's convention.
+    /// Runs the node on the GPU and compares. Converts the running variance to ONNX's convention.
     fn check(&self, training: bool) {
         let expected = if training { self.training() } else { self.inference() };
         let config = BatchNormConfig::new(3).eps(self.epsilon).momentum(1.0 - ONNX_MOMENTUM);
@@ -100,7 +100,7 @@ impl Node {
             compare("running_var", moved.view(), expected.running_var.view(), 0.0).unwrap();
             return;
         }
-        // What the batch added is n / (n − 1) times what ONNX adds.
+        // The batch's contribution is n / (n − 1) times the one in ONNX.
         let n = (SHAPE[0] * SHAPE[2] * SHAPE[3]) as f64;
         let retained = Self::vector(&self.state.running_var) * ONNX_MOMENTUM;
         let converted = (&moved - &retained) * ((n - 1.0) / n) + retained;

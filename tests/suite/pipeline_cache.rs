@@ -1,4 +1,4 @@
-//! The file of compiled kernels: written and read, damaged, foreign, in the way, and by several at once.
+//! The file of compiled kernels: written and read, damaged, foreign, blocked, and used by several threads at once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn open(folder: &Path) -> Gpu {
     Gpu::with_options(&GpuOptions::new().pipeline_cache(folder)).unwrap()
 }
 
-/// Compiles kernels, and checks what they compute: (x − 2) / √(2/3) is ∓√1.5.
+/// Compiles kernels, and checks their results: (x − 2) / √(2/3) is ∓√1.5.
 fn use_kernels(gpu: &Gpu) {
     let mut bn = BatchNorm::new(gpu, BatchNormConfig::new(1).eps(1e-12)).unwrap();
     let y = bn.forward_array(Array2::from_shape_vec((3, 1), vec![1.0, 2.0, 3.0]).unwrap().view()).unwrap();
@@ -24,7 +24,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// A folder with the file of this adapter, and the file; `None` where the adapter has no cache.
+/// Returns a folder with the file of this adapter, and the file. Returns `None` if the adapter has no cache.
 fn filled() -> Option<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir().unwrap();
     let gpu = open(folder.path());
@@ -43,7 +43,7 @@ fn checksum(data: &[u8]) -> [u8; 8] {
     data.iter().fold(0xcbf2_9ce4_8422_2325, step).to_le_bytes()
 }
 
-/// Whether the file is whole.
+/// Returns whether the file is whole.
 fn is_good(file: &Path) -> bool {
     let contents = fs::read(file).unwrap();
     contents.len() > 8 && contents[..8] == checksum(&contents[8..])
@@ -58,7 +58,7 @@ fn written_by_the_last_handle_if_there_is_something_to_write() {
     let name = file.file_name().unwrap().to_str().unwrap();
     let key = wgpu::util::pipeline_cache_key(&gpu.device().adapter_info()).unwrap();
     assert!(name.contains(&key) && name.contains(env!("CARGO_PKG_VERSION")), "{name}");
-    // Nothing compiled, nothing written.
+    // Nothing was compiled, so nothing is written.
     drop(gpu);
     assert!(files(folder.path()).is_empty());
 
@@ -71,7 +71,7 @@ fn written_by_the_last_handle_if_there_is_something_to_write() {
     assert_eq!(files(&nested), std::slice::from_ref(&file));
     assert!(is_good(&file));
 
-    // What was read is not written again.
+    // A cache without changes is not written again.
     let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
     let gpu = open(&nested);
@@ -81,7 +81,7 @@ fn written_by_the_last_handle_if_there_is_something_to_write() {
     drop(gpu);
     assert!(is_good(&file) && files(&nested).len() == 1);
 
-    // Nothing is kept that nobody asked for.
+    // Without the option, nothing is kept.
     let gpu = Gpu::new().unwrap();
     assert!(!gpu.profile().features.contains(Features::PIPELINE_CACHE));
     assert_eq!(gpu.pipeline_cache_file(), None);
@@ -111,7 +111,7 @@ fn damaged_and_foreign_files_are_replaced() {
         ("too long", [&good[..], &[0]].concat()),
         ("something else", b"#!/bin/sh\nexit 1\n".repeat(50)),
         ("zeros", vec![0; good.len()]),
-        // wgpu's header is whole, but says that this is for somebody else.
+        // wgpu's header is whole, but names another format, version, backend, adapter or driver.
         ("another format", resealed(&|data| data[0] ^= 1)),
         ("another version of wgpu", resealed(&|data| data[8] ^= 1)),
         ("another backend", resealed(&|data| data[16] ^= 1)),
@@ -144,7 +144,7 @@ fn a_file_that_cannot_be_written_is_reported_and_breaks_nothing() {
         assert!(matches!(&error, Error::PipelineCache { path, .. } if path == expected), "{error}");
         assert!(error.to_string().contains(expected.to_str().unwrap()), "{error}");
         use_kernels(&gpu);
-        // Dropped, it tries once more, in silence.
+        // When dropped, the GPU tries once more, and reports nothing.
     };
     // The folder is a file.
     refused(&file);
@@ -154,7 +154,7 @@ fn a_file_that_cannot_be_written_is_reported_and_breaks_nothing() {
     fs::create_dir_all(file.join("in the way")).unwrap();
     refused(folder.path());
     assert_eq!(files(folder.path()), std::slice::from_ref(&file));
-    // Once nothing is in the way, it is written after all.
+    // Once nothing is in the way, the file is written after all.
     let gpu = open(folder.path());
     use_kernels(&gpu);
     gpu.save_pipeline_cache().unwrap_err();
@@ -173,14 +173,14 @@ fn several_at_once_leave_a_whole_file() {
                 for _ in 0..3 {
                     let gpu = open(folder.path());
                     use_kernels(&gpu);
-                    // Damaged, so that there is something to write.
+                    // Damage the file, so that there is something to write.
                     fs::write(folder.path().join("damage"), &good[..9]).unwrap();
                     let _ = fs::rename(folder.path().join("damage"), &file);
                 }
             });
         }
     });
-    // Whoever was last may have done damage.
+    // The last thread may have damaged the file.
     let gpu = open(folder.path());
     use_kernels(&gpu);
     gpu.save_pipeline_cache().unwrap();

@@ -1,4 +1,4 @@
-//! Plans without a GPU: what is planned for adapters of all kinds.
+//! Plans for adapters of all kinds, without a GPU.
 
 use crate::support::{changed, runner};
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use wgpu_batchnorm::{
     Problem, Tuning, wgpu,
 };
 
-/// An adapter as wgpu describes it.
+/// Returns an adapter as wgpu describes it.
 fn profile(
     name: &str,
     device_type: wgpu::DeviceType,
@@ -54,7 +54,7 @@ fn training(problem: &Problem, profile: &AdapterProfile) -> Plan {
     .unwrap()
 }
 
-/// What must hold of any plan: every value is visited, no loop is too long, no limit is exceeded.
+/// Checks what must hold of any plan: every value is visited, no loop is too long, no limit is exceeded.
 fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
     const LAVAPIPE_LOOP_LIMIT: u64 = 65_536;
     let (problem, params) = (plan.problem(), plan.params());
@@ -85,7 +85,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             prop_assert!(params.reduction.count == 1 && !masked, "{plan}");
             Ok(())
         };
-        // How often the tensor is visited.
+        // How often the step visits the tensor.
         let mut passes = 1u64;
         let (splits, walk) = match step.kernel {
             Kernel::Moments(moments) => reduction(moments.lanes, moments.traversal)?,
@@ -99,10 +99,10 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 passes = 2;
                 reduction(all.lanes, all.traversal)?
             }
-            Kernel::ForwardResident(ForwardResident { tile: held, .. })
-            | Kernel::BackwardResident(BackwardResident { tile: held, .. }) => {
+            Kernel::ForwardResident(ForwardResident { tile, .. })
+            | Kernel::BackwardResident(BackwardResident { tile, .. }) => {
                 prop_assert_eq!(channels, problem.channels() as u64);
-                check_held(&held, workgroups, problem)?;
+                check_tile(&tile, workgroups, problem)?;
                 continue;
             }
             Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.traversal)?,
@@ -150,7 +150,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             Traversal::Columns { width, columns_per_lane: abreast } => {
                 let (width, abreast) = (u64::from(width.elements()), u64::from(abreast));
                 let (channels, period, tiles) = (problem.channels() as u64, inner_chunk, of_inner);
-                // An invocation that goes on comes to its own channels again, and all loads are whole.
+                // The next load of an invocation has the same channels, and all loads are whole.
                 prop_assert!((period * width).is_multiple_of(channels), "{plan}");
                 prop_assert!((values * channels).is_multiple_of(width), "{plan}");
                 let blocks = count * channels / (period * width);
@@ -158,38 +158,38 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 // All loads are in some block and tile, and no block or tile is empty.
                 let (loads, chunk) = (values * channels / width, outer_chunk * period);
                 prop_assert!(blocks * chunk >= loads && (blocks - 1) * chunk < loads, "{plan}");
-                // What lies abreast ends together.
+                // All columns of a lane end together.
                 prop_assert!(abreast == 1 || loads.is_multiple_of(period), "{plan}");
                 let at_once = u64::from(size) * abreast;
                 prop_assert!(tiles * at_once >= period && (tiles - 1) * at_once < period, "{plan}");
                 prop_assert!(workgroups >= blocks * tiles, "{plan}");
-                // Also where a driver leaves the loop over those abreast as it is.
+                // The limit also holds if a driver does not unroll the loop over the columns of a lane.
                 outer_chunk * (abreast + 1)
             }
         };
         let trips = passes * trips;
-        // The moments' loop over blocks comes on top of that over values.
+        // The moments' loop over blocks comes on top of the loop over values.
         prop_assert!(trips + trips.div_ceil(64) + 8 < LAVAPIPE_LOOP_LIMIT, "{trips} trips in {plan}");
     }
     Ok(())
 }
 
-/// Every value has a register of some invocation.
-fn check_held(held: &Tile, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
+/// Checks that every value has a register of some invocation.
+fn check_tile(tile: &Tile, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
     let (outer, channels, inner) =
         (problem.outer() as u64, problem.channels() as u64, problem.inner() as u64);
-    let (size, loads) = (u64::from(held.workgroup_size), u64::from(held.loads));
+    let (size, loads) = (u64::from(tile.workgroup_size), u64::from(tile.loads));
     prop_assert!((1..=u64::from(Tile::MAX_LOADS)).contains(&loads));
-    let width = u64::from(held.layout.width().elements());
-    match held.layout {
+    let width = u64::from(tile.layout.width().elements());
+    match tile.layout {
         TileLayout::Planes { .. } => {
             prop_assert!(inner.is_multiple_of(width) && inner > 1);
-            prop_assert!(!matches!(held.lanes, Lanes::Separate));
+            prop_assert!(!matches!(tile.lanes, Lanes::Separate));
             prop_assert!(size * loads * width >= outer * inner && workgroups >= channels);
         }
         TileLayout::Columns { .. } => {
             prop_assert!(channels.is_multiple_of(width) && inner == 1);
-            let Lanes::Tree { channels: across } = held.lanes else { panic!("columns: {}", held.lanes) };
+            let Lanes::Tree { channels: across } = tile.lanes else { panic!("columns: {}", tile.lanes) };
             prop_assert!(size.is_multiple_of(across.into()));
             prop_assert!(size / u64::from(across) * loads >= outer);
             prop_assert!(workgroups * u64::from(across) * width >= channels);
@@ -229,7 +229,7 @@ fn plans_cover_everything_within_the_limits() {
                     };
                     check(&forward(), &profile)?;
                     check(&backward(), &profile)?;
-                    // Pure functions.
+                    // Plans are pure functions.
                     prop_assert_eq!(forward(), forward());
                     prop_assert_eq!(backward(), backward());
                 }
@@ -254,7 +254,7 @@ fn stages_follow_mode_and_options() {
         .unwrap();
         plan.steps().iter().map(|step| step.kernel.stem()).collect()
     };
-    // Where values are read again.
+    // Returns the kernels of plans that read values again.
     let stems = |config, training, shape: &[usize]| stems_of(config, training, shape, false);
     let config = || BatchNormConfig::new(5);
     let untracked = || config().track_running_stats(false);
@@ -262,7 +262,7 @@ fn stages_follow_mode_and_options() {
     let cumulative = || config().momentum(None);
     assert_eq!(stems(config(), true, full), ["moments", "normalize"]);
     assert_eq!(stems(config(), false, full), ["normalize"]);
-    // The statistics of the next channel are needed where a load reaches into its plane, and only there.
+    // The statistics of the next channel are needed if a load reaches into its plane, and only then.
     let even = &[4, 5, 8][..];
     assert_eq!(stems(config(), true, even), ["forward_one_dispatch"]);
     assert_eq!(stems(cumulative(), true, even), ["count_batch", "forward_one_dispatch"]);
@@ -275,7 +275,7 @@ fn stages_follow_mode_and_options() {
     assert_eq!(stems(config(), true, empty), ["count_batch"]);
     assert!(stems(config(), false, empty).is_empty());
     assert!(stems(untracked(), true, empty).is_empty());
-    // Where channels fit into registers, and batch statistics are used.
+    // Channels fit into registers. Plans keep them there if batch statistics are used.
     for shape in [full, even] {
         assert_eq!(stems_of(config(), true, shape, true), ["forward_resident"]);
         assert_eq!(stems_of(cumulative(), true, shape, true), ["count_batch", "forward_resident"]);
@@ -319,14 +319,14 @@ fn groups_have_all_stages_one_after_the_other() {
     );
     assert!(three.to_string().contains("for 3 groups of channels"), "{three}");
     assert_eq!(three.bytes_moved(), plan(1).bytes_moved());
-    // Workgroups for the channels of a group, and no more.
+    // A group has workgroups for its own channels, and no more.
     let workgroups = |plan: &Plan, stem: &str| -> u32 {
         let steps = plan.steps().iter().filter(|step| step.kernel.stem() == stem);
         steps.map(|step| step.grid.iter().product::<u32>()).sum()
     };
     assert_eq!(workgroups(&three, "moments"), workgroups(&plan(1), "moments"));
     assert_eq!(steps(&plan(100)).len(), 1 + 3 * 10);
-    // A load that reaches into the next channel's plane needs that one's statistics.
+    // A load that reaches into the next channel's plane needs that channel's statistics.
     let masked = Problem::new(&[4, 10, 100_001], Layout::ChannelsFirst).unwrap();
     let tuning = changed(heuristic, |tuning| (tuning.groups, tuning.one_dispatch) = (3, false));
     let masked = Plan::forward(
@@ -360,19 +360,17 @@ fn channels_that_fit_are_held() {
         let problem = Problem::new(shape, layout).unwrap();
         let plan = training(&problem, nvidia);
         let [step] = plan.steps() else { panic!("{plan}") };
-        let Kernel::ForwardResident(ForwardResident { tile: held, .. }) = step.kernel else {
-            panic!("{plan}")
-        };
-        let registers = held.workgroup_size * held.loads * held.layout.width().elements();
-        assert!(registers <= 1 << 15 && held.loads <= 16, "{plan}");
+        let Kernel::ForwardResident(ForwardResident { tile, .. }) = step.kernel else { panic!("{plan}") };
+        let registers = tile.workgroup_size * tile.loads * tile.layout.width().elements();
+        assert!(registers <= 1 << 15 && tile.loads <= 16, "{plan}");
         assert_eq!(plan.bytes_moved(), plan.floor_bytes());
         for step in training(&problem, intel).steps() {
-            if let Kernel::ForwardResident(ForwardResident { tile: held, .. }) = step.kernel {
-                assert!(held.loads <= 4, "{} on Intel", held.loads);
+            if let Kernel::ForwardResident(ForwardResident { tile, .. }) = step.kernel {
+                assert!(tile.loads <= 4, "{} on Intel", tile.loads);
             }
         }
     }
-    // Too long, and too few for the whole of a GPU.
+    // These channels are too long, or too few for a whole GPU.
     for shape in [[32, 64, 112, 112], [2048, 3, 4, 4]] {
         let problem = Problem::new(&shape, Layout::ChannelsFirst).unwrap();
         let plan = training(&problem, nvidia);
@@ -381,7 +379,7 @@ fn channels_that_fit_are_held() {
     }
 }
 
-/// FXC takes seconds to compile many loads, which only plans for software adapters have.
+/// FXC takes seconds to compile many loads. Only plans for software adapters have many.
 #[test]
 fn plans_for_fxc_hold_few_loads() {
     let problem = Problem::new(&[8, 1024, 14, 14], Layout::ChannelsFirst).unwrap();
@@ -414,7 +412,7 @@ fn few_channels_with_many_values_are_split() {
             let plan = training(&problem, &profile);
             let splits = plan.params().reduction.count;
             assert!(splits >= 16, "{} splits on {}: {plan}", splits, profile.name);
-            // Enough for the plan for unaligned tensors as well, which may need more splits.
+            // The scratch is also large enough for the plan for unaligned tensors, which may need more splits.
             let scratch = u64::from(splits) * 3 * 16;
             match plan.width() {
                 VectorWidth::Scalar => assert_eq!(plan.scratch_bytes(), scratch),
@@ -443,7 +441,7 @@ fn plans_count_their_bytes() {
     let problem = Problem::new(&[2, 3, 4, 5], Layout::ChannelsFirst).unwrap();
     let plan = training(&problem, &profiles()[0]);
     let tensor = 2 * 3 * 4 * 5 * 4;
-    // One dispatch, which finds in the cache what it reads again; or several.
+    // One dispatch reads values again from the cache. Several dispatches read them again from memory.
     assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (2 * tensor, 2 * tensor));
     let heuristic = Tuning::new(&problem, VectorWidth::Four, &profiles()[0]);
     let tuning = changed(heuristic, |tuning| tuning.one_dispatch = false);
@@ -486,7 +484,7 @@ fn limits_that_are_too_low_are_named() {
     };
     let error = plan(&|limits| limits.max_storage_buffer_binding_size = 479);
     assert!(matches!(error, Error::BindingTooLarge { name: "x", bytes: 480, limit: 479 }), "{error}");
-    // One dispatch would bind eight buffers; the kernels that take its place bind up to five.
+    // One dispatch would bind eight buffers. The kernels that replace it bind up to five.
     let error = plan(&|limits| limits.max_storage_buffers_per_shader_stage = 4);
     assert!(
         matches!(

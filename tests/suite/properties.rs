@@ -1,11 +1,11 @@
-//! Random shapes, layouts and options: the GPU against the reference, and what must hold of any output.
+//! Random shapes, layouts and options: the GPU against the reference, and properties that every output must have.
 
 use crate::support::{gpu, runner};
 use proptest::prelude::*;
 use wgpu_batchnorm::verify::{Case, check, compare_scaled};
 use wgpu_batchnorm::{BatchNorm, BatchNormConfig, DType, Layout};
 
-/// Shapes of 2 to 5 dimensions with at least 2 and not too many values per channel.
+/// Returns shapes of 2 to 5 dimensions with 2 to 39,999 elements.
 fn shapes() -> impl Strategy<Value = Vec<usize>> {
     let size = prop_oneof![Just(1usize), 2..10usize, 10..70usize];
     prop::collection::vec(size, 2..=5)
@@ -75,8 +75,8 @@ fn scale_and_shift_of_x_do_not_change_y() {
         .run(&(cases(), factors), |(mut case, (factor, shift))| {
             (case.mean, case.std) = (0.0, 1.0);
             let inputs = case.inputs();
-            // Batch statistics, without affine: y depends on x's shape alone, up to the sign of the factor,
-            // and up to eps, which does not scale with x.
+            // With batch statistics and without affine, scale and shift of x change y only by the sign of the
+            // factor, and by eps, which does not scale with x.
             let config = case.config.clone().affine(false).track_running_stats(false).eps(1e-12);
             let mut bn = BatchNorm::new(gpu(), config).unwrap();
             let x = &inputs.xs[0];
@@ -84,8 +84,8 @@ fn scale_and_shift_of_x_do_not_change_y() {
             let moved = x.mapv(|value| factor * value + shift);
             let y_of_moved = bn.forward_array(moved.view()).unwrap();
             let wanted = y.mapv(|value| f64::from(value) * f64::from(factor.signum()));
-            // x itself is rounded after it was moved, by 2^-24 of at most |shift| + |factor · x|; in units
-            // of the channel's deviation that grows where few values lie close together.
+            // x itself is rounded after it was moved, by 2^-24 of at most |shift| + |factor · x|. In units of the
+            // channel's deviation, this grows if few values lie close together.
             let stats = bn.batch_statistics().unwrap().unwrap();
             let largest = moved.iter().fold(0f32, |largest, value| largest.max(value.abs()));
             let inv_std = stats.inv_std.iter().fold(0f32, |largest, value| largest.max(*value));

@@ -1,5 +1,5 @@
-//! The recording tier: the caller's encoder on the caller's buffers, which are poisoned with NaN before and
-//! read as a whole after, with geometries of other adapters, too. Forward and backward share an encoder.
+//! The recording tier: the caller's encoder on the caller's buffers. The buffers are poisoned with NaN before, and
+//! read as a whole after. Some tests use geometries of other adapters. Forward and backward share an encoder.
 
 use crate::support::{self, buffer, changed, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
@@ -14,14 +14,14 @@ use wgpu_batchnorm::{
     wgpu,
 };
 
-/// How plans are made, and where in their buffers the tensors lie.
+/// The settings of plans, and the place of tensors in their buffers.
 pub(crate) struct Recorded<'a> {
     gpu: &'a Gpu,
     profile: AdapterProfile,
     in_place: bool,
     /// Elements before x and y in their buffers.
     offset: usize,
-    /// What is changed in the tuning of plans.
+    /// Changes the tuning of plans.
     tune: fn(Tuning) -> Tuning,
 }
 
@@ -30,7 +30,7 @@ impl Recorded<'_> {
         Recorded { gpu, profile: gpu.profile().clone(), in_place: false, offset: 0, tune: |tuning| tuning }
     }
 
-    /// The geometry of a discrete GPU.
+    /// Uses the geometry of a discrete GPU.
     pub(crate) fn gpu_like(mut self) -> Self {
         self.profile.device_type = wgpu::DeviceType::DiscreteGpu;
         self
@@ -51,7 +51,7 @@ impl Recorded<'_> {
         self
     }
 
-    /// Forward and backward.
+    /// Returns the forward and the backward plan.
     fn plans(&self, case: &Case) -> Result<[Plan; 2]> {
         let (config, training, profile) = (&case.config, case.training, &self.profile);
         let problem = config.problem(&case.shape, config.layout, training)?;
@@ -66,7 +66,8 @@ impl Recorded<'_> {
         Ok([Plan::forward(&input, &forward)?, Plan::backward(&input, &backward)?])
     }
 
-    /// The cases that are checked: all, or few in whose kernels every two shader files meet that meet anywhere.
+    /// Returns the cases to check: all, or few. If two shader files meet in the kernels of any case, they also meet
+    /// in the kernels of one of these few.
     pub(crate) fn chosen<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Vec<&'a Case> {
         if tests_are_exhaustive() {
             return cases.collect();
@@ -77,7 +78,7 @@ impl Recorded<'_> {
         }))
     }
 
-    /// A tensor in a buffer, with NaN before and after it, up to the end of a word.
+    /// Returns a buffer with the tensor, and with NaN before and after it, up to the end of a word.
     fn guarded(&self, dtype: DType, tensor: &ArrayD<f32>) -> wgpu::Buffer {
         let guard = vec![f32::NAN; self.offset];
         let values: Vec<f32> = tensor.iter().copied().collect();
@@ -93,7 +94,7 @@ impl Recorded<'_> {
         }
     }
 
-    /// The tensor again, and that before and after it there is NaN still.
+    /// Returns the tensor of a buffer. Checks that NaN is still before and after it.
     fn unguarded(&self, dtype: DType, buffer: &wgpu::Buffer, shape: &[usize]) -> ArrayD<f64> {
         let read = read(self.gpu, buffer);
         let halves = || bytemuck::cast_slice::<f32, u16>(&read).iter();
@@ -110,7 +111,7 @@ impl Recorded<'_> {
     }
 }
 
-/// A buffer of elements of 16 bits.
+/// Returns a buffer of elements of 16 bits.
 fn words(gpu: &Gpu, bits: impl Iterator<Item = u16>) -> wgpu::Buffer {
     let bits: Vec<u16> = bits.collect();
     buffer(gpu, &bytemuck::pod_collect_to_vec::<u16, f32>(&bits))
@@ -167,7 +168,7 @@ impl Implementation for Recorded<'_> {
             let mut of_forward = shared.y((&y_out, offset)).partials(&partials[0]);
             of_forward.x = (!in_place).then_some((&x_buffer, offset).into());
             let forward = gpu.prepare(&forward)?.bind(&of_forward)?;
-            // The forward pass in place has overwritten the other x.
+            // An in-place forward pass has overwritten the other x.
             let mut of_backward = shared.x((&x_again, offset)).dx((&dx_out, offset));
             of_backward.dy = (!in_place).then_some((&dy_buffer, offset).into());
             let of_backward =
@@ -207,20 +208,20 @@ impl Implementation for Recorded<'_> {
     }
 }
 
-/// All plain cases that are not larger, and one in so many of those with activations, sums and half precision: each
-/// of them needs kernels of its own, and the ways to go over memory are the same.
+/// Checks all plain cases up to this size, and one in `fused_one_in` of the cases with activations, sums and half
+/// precision. Each of the latter needs kernels of its own, and the ways to go over memory are the same.
 fn check_small_cases(implementation: &Recorded<'_>, largest: usize, fused_one_in: usize) {
     check_some(implementation, largest, 1, fused_one_in);
 }
 
-/// One in so many of the cases that are not larger, and so many of the fused ones.
+/// Checks one in `one_in` of the plain cases up to this size, and one in `fused_one_in` of the fused ones.
 fn check_some(implementation: &Recorded<'_>, largest: usize, one_in: usize, fused_one_in: usize) {
     let (plain, fused) = cases(|case| case.shape.iter().product::<usize>() <= largest);
     let fused = fused.iter().skip(fused_one_in / 2).step_by(fused_one_in);
     check_all(implementation, plain.iter().step_by(one_in).chain(fused));
 }
 
-/// The plain cases of the table, and the others.
+/// Returns the wanted cases of the table: the plain ones, and the others.
 fn cases(is_wanted: impl Fn(&Case) -> bool) -> (Vec<Case>, Vec<Case>) {
     let mut cases = table();
     cases.retain(is_wanted);
@@ -274,8 +275,8 @@ fn geometry_of_a_discrete_gpu_without_subgroups() {
     check_small_cases(&Recorded::new(support::gpu_without_subgroups()).gpu_like(), 50_000, 9);
 }
 
-/// Software drivers do not keep channels of small tensors in registers on their own; here, of all sizes that fit, in so
-/// many loads.
+/// Plans for software drivers do not keep channels of small tensors in registers by themselves. This tuning keeps
+/// channels of all sizes that fit, in `LOADS` loads.
 fn resident<const LOADS: u32>() -> Recorded<'static> {
     Recorded::new(support::gpu()).tuned(|tuning| changed(tuning, |tuning| tuning.tile_loads = LOADS))
 }
@@ -290,7 +291,7 @@ fn resident_in_place_at_odd_offsets() {
     check_some(&resident::<16>().in_place().offset(5), 5_000, 5, 11);
 }
 
-/// Few cases but when all are asked for: so long a kernel takes seconds to compile.
+/// Checks few cases unless all are asked for, since such a long kernel takes seconds to compile.
 #[test]
 fn resident_in_sixty_four_loads() {
     if tests_are_exhaustive() {
@@ -316,7 +317,7 @@ fn read_again_by_the_geometry_of_a_discrete_gpu() {
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(read_again), 50_000, 3, 8);
 }
 
-/// The plain cases whose channels are columns, and the others.
+/// Returns the cases that have columns: the plain ones, and the others.
 fn columns() -> (Vec<Case>, Vec<Case>) {
     cases(|Case { config, shape, training, .. }| {
         let problem = config.problem(shape, config.layout, *training).unwrap();
@@ -324,14 +325,14 @@ fn columns() -> (Vec<Case>, Vec<Case>) {
     })
 }
 
-// The more columns a lane has, the longer a kernel takes to compile, and most cases need one of their own.
+// The more columns a lane has, the longer a kernel takes to compile. Most cases need a kernel of their own.
 
 #[test]
 fn eight_columns_a_lane() {
     let many =
         |tuning| changed(tuning, |tuning: &mut Tuning| (tuning.tile_loads, tuning.columns_per_lane) = (0, 8));
     let (plain, fused) = columns();
-    // Only where channels are many, a lane has more than one column.
+    // A lane has more than one column only if there are many channels.
     let wide = |case: &&Case| case.config.num_features >= 100;
     let cases = plain.iter().step_by(6).chain(fused.iter().filter(wide));
     check_all(&Recorded::new(support::gpu()).tuned(many), cases);

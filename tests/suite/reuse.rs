@@ -1,5 +1,5 @@
-//! What a layer keeps from call to call: plans, scratch, and the buffers of its array passes. Nothing of it may
-//! show in a result, and none of it may be used again while somebody else has it.
+//! What a layer keeps from call to call: plans, scratch, and the buffers of its array passes. None of this may show
+//! in a result, and none may be reused while somebody else has it.
 
 use crate::support::{allocated, allocations, gpu, runner};
 use ndarray::{Array1, Array3, ArrayD, IxDyn};
@@ -14,7 +14,7 @@ use wgpu_batchnorm::{
 
 use Layout::ChannelsFirst;
 
-/// x of three channels, and dy: numbers without a pattern, others for each seed.
+/// Returns x of three channels, and dy: numbers without a pattern, different for each seed.
 fn inputs(outer: usize, inner: usize, seed: u32) -> [ArrayD<f32>; 2] {
     let mut state = seed.wrapping_mul(2_654_435_761);
     [(); 2].map(|()| {
@@ -39,7 +39,7 @@ fn read(tensor: Option<&Tensor>) -> ArrayD<f32> {
     array
 }
 
-/// What a layer that has kept nothing computes with the same parameters, from tensors.
+/// Returns what a new layer with the same parameters computes, from tensors.
 fn fresh(bn: &BatchNorm, x: &ArrayD<f32>, dy: &ArrayD<f32>) -> (ArrayD<f32>, ArrayGradients<IxDyn>) {
     let mut new = BatchNorm::with_state(bn.gpu(), bn.config().clone(), &bn.state().unwrap()).unwrap();
     if !bn.is_training() {
@@ -60,7 +60,7 @@ fn arrays(gradients: &Gradients) -> ArrayGradients<IxDyn> {
     }
 }
 
-/// That forward and backward give the bits of a layer that has kept nothing.
+/// Checks that forward and backward give the bits of a new layer.
 fn assert_fresh(bn: &mut BatchNorm, x: &ArrayD<f32>, dy: &ArrayD<f32>, asynchronous: bool) {
     let (y, gradients) = fresh(bn, x, dy);
     if asynchronous {
@@ -86,7 +86,7 @@ enum Event {
     Refused,
 }
 
-/// Whatever came before, in whatever sizes, a pass gives the same bits.
+/// A pass gives the same bits after any earlier calls, in any sizes.
 #[test]
 fn nothing_of_an_earlier_call_shows() {
     let event = prop_oneof![
@@ -104,7 +104,7 @@ fn nothing_of_an_earlier_call_shows() {
     let property = |events: Vec<(Event, usize, usize, u32)>| {
         let mut bn = layer(gpu());
         for (event, outer, inner, seed) in events {
-            // One value per channel is refused, no value is not.
+            // One value per channel is refused, but an empty batch is not.
             let [x, dy] = inputs(if inner == 1 && outer == 1 { 2 } else { outer }, inner, seed);
             match event {
                 Event::Arrays => assert_fresh(&mut bn, &x, &dy, false),
@@ -113,7 +113,7 @@ fn nothing_of_an_earlier_call_shows() {
                     let (y, gradients) = fresh(&bn, &x, &dy);
                     let x = upload(bn.gpu(), &x);
                     assert_eq!(read(Some(&bn.forward(&x).unwrap())), y);
-                    // The gradient of an array with respect to what a tensor was.
+                    // Backward on an array, after a forward pass on a tensor.
                     assert_eq!(bn.backward_array(dy.view()).unwrap(), gradients);
                 }
                 Event::InPlace => {
@@ -137,7 +137,7 @@ fn nothing_of_an_earlier_call_shows() {
     runner(40).run(&events, property).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// By the device's own report, taken before anything that was dropped can be freed.
+/// Compares the device's own reports, taken before anything that was dropped can be freed.
 #[test]
 fn a_call_like_one_before_allocates_its_results_only() {
     let gpu = Gpu::new().unwrap();
@@ -167,7 +167,7 @@ fn a_call_like_one_before_allocates_its_results_only() {
         assert_eq!(allocations(&gpu), before);
     }
 
-    // y alone; and the statistics of a pass that is still wanted.
+    // Each pass allocates y, and statistics if those of the pass before are still in use.
     bn.train();
     let results: Vec<(Tensor, Saved)> = (0..3).map(|_| bn.forward_saved(&x).unwrap()).collect();
     let after = allocations(&gpu);
@@ -181,7 +181,7 @@ fn a_call_like_one_before_allocates_its_results_only() {
     allocated(&gpu);
     assert_eq!(allocations(&gpu).len(), before.len());
 
-    // A layer takes all it has with it.
+    // A dropped layer frees everything that it has.
     drop(bn);
     allocated(&gpu);
     let left = allocations(&gpu);
@@ -211,7 +211,7 @@ fn array_passes_keep_four_buffers_until_released() {
         pollster::block_on(bn.backward_array_async(x.view())).unwrap();
         assert_eq!(allocated(&gpu), kept, "round {round}");
     }
-    // x is what backward needs, and stays.
+    // x stays, since backward needs it.
     let saved = bn.saved().unwrap().clone();
     bn.release_buffers();
     let released = allocated(&gpu);
@@ -248,14 +248,14 @@ fn what_the_caller_has_is_not_overwritten() {
     let dy = upload(gpu(), &first_dy);
     assert_eq!(arrays(&bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap()), gradients);
 
-    // The same, by the last pass alone.
+    // The same, with what the last pass saved.
     drop(saved);
     bn.forward_array(first.view()).unwrap();
     bn.forward(&upload(gpu(), &second)).unwrap();
     bn.forward_array(first.view()).unwrap();
     assert_eq!(bn.backward_array(first_dy.view()).unwrap(), gradients);
 
-    // The bare buffers, without their tensors.
+    // Keep only the bare buffers, without their tensors.
     let saved = bn.saved().unwrap();
     let buffers = [saved.x(), saved.statistics().unwrap()].map(|tensor| {
         let (buffer, shape) = (tensor.buffer().clone(), tensor.shape().to_vec());
@@ -312,7 +312,7 @@ fn what_recorded_commands_use_is_not_overwritten() {
     }
 }
 
-/// The statistics that a recorded pass will leave are not those of a later one, submitted before it or after.
+/// A recorded pass leaves its own statistics, and not those of a later pass that is submitted before or after it.
 #[test]
 fn recorded_passes_leave_their_own_statistics() {
     let [first, dy] = inputs(4, 50, 10);
@@ -331,7 +331,7 @@ fn recorded_passes_leave_their_own_statistics() {
         } else {
             bn.record_forward(&mut encoder, &second, &y).unwrap();
         }
-        // Its statistics are in nobody's hands after this, but it will write them.
+        // Nothing references the statistics of the recorded pass now, but it will still write them.
         bn.forward_into(&first, &y).unwrap();
         gpu().queue().submit([encoder.finish()]);
         assert_eq!(bn.batch_statistics().unwrap().unwrap(), exact, "in place: {on_its_own}");
@@ -339,7 +339,7 @@ fn recorded_passes_leave_their_own_statistics() {
     }
 }
 
-/// Polls a future so many times, and drops it.
+/// Polls a future at most `times` times, and drops it.
 fn poll_and_drop<T>(future: impl Future<Output = T>, times: usize) {
     let mut future = pin!(future);
     for _ in 0..times {
@@ -360,13 +360,13 @@ fn futures_dropped_on_the_way_leave_everything_usable() {
             poll_and_drop(bn.forward_array_async(first.view()), times);
             passes += u64::from(times > 0);
             assert_eq!(bn.state().unwrap().num_batches_tracked, Some(passes));
-            // Backward knows of the pass, even if nobody saw its result.
+            // Backward knows of the pass, even if nobody read its result.
             if times > 0 {
                 let (_, gradients) = fresh(&bn, &first, &first_dy);
                 poll_and_drop(bn.backward_array_async(second_dy.view()), times);
                 assert_eq!(bn.backward_array(first_dy.view()).unwrap(), gradients);
             }
-            // At once, and after another that was dropped.
+            // Run a full pass directly afterwards, and one after two more dropped passes.
             assert_fresh(&mut bn, &second, &second_dy, times == 2);
             poll_and_drop(bn.forward_array_async(first.view()), times);
             poll_and_drop(bn.forward_array_async(second.view()), times);

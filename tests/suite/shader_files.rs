@@ -1,5 +1,5 @@
-//! What the first lines of a shader file say of it can be trusted: every file and every case is used, every `uses` is
-//! needed, and none is lacking.
+//! The first lines of a shader file can be trusted: every file and every case is used, every `uses` is needed, and
+//! none is missing.
 
 use crate::shaders::kernels;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use wgpu_batchnorm::kernels::Kernel;
 
 type Names<'a> = BTreeSet<&'a str>;
 
-/// What stands before the cases of a file (with an empty name), and its cases.
+/// Returns the text before the cases of a file (with an empty name), and its cases.
 fn sections(file: &str) -> Vec<(&'static str, &'static str)> {
     let (shared, cases) = parts(files()[file]);
     std::iter::once(("", shared)).chain(cases).collect()
@@ -18,7 +18,7 @@ fn sorted() -> BTreeSet<&'static str> {
     files().keys().map(String::as_str).collect()
 }
 
-/// The code without comments.
+/// Returns the code without comments.
 fn code(text: &str) -> Vec<&str> {
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect()
 }
@@ -27,7 +27,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The words of a line with what stands before and behind each.
+/// Returns the words of a line, each with the text before and after it.
 fn words(line: &str) -> Vec<(&str, &str, &str)> {
     let mut words = Vec::new();
     let mut at = 0;
@@ -39,7 +39,7 @@ fn words(line: &str) -> Vec<(&str, &str, &str)> {
     words
 }
 
-/// The names that a text defines at the top level.
+/// Returns the names that a text defines at the top level.
 fn defined(text: &str) -> Names<'_> {
     let mut names = Names::new();
     for line in code(text).into_iter().filter(|line| !line.starts_with(' ')) {
@@ -47,7 +47,7 @@ fn defined(text: &str) -> Names<'_> {
         let keyword =
             words.iter().position(|(_, word, _)| ["fn", "alias", "struct", "const", "var"].contains(word));
         let Some(keyword) = keyword.filter(|&k| k == 0 || line.starts_with("@group")) else { continue };
-        // Behind var stands the address space, and in front of the name of all of them a blank.
+        // The address space follows `var<`, and the name comes after it.
         let name = words[keyword + 1..].iter().find(|(before, ..)| {
             let is_space = line.trim_start().contains("var<") && !before.ends_with('>');
             !is_space
@@ -57,7 +57,8 @@ fn defined(text: &str) -> Names<'_> {
     names
 }
 
-/// The names that a text takes from elsewhere, or may: all but members, parameters and variables of functions.
+/// Returns the names that a text takes, or may take, from elsewhere: all but members, parameters and variables of
+/// functions.
 fn named(text: &str) -> Names<'_> {
     let (mut all, mut called, mut own) = (Names::new(), Names::new(), Names::new());
     let mut in_struct = false;
@@ -87,7 +88,7 @@ fn named(text: &str) -> Names<'_> {
     called.into_iter().chain(all.difference(&own).copied()).collect()
 }
 
-/// Where every name is defined.
+/// Returns the files that define each name.
 fn homes() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut homes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for file in sorted() {
@@ -100,7 +101,7 @@ fn homes() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     homes
 }
 
-/// The names that whoever uses a file can take: what it defines, and what its cases include.
+/// Returns the names that users of a file can take: what it defines, and what its cases include.
 fn offered(file: &str) -> Names<'static> {
     let mut names = Names::new();
     for (_, text) in sections(file) {
@@ -183,7 +184,7 @@ fn every_use_is_needed_and_none_is_lacking() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// What a file needs of its users is defined in every kernel that has it.
+/// Every kernel defines what its files need of their users.
 #[test]
 fn kernels_bring_what_their_files_need() {
     for kernel in kernels().values() {

@@ -1,5 +1,5 @@
-//! Every shader as it is composed at run time, without a GPU: valid, what the host believes it to be, and
-//! writable for every backend.
+//! Every shader as it is composed at run time, without a GPU: it is valid, it is what the host expects, and every
+//! backend can write it.
 //!
 //! The composed shaders are left in target/shaders, for other WGSL compilers to try.
 
@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use wgpu_batchnorm::internals::{every_variant, is_plain, parts, shader_files as files};
 use wgpu_batchnorm::kernels::{Access, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES};
 
-/// Every variant for CPU-like and GPU-like adapters, by a name of its own.
+/// Returns every variant for CPU-like and GPU-like adapters, by a name of its own.
 pub(crate) fn kernels() -> BTreeMap<String, Kernel> {
     let sizes = [(4, (4, 4)), (8, (8, 8)), (128, (8, 32)), (256, (4, 128))];
     let mut kernels = BTreeMap::new();
     for (k, (workgroup_size, subgroup_sizes)) in sizes.into_iter().enumerate() {
         for kernel in every_variant(workgroup_size, subgroup_sizes) {
-            // What is fused is the same for all sizes.
+            // Fused code is the same for all sizes.
             if k % 2 == 1 && !is_plain(&kernel) {
                 continue;
             }
@@ -34,7 +34,7 @@ pub(crate) fn kernels() -> BTreeMap<String, Kernel> {
 /// A shader as naga sees it, or what is wrong with it.
 type Parsed = Result<(Module, ModuleInfo), String>;
 
-/// Every variant, parsed and validated once for all tests.
+/// Returns every variant, parsed and validated once for all tests.
 fn shaders() -> &'static BTreeMap<String, (Kernel, Parsed)> {
     static SHADERS: OnceLock<BTreeMap<String, (Kernel, Parsed)>> = OnceLock::new();
     SHADERS.get_or_init(|| {
@@ -61,11 +61,11 @@ fn for_every_shader(check: impl Fn(&Kernel, &Module, &ModuleInfo) -> Result<(), 
 fn parse(kernel: &Kernel) -> Parsed {
     let text = kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
-    // Nothing beyond what the kernel says it needs.
+    // Allow nothing beyond what the kernel says it needs.
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SUBGROUP, kernel.uses_subgroups());
     capabilities.set(Capabilities::SHADER_FLOAT16, kernel.uses_f16());
-    // unpack2x16float and its counterpart, which WebGPU has everywhere.
+    // For unpack2x16float and its counterpart, which WebGPU has everywhere.
     capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, text.contains("unpack2x16float"));
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     let info = validator.validate(&module).map_err(|error| error.emit_to_string(&text))?;
@@ -121,13 +121,13 @@ fn bindings_are_what_the_host_binds() {
         expect("bindings", &same, &wanted)?;
         let storage = expected.values().filter(|access| **access != Access::Uniform).count();
         expect("number of storage buffers", &kernel.storage_buffers(), &(storage as u32))?;
-        // WebGPU's and wgpu's default limit. Sums take more where a device has more; plans see to it.
+        // This is the default limit of WebGPU and wgpu. Sums take more if a device has more, and plans check that.
         let is_sum = expected.keys().any(|(_, name)| name == "z" || name == "dz");
         if storage > 8 && !is_sum { Err(format!("{storage} storage buffers")) } else { Ok(()) }
     });
 }
 
-/// Name and offset of the members of a struct, and its size.
+/// Returns the name and offset of each member of a struct, and its size.
 fn layout(module: &Module, name: &str) -> Option<(Vec<(String, usize)>, u64)> {
     module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).map(|(_, ty)| match &ty.inner {
         TypeInner::Struct { members, span } => {
@@ -149,7 +149,7 @@ fn structs_have_the_host_layout() {
             assert_eq!(size, size_of::<Params>() as u64);
             seen.insert("Params");
         }
-        // What is stored per channel or split is four words: the readers and writers name the parts.
+        // An entry per channel or split is four words. The readers and writers name the parts.
         let tables = [
             ("partials", PARTIAL_BYTES),
             ("projections", PROJECTION_BYTES),
@@ -218,8 +218,8 @@ fn every_backend_can_be_written() {
     });
 }
 
-/// FXC takes a component whose number is not known as the sum of all components times 0 or 1, in which NaN and
-/// infinity spread from one channel to the others.
+/// FXC compiles a component with an index unknown at compile time as the sum of all components times 0 or 1. In
+/// that sum, NaN and infinity spread from one channel to the others.
 #[test]
 fn no_component_is_chosen_at_run_time() {
     for_every_shader(|_, module, info| {
@@ -245,7 +245,7 @@ fn no_component_is_chosen_at_run_time() {
     });
 }
 
-/// What DXC has as namespaces, naga does not know to rename.
+/// naga does not rename the names that are namespaces in DXC.
 #[test]
 fn no_name_is_a_namespace_to_a_compiler() {
     for_every_shader(|_, module, _| {
@@ -261,11 +261,11 @@ fn no_name_is_a_namespace_to_a_compiler() {
 #[test]
 fn composed_shaders_are_left_for_other_compilers() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/shaders");
-    // Shaders of earlier versions must not be taken for today's.
+    // Shaders of earlier versions must not be mistaken for current ones.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     for (name, kernel) in kernels() {
-        // WebGPU wants the extension named; naga knows it without, and does not know the directive.
+        // WebGPU requires the directive. naga works without it, and does not know it.
         let enable = if kernel.uses_subgroups() { "enable subgroups;\n" } else { "" };
         let path = folder.join(format!("{name}.wgsl"));
         std::fs::write(path, format!("{enable}{}", kernel.wgsl())).unwrap();

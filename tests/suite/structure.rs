@@ -1,9 +1,10 @@
-//! The order of the library's modules: floors, of which each builds on those below, so that none is part of a circle.
+//! The order of the library's modules, in floors. Each floor builds only on lower ones, so no dependencies are
+//! circular.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The modules at the top of `src/`, ground first. A module may use those of lower floors only.
+/// The modules at the top of `src/`, lowest floor first. A module may use only modules of lower floors.
 const FLOORS: &[&[&str]] = &[
     &["activation", "dtype", "layout", "files", "lru", "profile"],
     &["error", "kernels"],
@@ -19,8 +20,8 @@ const FLOORS: &[&[&str]] = &[
     &["internals"],
 ];
 
-/// The source files of the library but `lib.rs`, each with its module at the top and its code: without comments and unit
-/// tests.
+/// Returns the source files of the library except `lib.rs`, each with its top-level module and its code, without
+/// comments and unit tests.
 fn sources() -> Vec<(PathBuf, String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (mut folders, mut sources) = (vec![root.clone()], Vec::new());
@@ -48,7 +49,7 @@ fn sources() -> Vec<(PathBuf, String, String)> {
     sources
 }
 
-/// What follows `crate::` in a text.
+/// Returns the names that follow `crate::` in a text.
 fn from_the_root(code: &str) -> impl Iterator<Item = &str> {
     code.split("crate::").skip(1).map(|rest| {
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());

@@ -12,18 +12,18 @@ fn open(options: &GpuOptions) -> Gpu {
     })
 }
 
-/// How many tests use each device of a kind just now, by its number.
+/// The current number of tests on each device of a kind, by the device's number.
 type Users = Mutex<Vec<usize>>;
 
-/// Devices of one kind. Work for one device is done one after the other, so that tests which run side by side have
-/// devices of their own; a test that comes later takes one that is free again, with the kernels that are compiled there.
+/// Devices of one kind. A device does its work in sequence, so tests that run side by side have devices of their
+/// own. A later test takes a device that is free again, with the kernels that are compiled there.
 struct Devices {
     options: fn() -> GpuOptions,
     gpus: [OnceLock<Gpu>; 16],
     users: Users,
 }
 
-/// The number of a device, as long as a thread uses it.
+/// The number of a device while a thread uses it.
 struct Lease {
     number: usize,
     users: &'static Users,
@@ -40,7 +40,7 @@ impl Devices {
         Self { options, gpus: [const { OnceLock::new() }; 16], users: Mutex::new(Vec::new()) }
     }
 
-    /// The device of this thread, which is a test.
+    /// Returns the device of this thread, which is a test.
     fn get(&'static self, lease: &'static LocalKey<OnceCell<Lease>>) -> &'static Gpu {
         let number = lease.with(|lease| lease.get_or_init(|| self.lease()).number);
         self.gpus[number].get_or_init(|| {
@@ -50,7 +50,7 @@ impl Devices {
         })
     }
 
-    /// The first device that nobody uses; if there is none, the one with the fewest users.
+    /// Returns the first device that nobody uses, or else the one with the fewest users.
     fn lease(&'static self) -> Lease {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         users.resize(self.gpus.len(), 0);
@@ -60,21 +60,21 @@ impl Devices {
     }
 }
 
-/// The best adapter of this machine. A missing one fails the test.
+/// Returns the best adapter of this machine. A missing one fails the test.
 pub(crate) fn gpu() -> &'static Gpu {
     static DEVICES: Devices = Devices::new(GpuOptions::new);
     thread_local!(static LEASE: OnceCell<Lease> = const { OnceCell::new() });
     DEVICES.get(&LEASE)
 }
 
-/// The same adapter on a device without subgroup operations: reductions go through workgroup memory.
+/// Returns the same adapter on a device without subgroup operations. Reductions go through workgroup memory.
 pub(crate) fn gpu_without_subgroups() -> &'static Gpu {
     static DEVICES: Devices = Devices::new(|| GpuOptions::new().without_subgroups());
     thread_local!(static LEASE: OnceCell<Lease> = const { OnceCell::new() });
     DEVICES.get(&LEASE)
 }
 
-/// The same adapter on a device without f16 in shaders: such tensors are read and written as words.
+/// Returns the same adapter on a device without f16 in shaders. f16 tensors are read and written as words.
 pub(crate) fn gpu_without_f16() -> &'static Gpu {
     static DEVICES: Devices = Devices::new(|| GpuOptions::new().without_f16());
     thread_local!(static LEASE: OnceCell<Lease> = const { OnceCell::new() });
@@ -84,42 +84,42 @@ pub(crate) fn gpu_without_f16() -> &'static Gpu {
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
-/// A buffer of zeros, of `bytes` exactly.
+/// Returns a buffer of zeros, of `bytes` exactly.
 pub(crate) fn zeros(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
     let descriptor =
         wgpu::BufferDescriptor { label: Some("test"), size: bytes, usage: USAGE, mapped_at_creation: false };
     gpu.device().create_buffer(&descriptor)
 }
 
-/// A buffer with these values; one of a word where there are none.
+/// Returns a buffer with these values, or a buffer of one word if there are none.
 pub(crate) fn buffer(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
     let buffer = zeros(gpu, (values.len() as u64 * 4).max(4));
     gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(values));
     buffer
 }
 
-/// A buffer full of NaN.
+/// Returns a buffer full of NaN.
 pub(crate) fn poisoned(gpu: &Gpu, elements: usize) -> wgpu::Buffer {
     buffer(gpu, &vec![f32::NAN; elements])
 }
 
-/// All of a buffer.
+/// Returns the whole contents of a buffer.
 pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
     let elements = buffer.size() as usize / 4;
     let tensor = Tensor::from_buffer(gpu, buffer, 0, &[elements], Layout::ChannelsFirst).unwrap();
     tensor.to_array().unwrap().into_raw_vec_and_offset().0
 }
 
-/// Bytes that are allocated on the device, by its own report; for a test with a device of its own, since what
-/// other tests do counts, too.
+/// Returns the bytes allocated on the device, by its own report. The test needs a device of its own, since the
+/// report counts the allocations of other tests, too.
 pub(crate) fn allocated(gpu: &Gpu) -> u64 {
-    // What was dropped is freed when the queue is done with it, which may not even have begun.
+    // A dropped buffer is freed when the queue is done with it. The queue may not even have begun.
     gpu.queue().submit([]);
     gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
     allocations(gpu).iter().map(|(_, bytes)| bytes).sum()
 }
 
-/// Names and sizes of all that is allocated, with what was dropped but may still be in use.
+/// Returns names and sizes of all allocations, including those that were dropped but may still be in use.
 pub(crate) fn allocations(gpu: &Gpu) -> Vec<(String, u64)> {
     let report = gpu.device().generate_allocator_report().expect("Vulkan has a report");
     let mut list: Vec<_> =
@@ -128,14 +128,13 @@ pub(crate) fn allocations(gpu: &Gpu) -> Vec<(String, u64)> {
     list
 }
 
-/// A value with a change: for structs that other crates cannot spell out.
+/// Returns a value with a change, for structs that other crates cannot construct field by field.
 pub(crate) fn changed<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
     change(&mut value);
     value
 }
 
-/// Runs a property on so many random inputs: always the same ones, so that a run that fails can be run
-/// again.
+/// Returns a runner for `cases` random inputs. They are always the same, so that a failed run can be repeated.
 pub(crate) fn runner(cases: u32) -> TestRunner {
     let config =
         Config { cases, failure_persistence: None, max_global_rejects: 1_000_000, ..Config::default() };

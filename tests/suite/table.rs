@@ -1,11 +1,11 @@
-//! The case table on the GPU, by every way there is to it: in slices, which run side by side.
+//! The case table on the GPU, in every way to run it. Its slices run side by side.
 
 use crate::recorded::Recorded;
 use crate::support;
 use wgpu_batchnorm::Gpu;
 use wgpu_batchnorm::verify::{Case, check, table};
 
-/// Every third case, from this one on.
+/// Returns every third case, from this one on.
 fn slice(first: usize) -> Vec<Case> {
     table().into_iter().skip(first).step_by(3).collect()
 }
@@ -37,7 +37,7 @@ fn gpu_third_slice() {
     check_all(support::gpu(), &slice(2));
 }
 
-/// The cases of a slice that are chosen for this device.
+/// Checks the cases of a slice that are chosen for this device.
 fn check_chosen(gpu: &'static Gpu, first: usize) {
     let cases = slice(first);
     check_all(gpu, Recorded::new(gpu).chosen(cases.iter()));

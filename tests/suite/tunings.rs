@@ -1,4 +1,4 @@
-//! Tunings: the candidates are right, measuring keeps one of them, and the file is used only where it holds.
+//! Tunings: the candidates are right, measuring keeps one of them, and the file is used only where it is valid.
 
 use crate::support::changed;
 use ndarray::ArrayD;
@@ -11,7 +11,7 @@ use wgpu_batchnorm::{
     Gpu, GpuOptions, Layout, Plan, PlanInput, Problem, Tensor, Tuning, Tunings, wgpu,
 };
 
-/// A GPU of its own: tunings are set on all handles.
+/// Opens a GPU for one test, since tunings are set on all handles.
 fn open() -> Gpu {
     let gpu = Gpu::with_options(&GpuOptions::new());
     gpu.unwrap_or_else(|error| panic!("the tests need a GPU adapter: {error}"))
@@ -34,7 +34,8 @@ fn case(shape: &[usize], layout: Layout) -> Case {
     }
 }
 
-/// As the planner sees them: planes that are whole loads, ragged and short ones, columns, and few values.
+/// Returns a case of each kind for the planner: planes of whole loads, ragged planes, short planes, columns, and
+/// few values.
 fn cases() -> [Case; 5] {
     [
         case(&[9, 3, 20, 12], Layout::ChannelsFirst),
@@ -49,7 +50,7 @@ fn problem(case: &Case) -> Problem {
     Problem::new(&case.shape, case.config.layout).unwrap()
 }
 
-/// Tunings that plan every pass of the case by this one.
+/// Returns tunings that plan every pass of the case by this one.
 fn only(gpu: &Gpu, case: &Case, tuning: Tuning) -> Tunings {
     let mut tunings = Tunings::new(gpu.profile());
     for direction in [Direction::Forward, Direction::Backward] {
@@ -63,7 +64,7 @@ fn only(gpu: &Gpu, case: &Case, tuning: Tuning) -> Tunings {
     tunings
 }
 
-/// The bits of y, dx, dweight, dbias and the running mean after a step.
+/// Returns the bits of y, dx, dweight, dbias and the running mean after a step.
 fn bits(gpu: &Gpu, case: &Case) -> Vec<u32> {
     let inputs = case.inputs();
     let mut layer = BatchNorm::with_state(gpu, case.config.clone(), &inputs.state).unwrap();
@@ -96,7 +97,7 @@ fn check_candidates<const N: usize>(cases: [Case; N]) {
         let gpu = open();
         for tuning in Tuning::candidates(&problem(&case), VectorWidth::Four, gpu.profile()) {
             let tunings = only(&gpu, &case, tuning);
-            // Candidates that make the same plans are the same.
+            // Candidates that make the same plans are checked once.
             let (problem, options) = (problem(&case), BackwardOptions::new());
             let input = PlanInput::new(&problem, &case.config, true, gpu.profile());
             let forward = tunings.forward(&input, &ForwardOptions::new()).unwrap();
@@ -138,7 +139,7 @@ fn plans_follow_the_tunings_that_are_set() {
 
 #[test]
 fn a_tuning_beyond_the_limits_is_left_alone() {
-    // As much as the tensor takes, but not as much as partial results of every value.
+    // The limit is enough for the tensor, but not for partial results of every value.
     let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 16, ..wgpu::Limits::default() };
     let profile = changed(open().profile().clone(), |profile| profile.limits = limits);
     let problem = Problem::new(&[1 << 12, 4], Layout::ChannelsFirst).unwrap();
@@ -180,11 +181,11 @@ fn tuning_keeps_a_candidate_that_is_no_slower() {
     }
     assert_eq!(tunings.len(), 3);
     assert_eq!(tunings.get(&problem, &config, false, Direction::Backward), None);
-    // Without running statistics, eval is planned as training is.
+    // Without running statistics, eval is planned like training.
     let config = config.track_running_stats(false);
     assert!(tunings.get(&problem, &config, false, Direction::Backward).is_some());
 
-    // Nothing to measure, and what cannot be planned.
+    // A pass with nothing to measure, and one that cannot be planned.
     let empty = Problem::new(&[0, 3], Layout::ChannelsFirst).unwrap();
     let tuned = tunings.tune(&gpu, &empty, &config, true, Direction::Forward).unwrap();
     assert_eq!((tuned.milliseconds, tuned.tuning), (0.0, tuned.heuristic));
@@ -193,7 +194,7 @@ fn tuning_keeps_a_candidate_that_is_no_slower() {
     assert!(matches!(refused, Err(Error::OneValuePerChannel { .. })), "{refused:?}");
 }
 
-/// A file with a few tunings.
+/// Writes a file with a few tunings.
 fn write(file: &Path, profile: &AdapterProfile) -> Tunings {
     let mut tunings = Tunings::new(profile);
     for (size, shape) in [(16, [4, 3, 5]), (32, [8, 3, 50])] {
@@ -249,7 +250,7 @@ fn a_file_that_is_foreign_is_refused() {
         let refused = Tunings::load(&file, &other);
         let is_foreign = matches!(&refused, Err(Error::ForeignTunings { what, .. }) if *what == name);
         assert!(is_foreign || (name == "subgroups" && !here.has_subgroups()), "{name}: {refused:?}");
-        // Nor are they set on a device, or added to on one.
+        // A device does not accept them, and adds nothing to them.
         if is_foreign {
             let mut foreign = Tunings::new(&other);
             let problem = Problem::new(&[4, 3, 5], Layout::ChannelsFirst).unwrap();
@@ -262,7 +263,7 @@ fn a_file_that_is_foreign_is_refused() {
     }
     gpu.set_tunings(tunings).unwrap();
 
-    // Of another version, whose file may look otherwise below its first line.
+    // The file is of another version, and may look different below its first line.
     let text = fs::read_to_string(&file).unwrap();
     let first = text.lines().next().unwrap();
     for rest in ["", "\nanything"] {
@@ -290,7 +291,7 @@ fn a_file_that_is_damaged_is_refused_with_the_line() {
             other => panic!("{:?}: {other:?}", String::from_utf8_lossy(bytes)),
         }
     };
-    // Cut off after any line, or in the middle of one; without one of them; and with one twice.
+    // Cut off after any line, with an entry twice, and with a line after the end.
     for end in 0..lines.len() {
         assert_eq!(refused(lines[..end].join("\n").as_bytes()), end + 1);
     }
@@ -298,7 +299,7 @@ fn a_file_that_is_damaged_is_refused_with_the_line() {
     let entry = lines[last - 1];
     assert_eq!(refused([&lines[..last], &[entry, "end"]].concat().join("\n").as_bytes()), last + 1);
     assert_eq!(refused(format!("{text}more\n").as_bytes()), last + 2);
-    // Other words in an entry.
+    // Wrong words in an entry.
     for (from, to) in [
         ("forward ", "sideways "),
         ("backward", "forward batch"),
@@ -320,7 +321,7 @@ fn a_file_that_is_damaged_is_refused_with_the_line() {
         let line = refused(text.replace(from, to).as_bytes());
         assert!((6..=last).contains(&line), "{from}: {line}");
     }
-    // What is no such file at all.
+    // Files that are no tunings at all.
     for bytes in [&b""[..], b"\0\xff\xfe\x80", b"{}", b"end\n"] {
         assert_eq!(refused(bytes), 1);
     }

@@ -4,14 +4,14 @@ use crate::support::{Folder, adapters, program, small};
 use serde_json::{Value, json};
 use std::fs;
 
-/// A positive number; serde_json writes null for NaN and infinity.
+/// Returns a positive number. serde_json writes null for NaN and infinity.
 fn positive(value: &Value) -> f64 {
     let number = value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
     assert!(number > 0.0 && number.is_finite(), "{number}");
     number
 }
 
-/// The names of an object's fields, in the order of the alphabet.
+/// Returns the names of an object's fields in alphabetical order.
 fn fields(value: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
@@ -61,7 +61,7 @@ fn bench_checks_times_and_writes() {
         positive(&case["wall_ms"]);
         let shape = case["shape"].as_array().unwrap();
         let elements: u64 = shape.iter().map(|size| size.as_u64().unwrap()).product();
-        // By one dispatch or by several.
+        // The plan has one dispatch, or several.
         let (tensors, kernels) = match case["pass"].as_str().unwrap() {
             "forward_train" => (2, ["forward_one_dispatch ", "moments "]),
             "forward_eval" => (2, ["normalize "; 2]),
@@ -69,7 +69,7 @@ fn bench_checks_times_and_writes() {
             "forward_backward" => (5, ["backward_one_dispatch ", "backward_sums "]),
             other => panic!("{other}"),
         };
-        // The last bits may differ: only the order of the operations is another.
+        // The last bits may differ, since the order of the operations differs.
         let same = |value: &Value, expected: f64| (positive(value) / expected - 1.0).abs() < 1e-9;
         let rate = (elements * 4 * tensors) as f64 / ms / 1e6;
         assert!(same(&case["floor_gb_per_s"], rate), "{case}");
@@ -91,7 +91,7 @@ fn bench_checks_times_and_writes() {
     for ceiling in ["best WGSL copy, ", "copy_buffer_to_buffer, "] {
         assert_eq!(svg.matches(ceiling).count(), 1, "{svg}");
     }
-    // Each case, and each pass in the legend.
+    // One circle for each case, and one for each pass in the legend.
     assert_eq!(svg.matches("<circle ").count(), 16 + 4, "{svg}");
     assert!(!svg.contains("NaN"), "{svg}");
 }
@@ -136,7 +136,7 @@ fn bench_times_the_shapes_it_is_given() {
     let layout = json!("channels-last");
     assert_eq!(cases, [(&json!([4, 6, 5, 3]), &layout), (&json!([7, 3]), &layout)]);
 
-    // What is listed is what chooses it.
+    // Each listed line, given as options, chooses the same shape.
     let list = program(&[&shapes[..], &["--set", "documents", "--list"]].concat());
     assert_eq!(list.code, Some(0), "{list:?}");
     let lines: Vec<&str> = list.stdout.lines().collect();
@@ -167,7 +167,7 @@ fn bench_refuses_shapes_that_are_none() {
     }
 }
 
-/// The options of a benchmark that takes little time.
+/// Options of a short benchmark.
 const SMALL: [&str; 5] = ["bench", "--shape", "4,3,16,16", "--runs", "1"];
 
 #[test]
@@ -183,7 +183,7 @@ fn bench_tunes_and_keeps_what_it_found() {
     assert_eq!(text.lines().filter(|line| line.starts_with("forward running outer=4 ")).count(), 1, "{text}");
     assert_eq!((text.lines().count(), folder.entries()), (7, 1), "{text}");
 
-    // More is added, and each pass is tuned once.
+    // The second run adds to the file, and tunes each pass once.
     let run = bench(&["--tune", "--tunings", &file]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(run.stdout.lines().filter(|line| line.contains(" → ")).count(), 3, "{run:?}");
@@ -199,7 +199,7 @@ fn runs_use_the_tunings_of_a_file() {
     assert_eq!(bench(&["--pass", "backward", "--tune", "--tunings", &file]).code, Some(0));
     let text = fs::read_to_string(&file).unwrap();
 
-    // The plan that the file asks for, which is none that a heuristic would choose.
+    // The file asks for a plan that no heuristic would choose.
     let start = text.find(" workgroup_size=").unwrap();
     let line = text[..start].rfind('\n').unwrap() + 1;
     let end = start + text[start..].find('\n').unwrap();
@@ -230,14 +230,14 @@ fn tunings_that_do_not_hold_here_are_not_used() {
         let fixed = ["bench", "--shape", "4,3", "--runs", "1", "--pass", "forward_eval", "--tunings", &file];
         program(&[&fixed[..], options].concat())
     };
-    // None there: only --tune makes one.
+    // The file does not exist. Only --tune creates it.
     let run = bench(&[]);
     assert!(run.code == Some(2) && run.stderr.contains("cannot read the tunings"), "{run:?}");
     let run = bench(&["--tune"]);
     assert!(run.code == Some(0) && !run.stderr.contains("note: "), "{run:?}");
     let good = fs::read_to_string(&file).unwrap();
 
-    // Of another driver: a note, and the heuristics; --tune replaces it.
+    // Tunings of another driver: the run prints a note and uses the heuristics. --tune replaces them.
     let foreign = good.replace("\ndriver ", "\ndriver another ");
     fs::write(&file, &foreign).unwrap();
     let run = bench(&[]);
@@ -247,7 +247,7 @@ fn tunings_that_do_not_hold_here_are_not_used() {
     assert_eq!(bench(&["--tune"]).code, Some(0));
     assert_eq!(fs::read_to_string(&file).unwrap().lines().nth(2), good.lines().nth(2));
 
-    // No such file at all is an error, and never replaced.
+    // A file without valid tunings is an error, and is never replaced.
     for other in ["", "model weights", &good[..good.len() - 4]] {
         fs::write(&file, other).unwrap();
         for options in [&[][..], &["--tune"]] {
@@ -261,7 +261,7 @@ fn tunings_that_do_not_hold_here_are_not_used() {
     assert!(run.code == Some(2) && run.stderr.contains("--tunings concerns the GPU"), "{run:?}");
 }
 
-/// Types, and an activation fused and apart, each timed in the same run and compared.
+/// The run times types, and an activation fused and apart, and compares them.
 #[test]
 fn bench_compares_types_and_fusion() {
     let folder = Folder::new();
@@ -293,7 +293,7 @@ fn bench_compares_types_and_fusion() {
         };
         cases.iter().find(find).unwrap()["moved_bytes"].as_u64().unwrap() / (4 * 6 * 64 * 4)
     };
-    // x, z and y; apart, y of the batch norm is written and read in between.
+    // x, z and y if fused. Apart, y of the batch norm is written and read in between.
     assert_eq!((tensors("forward_eval", true), tensors("forward_eval", false)), (3, 5));
     for words in
         ["f32 relu fused", "bf16 relu fused", "4×6×8×8 backward: bf16", "saves", "f32, relu of a sum, apart:"]

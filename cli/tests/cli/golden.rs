@@ -1,4 +1,4 @@
-//! `run` on the golden files: PyTorch's numbers.
+//! `run` on the golden files, which hold PyTorch's numbers.
 
 use crate::support::{File, Folder, TOLERANCE, program, root};
 use safetensors::Dtype;
@@ -6,7 +6,7 @@ use std::fs;
 use wgpu_batchnorm::DType;
 use wgpu_batchnorm::verify::{compare, compare_scaled, compare_stored, largest};
 
-/// Every golden file on this backend, against PyTorch's numbers in float64.
+/// Runs every golden file on this backend, and compares with PyTorch's numbers in float64.
 fn golden(backend: &str) {
     let folder = Folder::new();
     let (mut right, mut wrong) = (0, Vec::new());
@@ -32,7 +32,7 @@ fn golden(backend: &str) {
     assert_eq!(right, 37);
 }
 
-/// What is wrong with the output of a golden file.
+/// Returns what is wrong with the output of a golden file.
 fn differences(golden: &File, output: &File) -> Vec<String> {
     let mut problems = Vec::new();
     let mut compared = 0;
@@ -46,20 +46,20 @@ fn differences(golden: &File, output: &File) -> Vec<String> {
         };
         let dtype: DType = golden.metadata["dtype"].parse().unwrap();
         let result = match quantity {
-            // Tensors of 16 bits may be a unit in the last place off; parameters and statistics are f32.
+            // Tensors of 16 bits may be off by a unit in the last place. Parameters and statistics are f32.
             _ if dtype != DType::F32 && (quantity.starts_with('y') || quantity.starts_with("dx")) => {
                 assert_eq!(output.tensors[quantity].0.to_string(), dtype.to_string().to_uppercase());
                 let scale = largest(exact.view());
                 compare_stored(quantity, actual.view(), exact.view(), dtype, scale, TOLERANCE)
             }
             "num_batches_tracked" => compare(quantity, actual.view(), exact.view(), 0.0),
-            // As far as the values lie from their mean, so large may its error be.
+            // The error is relative to the mean or the standard deviation, whichever is larger.
             "running_mean" => {
                 let var = golden.values("exact.running_var").unwrap();
                 let scale = largest(exact.view()).max(largest(var.view()).sqrt());
                 compare_scaled(quantity, actual.view(), exact.view(), scale, TOLERANCE)
             }
-            // Gradients are what is left of large terms: PyTorch's own error tells how much to expect.
+            // Gradients are the remainders of large terms. PyTorch's own error tells how much to expect.
             _ if quantity.starts_with('d') => {
                 let expected = golden.values(&format!("expected.{quantity}")).unwrap();
                 let own = compare(quantity, expected.view(), exact.view(), f64::INFINITY).unwrap();
@@ -97,7 +97,7 @@ fn the_comparison_of_golden_files_can_fail() {
     assert_eq!(differences(&golden, &without), ["running_var is missing"]);
     for name in ["y", "dx", "dweight", "dbias", "running_mean", "running_var", "num_batches_tracked"] {
         let mut wrong = output.clone();
-        // The first value is a number, and 1 in the exponent's last bit doubles or halves it.
+        // The first value is a number. Flipping the exponent's last bit doubles or halves it.
         let (dtype, _, data) = wrong.tensors.get_mut(name).unwrap();
         if *dtype == Dtype::F32 {
             data[2] ^= 0x80;
@@ -106,7 +106,7 @@ fn the_comparison_of_golden_files_can_fail() {
         }
         assert_eq!(differences(&golden, &wrong).len(), 1, "{name}");
     }
-    // NaN where there was a number, and a number where there was NaN.
+    // Replace a number by NaN, and NaN by a number.
     for byte in 0..100 * 3 {
         let mut wrong = output.clone();
         let data = &mut wrong.tensors.get_mut("y").unwrap().2;

@@ -14,9 +14,9 @@ fn info_lists_what_there_is() {
     {
         assert!(run.stdout.contains(text), "{text}: {run:?}");
     }
-    // Every adapter here can do all there is.
+    // Every adapter here supports everything.
     assert!(!run.stdout.contains("nothing: ") && !run.stdout.contains("not at all: "), "{run:?}");
-    // Part of a name in other letters.
+    // Part of a name, in upper case.
     let part = names[0].get(1..4).unwrap().to_uppercase();
     let run = program(&["--adapter", &part, "info"]);
     assert_eq!((run.code, run.stdout.matches("[taken]").count()), (Some(0), 1), "{run:?}");
@@ -34,14 +34,14 @@ fn compiled_kernels_are_kept_where_the_backend_has_a_cache() {
     };
     let (_, cold) = folder.result(&small(), &options);
     let files = contents();
-    // One adapter, one file; and none where the backend has no cache.
+    // One file for the adapter, or none if the backend has no cache.
     assert!(files.len() <= 1 && (files.len() == 1 || !cfg!(target_os = "linux")), "{} files", files.len());
     let (_, warm) = folder.result(&small(), &options);
     assert_eq!(contents().len(), files.len());
     assert_eq!((&cold, &warm), (&without, &without));
 
     if cfg!(target_os = "linux") {
-        // What is no folder cannot take a file.
+        // A path that is no folder cannot take a file.
         let (input, output) = (folder.path("in"), folder.path("new"));
         let run = program(&[&["run", &input, "--output", &output][..], &options[..3], &[&input]].concat());
         assert!(run.code == Some(2) && run.stderr.contains("cannot write the pipeline cache"), "{run:?}");

@@ -26,7 +26,7 @@ fn steps_are_the_same_as_runs_one_after_another() {
             expected.sort();
             assert_eq!(all.names(), expected);
 
-            // The state of each step is that of the next one's file.
+            // Each step's state goes into the next step's file.
             let mut file = golden.clone();
             for k in 0..steps {
                 file.tensors.retain(|name, _| name != "x" && !name.starts_with("x."));
@@ -57,7 +57,7 @@ fn gradients_of_steps_are_written_with_their_steps() {
         }
     }
     assert!(run.stdout.contains("dx ") && run.stdout.contains("dweight ") && run.stdout.contains("dbias "));
-    // Without affine there are no parameters to have gradients.
+    // Without affine, no parameter has a gradient.
     let (_, bare) = folder.result(&File::golden("bn2d_no_affine"), &[]);
     assert!(bare.tensors.contains_key("dx") && !bare.tensors.contains_key("dweight"), "{:?}", bare.names());
     // And without dy, no gradients.
@@ -82,7 +82,7 @@ fn photographs() {
     assert_eq!(file.names(), names);
     assert_eq!(file.tensors["num_batches_tracked"].1, [0; 0]);
 
-    // Here once more, in the plainest way: each channel of y has mean 0 and variance var / (var + eps).
+    // Check once more, in the plainest way: each channel of y has mean 0 and variance var / (var + eps).
     let x = File::read(photos()).values("x").unwrap();
     let y = file.values("y").unwrap();
     for c in 0..3 {
@@ -150,7 +150,7 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
     ];
     let expected = ["train", "0.001", "-1.2", "false", "false", "channels_first", "gelu", "f32", adapter];
     assert_eq!(describe(&file, &given), expected);
-    // What the command line says hides what the file says, even nonsense.
+    // The command line overrides the file, even nonsense in it.
     let file = file
         .key("eps", "abc")
         .key("mode", "?")
@@ -161,7 +161,7 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
     assert_eq!(describe(&file, &[&given[..7], &["none", "--layout", "channels_first"]].concat())[2], "none");
 }
 
-/// Of each type, and with what is added and an activation: y, dx and dz are of the type of x, and right.
+/// In each type, with a sum and an activation: y, dx and dz have the type of x, and are right.
 #[test]
 fn every_type_with_a_sum_and_an_activation() {
     let folder = Folder::new();
@@ -212,7 +212,7 @@ fn options_change_the_result() {
     assert_ne!(reference(&["--eps", "0.5"]).tensors["y"], default.tensors["y"]);
     let eval = reference(&["--mode", "eval"]);
     assert_eq!(eval.names(), ["num_batches_tracked", "running_mean", "running_var", "y"]);
-    // A new layer's running statistics, mean 0 and variance 1, change nothing but for eps.
+    // The running statistics of a new layer, mean 0 and variance 1, change x only by eps.
     let y = eval.values("y").unwrap();
     compare("y", y.view(), small().values("x").unwrap().view(), 1e-5).unwrap();
     let momentum = reference(&["--momentum", "-1"]);
@@ -314,7 +314,7 @@ fn json_of_a_run() {
     assert_eq!(report["steps"].as_array().unwrap().len(), 5);
     assert_eq!(report["steps"][4]["channels"].as_array().unwrap().len(), 6);
     assert_eq!(report["running"]["num_batches_tracked"]["after"], 8);
-    // To the last bit of an f32: reading JSON may lose that of an f64.
+    // Equal to the last bit of an f32. Reading JSON may lose the last bit of an f64.
     let after = report["running"]["running_mean"]["after"][5].as_f64().unwrap();
     assert_eq!(after as f32, file.values("running_mean").unwrap()[[5]] as f32);
     assert_eq!(report["check"]["passed"], true);

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Runs the program on what must be refused with these words, with and without an output file there.
+/// Checks that the program refuses this input with these words. Runs it with and without an output file, which must
+/// stay unchanged.
 fn refused(folder: &Folder, input: &str, options: &[&str], words: &[&str]) {
     let output = folder.path("out");
     for before in [None, Some("before")] {
@@ -43,7 +44,7 @@ fn files_that_are_none() {
     let mut past = good.clone();
     past[..8].copy_from_slice(&(good.len() as u64).to_le_bytes());
     let garbage: Vec<u8> = (0..1000u32).map(|k| (k * k % 251) as u8).collect();
-    // Sizes whose sum overflows: eight tensors of 2^61 - 1 bytes, and one of 7.
+    // The sum of these sizes overflows: eight tensors of 2^61 - 1 bytes, and one of 7.
     let tensors = (0..9u64).map(|k| {
         let (from, size) = (k * ((1 << 61) - 1), if k < 8 { (1 << 61) - 1 } else { 7 });
         format!(
@@ -71,7 +72,7 @@ fn files_that_are_none() {
     for length in (0..good.len()).step_by(7) {
         refused(&folder, &folder.write("prefix", &good[..length]), &[], &[]);
     }
-    // A changed header is refused, or says something else that is right; `run` finds panics.
+    // A changed header is refused, or is valid with another meaning. `run` finds panics.
     for position in 0..good.len() - 96 {
         let mut changed = good.clone();
         changed[position] ^= 1 << (position % 8);
@@ -185,7 +186,7 @@ fn metadata_that_makes_no_sense() {
         let file = folder.write("in", &small().key(key, value).bytes());
         refused(&folder, &file, &[], &[&format!("metadata {key} is {value:?}")]);
     }
-    // Where there are batch statistics, the variance may be 0.
+    // The variance of a batch may be 0, so training refuses this eps.
     let file = folder.write("in", &small().key("eps", "0").bytes());
     refused(&folder, &file, &[], &["eps is 0"]);
     let eval = small().key("eps", "0").key("mode", "eval");
@@ -240,8 +241,8 @@ fn outputs_that_cannot_be_written() {
     assert_eq!(fs::read_dir(folder.path("folder")).unwrap().count(), 0);
 }
 
-/// The disk is full in the middle of the file, or so it seems: files may have one block, and what ends the
-/// program when it wants more is ignored.
+/// Simulates a disk that fills up in the middle of the file. A file may have one block, and the program ignores the
+/// signal that would end it when it writes more.
 #[cfg(target_os = "linux")]
 #[test]
 fn writing_that_fails_half_way_leaves_what_was_there() {

@@ -11,7 +11,7 @@ use wgpu_batchnorm::ndarray::{ArrayD, IxDyn};
 
 pub(crate) const TOLERANCE: f64 = 1e-6;
 
-/// What a run of the program left behind.
+/// Exit code and output of a run of the program.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -40,13 +40,13 @@ pub(crate) fn run(command: &mut Command) -> Run {
     run
 }
 
-/// Standard output without the line that Vulkan's validation layer, where the tests run under it, puts there.
+/// Returns standard output without the line that Vulkan's validation layer prints there, if the tests run under it.
 pub(crate) fn own_lines(stdout: String) -> String {
     let own = |line: &&str| !line.starts_with("Validation Layer Info - ");
     stdout.split_inclusive('\n').filter(own).collect()
 }
 
-/// A machine on which no adapter is found.
+/// Makes the program find no adapter.
 pub(crate) fn without_adapter(command: &mut Command) -> &mut Command {
     command.env_remove("WGPU_ADAPTER_NAME").env_remove("WGPU_BACKEND");
     if cfg!(target_os = "linux") {
@@ -86,7 +86,7 @@ impl File {
         Self::read(root().join("tests/golden").join(name).with_extension("safetensors"))
     }
 
-    /// Without what asks for a backward pass.
+    /// Removes dy, which asks for a backward pass.
     pub(crate) fn forward_only(mut self) -> Self {
         self.tensors.retain(|name, _| name != "dy" && !name.starts_with("dy."));
         self
@@ -157,7 +157,7 @@ impl Folder {
         fs::read_dir(self.0.path()).unwrap().count()
     }
 
-    /// Runs the program on a file that is fine, and reads its output.
+    /// Runs the program on a valid file, and reads its output.
     pub(crate) fn result(&self, file: &File, options: &[&str]) -> (Run, File) {
         let (input, output) = (self.write("in", &file.bytes()), self.path("out"));
         let run = program(&[&["run", &input, "--output", &output], options].concat());
@@ -172,7 +172,7 @@ pub(crate) fn small() -> File {
     File::default().f32s("x", &[2, 3, 2, 2], &values)
 }
 
-/// Names of the adapters, best first; there must be one.
+/// Returns the names of the adapters, best first. There must be one.
 pub(crate) fn adapters() -> Vec<String> {
     let run = program(&["info", "--json"]);
     assert_eq!(run.code, Some(0), "the tests need a GPU adapter: {run:?}");

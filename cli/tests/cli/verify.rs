@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::fs;
 use wgpu_batchnorm::internals::tests_are_exhaustive;
 
-/// Options for the cases with this text in their names, and how many these are; for all, if all are asked for.
+/// Returns options for the cases with this text in their names, and the number of these cases. Returns all cases if
+/// the tests are exhaustive.
 fn some(text: &str) -> (Vec<&str>, usize) {
     let cases = wgpu_batchnorm::verify::table();
     match tests_are_exhaustive() {
@@ -41,7 +42,7 @@ fn verify_as_json_without_subgroups() {
     assert!(worst > 0.0 && worst < TOLERANCE);
 }
 
-/// One type and one activation for all: the cases of the other types are left out.
+/// Verifies all cases with one type and one activation. Leaves out the cases of the other types.
 #[test]
 fn all_cases_of_a_type_and_with_an_activation() {
     let (only, all) = some("eval");
@@ -71,7 +72,7 @@ fn the_reference_verifies_itself_and_says_so() {
     assert!(run.stdout.lines().last().unwrap().ends_with("on CPU reference"), "{run:?}");
 }
 
-/// A reader that has seen enough is no reason to panic, nor is a full disk.
+/// Neither a closed reader nor a full disk makes the program panic.
 #[cfg(target_os = "linux")]
 #[test]
 fn standard_output_that_cannot_be_written() {

@@ -1,8 +1,8 @@
-//! How exact the sums are, and what cancellation leaves of them.
+//! Accuracy of the sums, and of what cancellation leaves of them.
 
 use super::*;
 
-/// dweight and dbias of a case, with the magnitudes of what they are sums of.
+/// dweight and dbias of a case, with the summed magnitudes of their terms.
 struct LongSums {
     case: Case,
     x: ArrayD<f32>,
@@ -13,8 +13,8 @@ struct LongSums {
 }
 
 impl LongSums {
-    /// dy has a mean of 1 and a slope of 1 along x, so that the sums grow with the number of values: terms
-    /// around 0 would hide that a long sum stops growing.
+    /// Gives dy a mean of 1 and a slope of 1 along x, so that the sums grow with the number of values. Terms around
+    /// 0 would hide it if a long sum stopped growing.
     fn new(shape: &[usize], layout: Layout, mean: f64) -> Self {
         let mut case = case(shape, layout, 7);
         case.mean = mean;
@@ -32,7 +32,7 @@ impl LongSums {
         Self { case, x, dy, state, exact: [sums.dweight.unwrap(), sums.dbias.unwrap()], terms }
     }
 
-    /// The worst error of dweight and of dbias of all channels, relative to each channel's terms.
+    /// Returns the worst error of dweight and of dbias over all channels, relative to each channel's terms.
     fn errors(&self, gpu: &Gpu) -> [f64; 2] {
         let mut bn = layer(gpu, &self.case, &self.state);
         bn.forward_array(self.x.view()).unwrap();
@@ -48,14 +48,13 @@ impl LongSums {
 
 #[test]
 fn sums_of_a_million_values_are_as_good_as_short_ones() {
-    // A term rounds by 2⁻²⁴ ≈ 6·10⁻⁸ of itself in x − mean and in the product; a block of 64 terms rounds
-    // by at most 32 · 2⁻²⁴ of its magnitudes, and by a tenth of that when roundings are as often up as
-    // down; dweight rounds once more in inv_std and in the product with it. The pairs that add the blocks
-    // lose nothing that counts. That is 4·10⁻⁷ in all; one f32 that
-    // takes a million terms one by one may lose up to 3·10⁻².
+    // A term rounds by 2⁻²⁴ ≈ 6·10⁻⁸ of itself in x − mean and in the product. A block of 64 terms rounds by at
+    // most 32 · 2⁻²⁴ of its magnitudes, and by a tenth of that if roundings are as often up as down. dweight rounds
+    // once more in inv_std and in the product with it. The pairs that add the blocks lose nothing that counts. That
+    // is 4·10⁻⁷ in all. One f32 that takes a million terms one by one may lose up to 3·10⁻².
     const BOUND: f64 = 4e-7;
     let gpus = [("subgroups", gpu()), ("no subgroups", gpu_without_subgroups())];
-    // Columns know no subgroups.
+    // Kernels for columns use no subgroups.
     let shapes =
         [(&[1, 2, 1000, 1000][..], ChannelsFirst, &gpus[..]), (&[1000, 1000, 3], ChannelsLast, &gpus[..1])];
     for (shape, layout, gpus) in shapes {
@@ -72,8 +71,8 @@ fn sums_of_a_million_values_are_as_good_as_short_ones() {
 
 #[test]
 fn long_sums_keep_what_each_term_adds() {
-    // 64 of these numbers sum without rounding, but from the 65th block of 64 on, a single f32 would lose
-    // the 2⁻¹⁸ of every further one: 2·10⁻⁶ of the sum. Many channels, so that a lane takes 8192 values.
+    // 64 of these numbers sum without rounding. But from the 65th block of 64 on, a single f32 would lose the 2⁻¹⁸
+    // of every further one: 2·10⁻⁶ of the sum. With many channels, a lane takes 8192 values.
     const TERM: f32 = 1.0 + 1.0 / (1 << 18) as f32;
     const COUNT: usize = 65_536;
     for shape in [[1, 64, COUNT], [COUNT, 64, 1]] {
@@ -85,7 +84,7 @@ fn long_sums_keep_what_each_term_adds() {
         let gradients = bn.backward_masked(&dy, GradientMask::PARAMETERS).unwrap();
         let exact = COUNT as f32 * TERM;
         assert_eq!(values(gradients.bias.as_ref()), [exact; 64], "{shape:?}");
-        // x_hat is inv_std here, which is rounded, as is the product with it.
+        // x_hat is inv_std here, which is rounded. The product with it is rounded, too.
         let dweight = Array1::from_vec(values(gradients.weight.as_ref()));
         let exact = Array1::from_elem(64, f64::from(exact) / (1.0 + 1e-5f64).sqrt());
         compare_scaled("dweight", dweight.view(), exact.view(), exact[0], 3e-7).unwrap();
@@ -94,9 +93,9 @@ fn long_sums_keep_what_each_term_adds() {
 
 #[test]
 fn merged_sums_keep_what_cancellation_leaves() {
-    // No workgroup has fewer than four lanes, so each takes one value at most. Those two apart are added
-    // first: their sums take a digit more than an f32 has, and both cancel but for a few of the last
-    // digits. Without that digit, the two would not be off in the same direction.
+    // No workgroup has fewer than four lanes, so each lane takes one value at most. Values two lanes apart are
+    // added first. Their sums take a digit more than an f32 has, and both cancel but for a few of the last digits.
+    // Without that digit, the two would not be off in the same direction.
     const CHANNELS: usize = 30;
     const LAST_DIGITS: [usize; 4] = [0, 2, 1, 5];
     let sign = |k: usize| if k.is_multiple_of(2) { 1.0f32 } else { -1.0 };
@@ -120,14 +119,14 @@ fn merged_sums_keep_what_cancellation_leaves() {
     }
 }
 
-/// Of two values' dy, x takes all but the share eps / (var + eps): dx is what cancellation leaves, and its
-/// digits come from the low parts of mean and slope, and from exact products. The measure of `verify` allows
-/// for errors as large as dx itself here; allowed are 10⁻⁶·|dx|.
+/// With two values, x takes all of dy but the share eps / (var + eps). So dx is what cancellation leaves. Its
+/// digits come from the low parts of mean and slope, and from exact products. The measure of `verify` allows errors
+/// as large as dx itself here. This check allows 10⁻⁶·|dx|.
 fn check_what_remains_of_two_values(gpu: &Gpu) {
     type OfChannel<'a> = &'a dyn Fn(usize) -> [f32; 2];
     const CHANNELS: usize = 40;
-    // x − mean, its square and dy − mean take few digits: they are not rounded. In planes, where sums are
-    // pairs from the first value on, the mean of dy itself need not fit into an f32.
+    // x − mean, its square and dy − mean take few digits, so they are not rounded. In planes, sums are pairs from
+    // the first value on, so the mean of dy itself need not fit into an f32.
     let away = |c: usize| 2f32.powi(c as i32 % 5 - 2);
     let coarse = |c: usize| [0.25 * c as f32, 0.125 - 0.5 * c as f32];
     let fine = |c: usize| [16.0 - c as f32 * 2f32.powi(-20), 16.0 - (3 * c + 1) as f32 * 2f32.powi(-20)];
@@ -152,7 +151,7 @@ fn check_what_remains_of_two_values(gpu: &Gpu) {
         bn.forward_array(x.view()).unwrap();
         let dx = bn.backward_array(dy.view()).unwrap().input;
         for (c, dx) in dx.axis_iter(axis).enumerate() {
-            // dy − mean is ± half; of that, x takes away² / (away² + eps). Even in f64, the sums of the
+            // dy − mean is ± half, and x takes away² / (away² + eps) of that. Even in f64, the sums of the
             // reference would cancel too many digits.
             let [first, second] = dy_of(c).map(f64::from);
             let (var, eps) = (f64::from(away(c)).powi(2), case.config.eps);

@@ -11,9 +11,9 @@ fn saved_passes_can_be_taken_back_in_any_order() {
         .zip(20..)
         .map(|((shape, training), seed)| {
             let mut case = case(shape, ChannelsFirst, seed);
-            // Means that differ, so that another batch's statistics would show.
+            // The means differ, so that another batch's statistics would show.
             (case.training, case.mean, case.std) = (*training, seed as f64, 0.1 * seed as f64);
-            // Running statistics that stay where they are: backward takes them as they are then.
+            // The running statistics stay unchanged, since backward takes their current values.
             case.config = case.config.momentum(0.0);
             case
         })
@@ -46,7 +46,7 @@ fn saved_passes_can_be_taken_back_in_any_order() {
             all_bits(&gradients)
         })
         .collect();
-    // In reverse, as an engine of autodiff does it, and once more forward.
+    // Go back in reverse order, as an autodiff engine does, and once more in forward order.
     for k in (0..cases.len()).rev().chain(0..cases.len()) {
         let (saved, dy) = &passes[k];
         let gradients = shared.backward_saved(saved, dy, GradientMask::ALL).unwrap();
@@ -64,7 +64,7 @@ fn saved_passes_can_be_taken_back_in_any_order() {
 
 #[test]
 fn several_passes_share_one_submission() {
-    // Forward and backward of two layers, the one's y the other's x, as a network has them.
+    // Forward and backward of two layers. The first one's y is the second one's x, as in a network.
     let case = case(&[6, 5, 7], ChannelsFirst, 31);
     let (mut first, x, dy) = on_gpu(gpu(), &case);
     let (mut second, ..) = on_gpu(gpu(), &case);
@@ -114,7 +114,7 @@ fn backward_needs_a_forward_pass_that_left_its_input() {
     refused(&mut bn);
     bn.forward(&x).unwrap();
     assert!(all_bits(&bn.backward(&dy).unwrap()) == once);
-    // A forward pass that is refused leaves what the last one saved.
+    // A refused forward pass leaves what the last one saved.
     assert!(bn.forward(&Tensor::zeros(gpu(), &[4, 2], ChannelsFirst).unwrap()).is_err());
     assert!(all_bits(&bn.backward(&dy).unwrap()) == once);
 }
@@ -178,7 +178,7 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
         matches!(error, Error::SharedBuffer { first: "dweight", second: "dbias", overlap: true }),
         "{error}"
     );
-    // Part of dy's buffer, but not dy itself.
+    // dx overlaps dy in one buffer, but is not dy itself.
     let both = support::zeros(gpu(), 36 * 4 + 4);
     let [dy_part, dx_part] =
         [0, 4].map(|offset| Tensor::from_buffer(gpu(), &both, offset, &[4, 3, 3], ChannelsFirst).unwrap());
@@ -186,7 +186,7 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
     let error = bn.backward_into(&saved, &dy_part, &gradients, false).unwrap_err();
     assert!(matches!(error, Error::SharedBuffer { overlap: true, .. }), "{error}");
     assert!(matches!(bn.backward(&foreign), Err(Error::ForeignDevice { name: "dy" })));
-    // What was saved elsewhere does not fit, either.
+    // A pass that another device saved does not fit, either.
     let mut there = BatchNorm::new(&elsewhere, case.config.clone()).unwrap();
     let (_, foreign_saved) = there.forward_saved(&foreign).unwrap();
     let error = bn.backward_saved(&foreign_saved, &dy, GradientMask::ALL).unwrap_err();
@@ -215,7 +215,7 @@ fn gradients_of_parameters_that_are_not_there_are_refused() {
         let error = bn.backward_into(&saved, &dy, &gradients, false).unwrap_err();
         assert!(matches!(error, Error::StateMismatch { name, expected: false } if name == wrong), "{error}");
     }
-    // Without a buffer to write to, there is nothing against it.
+    // A mask may ask for them, since it gives no buffer to write to.
     let gradients = bn.backward_masked(&dy, GradientMask::ALL).unwrap();
     assert!(gradients.input.is_some() && gradients.weight.is_none() && gradients.bias.is_none());
     assert!(bn.backward_array(case.inputs().dys[0].view()).unwrap().weight.is_none());
@@ -230,10 +230,10 @@ fn the_mode_of_the_forward_pass_counts() {
     let state = inputs.state.clone();
     bn.forward(&x).unwrap();
     bn.eval();
-    // Batch statistics, though the layer is in eval mode by now; the running ones have moved meanwhile.
+    // Backward uses batch statistics, though the layer is in eval mode now. The running ones have moved meanwhile.
     assert_right(&case, &bn.backward(&dy).unwrap(), &state, &inputs.xs[0], &inputs.dys[0]);
 
-    // An eval pass of another shape, after the training pass and before one of the same shape again.
+    // An eval pass of another shape, after the training pass. The layer is back in training mode before backward.
     let mut other = case.clone();
     (other.shape, other.training, other.seed) = (vec![9, 3], false, 44);
     let others = other.inputs();
@@ -245,7 +245,7 @@ fn the_mode_of_the_forward_pass_counts() {
     let gradients = bn.backward(&tensor(gpu(), &others.dys[0], ChannelsFirst)).unwrap();
     assert_right(&other, &gradients, &moved, &others.xs[0], &others.dys[0]);
 
-    // The weight, though, is the layer's at the time of backward.
+    // The weight is the layer's at the time of backward.
     let mut heavier = moved;
     heavier.weight = heavier.weight.map(|weight| weight * 3.0);
     bn.load_state(&heavier).unwrap();
@@ -263,7 +263,7 @@ fn async_gives_the_same_bits() {
         let asynchronous = pollster::block_on(bn.backward_array_async(inputs.dys[0].view())).unwrap();
         assert!(blocking.input.iter().all(|value| value.is_finite()));
         assert_eq!(blocking, asynchronous, "{}", case.name);
-        // Neither overwrote the caller's array, and tensors give the same.
+        // Neither call overwrote the caller's array, and tensors give the same.
         let (_, _, dy) = on_gpu(gpu(), &case);
         let tensors = bn.backward(&dy).unwrap();
         assert_eq!(tensors.input.unwrap().to_array().unwrap(), blocking.input);

@@ -1,8 +1,8 @@
-//! What must hold of any gradient.
+//! Properties that every gradient must have.
 
 use super::*;
 
-/// Random shapes and layouts, without extremes in the data.
+/// Returns cases of random shapes and layouts, without extremes in the data.
 fn cases() -> impl Strategy<Value = Case> {
     let size = prop_oneof![Just(1usize), 2..10usize, 10..70usize];
     let shapes = prop::collection::vec(size, 2..=5)
@@ -18,7 +18,7 @@ fn cases() -> impl Strategy<Value = Case> {
         })
 }
 
-/// dx on the GPU.
+/// Returns dx from the GPU.
 fn dx_of(case: &Case, x: &ArrayD<f32>, dy: &ArrayD<f32>, state: &BatchNormState) -> ArrayD<f64> {
     let mut bn = layer(gpu(), case, state);
     bn.forward_array(x.view()).unwrap();
@@ -27,7 +27,7 @@ fn dx_of(case: &Case, x: &ArrayD<f32>, dy: &ArrayD<f32>, state: &BatchNormState)
 
 #[test]
 fn dx_is_orthogonal_to_ones_and_to_x_hat() {
-    // Σdx = 0 also means that a bias in front of batch norm gets no gradient, as it should: it changes
+    // Σdx = 0 also means that a bias in front of batch norm gets no gradient. That is right, since it changes
     // nothing.
     runner(60)
         .run(&cases(), |case| {
@@ -41,7 +41,7 @@ fn dx_is_orthogonal_to_ones_and_to_x_hat() {
             for (c, ((dx, x_hat), dy)) in channels.enumerate() {
                 let inv_std = exact.inv_std().unwrap()[c];
                 let scale = inv_std * exact.weight().map_or(1.0, |weight| weight[c]);
-                // Every dx may err by so much, the measure of `verify`; so the sums may by the sum of that.
+                // Every dx may have this error, the measure of `verify`. So a sum may have the sum of these errors.
                 let error = TOLERANCE * scale.abs() * largest(dy.view());
                 let along_ones = dx.sum();
                 prop_assert!(
@@ -49,7 +49,7 @@ fn dx_is_orthogonal_to_ones_and_to_x_hat() {
                     "Σdx = {along_ones:e}, {}",
                     case.name
                 );
-                // 0 but for eps, since Σx_hat² / n is var / (var + eps).
+                // This is 0 but for eps, since Σx_hat² / n is var / (var + eps).
                 let eps_share = case.config.eps * inv_std.powi(2);
                 let along_x_hat = (&dx * &x_hat).sum() - scale * eps_share * (&dy * &x_hat).sum();
                 prop_assert!(
@@ -65,8 +65,8 @@ fn dx_is_orthogonal_to_ones_and_to_x_hat() {
 
 #[test]
 fn scaling_x_scales_dx_by_the_inverse() {
-    // Powers of two: x and its statistics scale without rounding. A negative one turns x_hat around, which
-    // dx has two of.
+    // The factors are powers of two, so x and its statistics scale without rounding. A negative one flips x_hat,
+    // which dx contains twice.
     let factors = (-6..=6i32, prop::bool::ANY)
         .prop_map(|(power, sign)| if sign { 2f64.powi(power) } else { -(2f64.powi(power)) });
     runner(40)
@@ -80,7 +80,7 @@ fn scaling_x_scales_dx_by_the_inverse() {
             let inv_std = largest(exact.inv_std().unwrap().view());
             let weight = exact.weight().map_or(1.0, |weight| largest(weight.view()));
             let scale = inv_std * weight * largest(dy.mapv(f64::from).view());
-            // Both may err by the measure of `verify`; and eps does not scale with x.
+            // Both may err by the measure of `verify`, and eps does not scale with x.
             let eps = 1e-12 * inv_std.powi(2) * (1.0 + factor.powi(-2));
             compare_scaled("dx", (scaled * factor.abs()).view(), dx.view(), scale, 2.0 * TOLERANCE + eps)
                 .unwrap();
@@ -94,7 +94,7 @@ fn shifting_x_changes_neither_y_nor_dx() {
     runner(40)
         .run(&(cases(), -4000..4000i32), |(case, shift)| {
             let inputs = case.inputs();
-            // Multiples of 2⁻⁹ below 2¹³ have at most 22 digits: adding the shift rounds nothing.
+            // Multiples of 2⁻⁹ below 2¹³ have at most 22 digits, so adding the shift rounds nothing.
             let x = inputs.xs[0].mapv(|x| (x * 512.0).round() / 512.0);
             let shifted = x.mapv(|x| x + shift as f32);
             let both = [&x, &shifted].map(|x| {
@@ -131,8 +131,8 @@ fn after_running_statistics_dx_is_dy_scaled() {
                 let scale = weight[c] / (f64::from(var[c]) + case.config.eps).sqrt();
                 for (dx, dy) in dx.iter().zip(&dy) {
                     let exact = f64::from(*dy) * scale;
-                    // Element by element: var + eps, inv_std by 2 units in the last place at most, and two
-                    // products round by 2⁻²⁴ to 2⁻²² of dx itself.
+                    // Each element rounds in var + eps, in inv_std by 2 units in the last place at most, and in two
+                    // products. Each of these is 2⁻²⁴ to 2⁻²² of dx itself.
                     prop_assert!((dx - exact).abs() <= 5e-7 * exact.abs(), "{dx} is not {exact}");
                 }
             }

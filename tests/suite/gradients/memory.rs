@@ -7,7 +7,7 @@ const LARGE: [usize; 4] = [8, 16, 64, 96];
 
 #[test]
 fn scratch_does_not_grow_with_the_tensor() {
-    // Few channels are divided, and need partial results.
+    // Few channels are split, and need partial results.
     for (shape, layout) in [([8, 2, 256, 192], ChannelsFirst), ([8, 256, 192, 2], ChannelsLast)] {
         let case = case(&shape, layout, 45);
         let plan = backward_plan(&case, GradientMask::ALL, gpu().profile());
@@ -18,18 +18,18 @@ fn scratch_does_not_grow_with_the_tensor() {
         let partials = 16 * channels * splits;
         assert!((partials + 16 * channels..=4 * partials).contains(&plan.scratch_bytes()), "{plan}");
         assert!(plan.scratch_bytes() * 8 < plan.bytes_of(Binding::X), "{plan}");
-        // Without dx, no projections; after running statistics dx alone needs no scratch at all.
+        // Without dx, there are no projections. With running statistics, dx alone needs no scratch at all.
         let parameters = backward_plan(&case, GradientMask::PARAMETERS, gpu().profile());
         assert_eq!(parameters.scratch_bytes(), plan.scratch_bytes() - 16 * channels);
         let eval = Case { training: false, ..case };
         assert_eq!(backward_plan(&eval, GradientMask::INPUT, gpu().profile()).scratch_bytes(), 0);
     }
-    // Channels that are not divided need none.
+    // Channels that are not split need none.
     let case = case(&[8, 512, 4, 4], ChannelsFirst, 45);
     assert_eq!(backward_plan(&case, GradientMask::ALL, gpu().profile()).scratch_bytes(), 0);
 }
 
-/// By what the device's own report says is allocated.
+/// Measures with the device's own report of allocations.
 #[test]
 fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     let gpu = Gpu::new().unwrap();
@@ -40,7 +40,7 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     let saved = bn.saved().unwrap().clone();
     let tensor_bytes = x.bytes();
     let scratch = backward_plan(&case, GradientMask::ALL, gpu.profile()).scratch_bytes();
-    // dweight and dbias, uniforms, and what wgpu rounds up.
+    // dweight and dbias, uniforms, and wgpu's rounding of sizes.
     let small = 1 << 16;
     let before = allocated();
     assert!(before >= 3 * tensor_bytes, "{before} bytes for x, dy and y");
@@ -69,8 +69,8 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     drop((parameters, y));
 }
 
-/// Whether two right results differ by their roundings only: by 10⁻⁶ of the largest value, which is what
-/// `verify` allows either of them.
+/// Returns whether two right results differ only by rounding: by at most 10⁻⁶ of the largest value, which `verify`
+/// allows for either of them.
 fn are_close(actual: &Gradients, expected: &Gradients) -> bool {
     let tensors = |gradients: &Gradients| {
         [&gradients.input, &gradients.weight, &gradients.bias]
@@ -94,8 +94,8 @@ fn any_offset_of_four_bytes_will_do() {
             bn.forward(&x).unwrap();
             let aligned = bn.backward(&dy).unwrap();
             let expected = all_bits(&aligned);
-            // Where four elements are loaded at once, unaligned tensors take another plan, whose sums run in
-            // another order; else the offset makes no difference at all.
+            // If four elements are loaded at once, unaligned tensors take another plan, which sums in another
+            // order. Otherwise the offset makes no difference at all.
             let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
             let plan = Plan::forward(
                 &PlanInput::new(&problem, &case.config, case.training, gpu.profile()),
@@ -108,7 +108,7 @@ fn any_offset_of_four_bytes_will_do() {
             };
 
             let elements = x.shape().iter().product::<usize>();
-            // NaN on both sides, which must neither be read nor written.
+            // Puts NaN on both sides of the tensor, which must be neither read nor written.
             let guarded = |array: Option<&ArrayD<f32>>, guard: usize| {
                 let mut all = vec![f32::NAN; elements + 2 * guard];
                 if let Some(array) = array {
@@ -126,7 +126,7 @@ fn any_offset_of_four_bytes_will_do() {
                 let (x, dy) =
                     (guarded(Some(&inputs.xs[0]), x_guard), guarded(Some(&inputs.dys[0]), dy_guard));
                 let (_, saved) = bn.forward_saved(&x).unwrap();
-                // The running statistics moved with the first forward pass already, as with this one.
+                // The first forward pass moved the running statistics, and so did this one. Restore them.
                 bn.load_state(&inputs.state).unwrap();
                 let input = Some(guarded(None, dx_guard));
                 let gradients = unwritten_gradients(&case, gpu).input(input);
@@ -145,7 +145,7 @@ fn any_offset_of_four_bytes_will_do() {
 
 #[test]
 fn more_workgroups_than_a_dimension_holds() {
-    // Planes take a workgroup for each channel; columns take one for as many as it has lanes, or more.
+    // Planes take a workgroup for each channel. Columns take one for as many channels as it has lanes, or more.
     for (shape, rows) in [(&[2, 70_001, 2][..], 2), (&[3, 70_001, 5], 2), (&[2, 530_001], 1)] {
         let case = case(shape, ChannelsFirst, 47);
         let plan = backward_plan(&case, GradientMask::ALL, gpu().profile());
@@ -178,8 +178,8 @@ fn what_is_not_finite_in_dy_stays_in_its_channel() {
                     gradients.input.axis_iter(axis).zip(exact.dx.axis_iter(axis)).enumerate()
                 {
                     assert!(dx.iter().all(|dx| dx.is_finite()) || c == 2, "{}", case.name);
-                    // An infinity less an infinity may come out as either kind, so finite or not is all
-                    // that can be asked for.
+                    // An infinity minus an infinity may give NaN or an infinity, so the check only asks whether
+                    // values are finite.
                     for (dx, exact) in dx.iter().zip(&exact) {
                         assert_eq!(dx.is_finite(), exact.is_finite(), "{}, {value}", case.name);
                     }

@@ -20,7 +20,7 @@ use wgpu_batchnorm::{
 
 use Layout::{ChannelsFirst, ChannelsLast};
 
-/// A case of standard normal data in training.
+/// Returns a case of standard normal data in training.
 pub(crate) fn case(shape: &[usize], layout: Layout, seed: u64) -> Case {
     Case {
         name: format!("{layout} {shape:?}"),
@@ -37,7 +37,7 @@ pub(crate) fn case(shape: &[usize], layout: Layout, seed: u64) -> Case {
     }
 }
 
-/// A few small cases in both layouts and modes, with and without affine.
+/// Returns a few small cases in both layouts and modes, with and without affine.
 fn small_cases() -> Vec<Case> {
     let shapes: [(&[usize], Layout); 4] = [
         (&[4, 3, 5, 7], ChannelsFirst),
@@ -64,7 +64,7 @@ fn small_cases() -> Vec<Case> {
     cases
 }
 
-/// The layer of a case, with its state and in its mode.
+/// Returns the layer of a case, with its state and in its mode.
 fn layer(gpu: &Gpu, case: &Case, state: &BatchNormState) -> BatchNorm {
     let mut bn = BatchNorm::with_state(gpu, case.config.clone(), state).unwrap();
     if !case.training {
@@ -73,7 +73,7 @@ fn layer(gpu: &Gpu, case: &Case, state: &BatchNormState) -> BatchNorm {
     bn
 }
 
-/// The layer of a case with x and dy as tensors.
+/// Returns the layer of a case, and x and dy as tensors.
 fn on_gpu(gpu: &Gpu, case: &Case) -> (BatchNorm, Tensor, Tensor) {
     let inputs = case.inputs();
     let upload = |array: &ArrayD<f32>| tensor(gpu, array, case.config.layout);
@@ -84,13 +84,13 @@ fn tensor(gpu: &Gpu, array: &ArrayD<f32>, layout: Layout) -> Tensor {
     Tensor::from_array(gpu, array.view()).unwrap().with_layout(layout)
 }
 
-/// A tensor that nothing was written to yet: NaN, which no result may be.
+/// Returns an unwritten tensor. It holds NaN, which no result may be.
 fn unwritten(gpu: &Gpu, shape: &[usize], layout: Layout) -> Tensor {
     let elements = shape.iter().product();
     Tensor::from_buffer(gpu, &poisoned(gpu, elements), 0, shape, layout).unwrap()
 }
 
-/// The gradients' tensors, unwritten.
+/// Returns unwritten tensors for the gradients.
 fn unwritten_gradients(case: &Case, gpu: &Gpu) -> Gradients {
     let vector = || Some(unwritten(gpu, &[case.config.num_features], ChannelsFirst));
     Gradients::new()
@@ -105,7 +105,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.to_array().unwrap().iter().map(|value| value.to_bits()).collect()
 }
 
-/// dx, dweight and dbias, bit by bit.
+/// Returns the bits of dx, dweight and dbias.
 fn all_bits(gradients: &Gradients) -> [Bits; 3] {
     [&gradients.input, &gradients.weight, &gradients.bias].map(|tensor| tensor.as_ref().map(bits))
 }
@@ -114,7 +114,7 @@ fn values(tensor: Option<&Tensor>) -> Vec<f32> {
     tensor.unwrap().to_array().unwrap().into_raw_vec_and_offset().0
 }
 
-/// The layer of a case on the CPU, after its forward pass.
+/// Returns the layer of a case on the CPU, after its forward pass.
 fn exact_layer(case: &Case, state: &BatchNormState, x: &ArrayD<f32>) -> reference::BatchNorm {
     let mut layer = reference::BatchNorm::with_state(case.config.clone(), state).unwrap();
     if !case.training {
@@ -124,7 +124,7 @@ fn exact_layer(case: &Case, state: &BatchNormState, x: &ArrayD<f32>) -> referenc
     layer
 }
 
-/// That the gradients are the reference's, by the measure of `verify`.
+/// Checks the gradients against the reference, by the measure of `verify`.
 fn assert_right(
     case: &Case,
     gradients: &Gradients,

@@ -34,7 +34,7 @@ fn what_is_wanted_is_the_same_and_the_rest_is_not_there() {
     }
 }
 
-/// Whether loads of four elements reach across planes' ends.
+/// Returns whether loads of four elements reach across planes' ends.
 fn has_ragged_planes(case: &Case) -> bool {
     let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
     let by_fours = problem.elements().is_multiple_of(4) && problem.values_per_channel() > 32;
@@ -57,8 +57,8 @@ fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
                 let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
                 let dx = wanted.input && !empty;
                 let sums = dweight || dbias || (dx && uses_batch);
-                // Where channels are not divided, no partial results are merged, and but for ragged planes
-                // one dispatch can do it all.
+                // If channels are not split, no partial results are merged. One dispatch can then do it all, except
+                // for ragged planes.
                 let divided = plan.params().reduction.count > 1;
                 let one_dispatch = dx && uses_batch && !divided && !has_ragged_planes(&case);
                 let mut expected = Vec::new();
@@ -74,10 +74,10 @@ fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
                 let binds = |binding: Binding| plan.buffers().iter().any(|(bound, _)| *bound == binding);
                 assert_eq!((binds(Binding::DWeight), binds(Binding::DBias)), (dweight, dbias));
                 assert_eq!(binds(Binding::Dx), dx);
-                // What one dispatch does not need, the plan for unaligned tensors may.
+                // One dispatch needs no projections, but the plan for unaligned tensors may.
                 let projections = dx && uses_batch;
                 assert!(binds(Binding::Projections) == projections || (projections && one_dispatch));
-                // The bias's gradient depends on dy alone, and dx after running statistics on no more.
+                // The bias's gradient depends on dy alone, and so does dx with running statistics.
                 let x = !empty && (dweight || (dx && uses_batch));
                 assert_eq!(binds(Binding::X), x, "{}, {wanted:?}", case.name);
                 assert_eq!(binds(Binding::Weight), dx && affine);
@@ -115,7 +115,7 @@ fn accumulated_gradients_are_added_and_dx_is_not() {
             Tensor::from_array(gpu(), Array1::from_vec(vector).view()).unwrap()
         };
         let affine = case.config.affine;
-        // From 0, and from a number that the sum is rounded with.
+        // Start from 0, and from a number that makes the sum round.
         for begin in [0.0f32, 0.7] {
             let gradients = Gradients::new()
                 .input(unwritten(gpu(), &case.shape, case.config.layout))
@@ -154,7 +154,7 @@ fn an_empty_batch_has_zeros_for_gradients_and_adds_nothing() {
             case.config = case.config.track_running_stats(track);
             let (mut bn, x, dy) = on_gpu(gpu(), &case);
             let channels = case.config.num_features;
-            // A batch before this one, so that the layer's scratch has something in it.
+            // An earlier batch fills the layer's scratch.
             let before = Tensor::zeros(gpu(), &[3, channels], ChannelsFirst).unwrap();
             bn.forward(&before).unwrap();
             bn.backward(&tensor(gpu(), &ArrayD::ones(IxDyn(&[3, channels])), ChannelsFirst)).unwrap();

@@ -1,5 +1,5 @@
-//! Mutants of the backward pass, by flat indices in f64. Their forward results are right, so that only the gradients
-//! can be blamed.
+//! Mutants of the backward pass, by flat indices in f64. Their forward results are right, so that only the
+//! gradients can be blamed.
 
 use super::*;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
@@ -10,19 +10,19 @@ const DX: &[&str] = &["dx"];
 const DWEIGHT: &[&str] = &["dweight"];
 const DBIAS: &[&str] = &["dbias"];
 const PARAMETERS: &[&str] = &["dbias", "dweight"];
-/// What depends on x_hat and inv_std.
+/// The gradients that depend on x_hat and inv_std.
 const OF_X: &[&str] = &["dweight", "dx"];
 const ALL: &[&str] = &["dbias", "dweight", "dx"];
 
 faults! {
     // The gradient through the statistics.
-    /// The mean of dy stays.
+    /// dx keeps the mean of dy.
     MeanStays => DX,
-    /// The slope of dy along x_hat stays.
+    /// dx keeps the slope of dy along x_hat.
     SlopeStays => DX,
-    /// Batch statistics are taken for constants.
+    /// Batch statistics are treated as constants.
     StatisticsDetached => DX,
-    /// Running statistics are taken for functions of x.
+    /// Running statistics are treated as functions of x.
     RunningAttached => DX,
     /// The means are over n − 1.
     UnbiasedMeans => DX,
@@ -34,7 +34,7 @@ faults! {
     SlopeWithoutVariance => DX,
     /// The slope is added.
     SlopeAdded => DX,
-    /// Both means have half the digits.
+    /// Both means are rounded to the 11 binary digits of an f16.
     MeansInHalf => DX,
 
     // The scale.
@@ -48,7 +48,7 @@ faults! {
     WeightDropped => DX,
     /// dx = … with the weight's square.
     WeightSquared => DX,
-    /// dx = … with the bias for the weight.
+    /// dx = … with the bias in place of the weight.
     BiasForWeight => DX,
     /// dx = … with the next channel's weight.
     NeighbourWeight => DX,
@@ -72,7 +72,7 @@ faults! {
     DBiasMean => DBIAS,
     /// dbias = Σ dx.
     DBiasOfDx => DBIAS,
-    /// Each is taken for the other.
+    /// dweight and dbias are swapped.
     ParametersSwapped => PARAMETERS,
 
     // The sums.
@@ -80,11 +80,11 @@ faults! {
     FirstImageOnly => ALL,
     /// Sums without the last value of each channel.
     LastValueDropped => ALL,
-    /// What does not fill a tile of 64 values is left out of the sums.
+    /// Values that do not fill a tile of 64 are left out of the sums.
     LastTileDropped => ALL,
     /// Only the first 1024 values count.
     LoopEndsEarly => ALL,
-    /// The sums of the next channel.
+    /// Each channel has the sums of the next one.
     NeighbourSums => ALL,
     /// The sums of channels from 256 on are not computed.
     ChannelsBeyond256Dropped => ALL,
@@ -92,7 +92,7 @@ faults! {
     ImagesAndChannelsSwapped => ALL,
     /// Channels-last memory is read as channels-first.
     LayoutIgnored => ALL,
-    /// dy is taken for ones.
+    /// dy is replaced by ones.
     DyIgnored => ALL,
     /// |dy| is summed.
     SignOfDyLost => ALL,
@@ -102,13 +102,13 @@ faults! {
     MeanRoundedToF32 => OF_X,
 
     // Which statistics, and when.
-    /// After running statistics, x_hat and inv_std are those of the batch.
+    /// After a pass by running statistics, x_hat and inv_std come from the batch.
     EvalUsesBatch => OF_X,
-    /// After batch statistics, x_hat and inv_std are those of the running statistics.
+    /// After a pass by batch statistics, x_hat and inv_std come from the running statistics.
     TrainingUsesRunning => OF_X,
-    /// x_hat and inv_std of the first batch stay.
+    /// Every step uses x_hat and inv_std of the first batch.
     StatisticsOfTheFirstStep => OF_X,
-    /// The gradients of the step before.
+    /// The gradients are those of the step before.
     PreviousStep => ALL,
     /// dweight and dbias are added to those of the steps before.
     Accumulated => PARAMETERS,
@@ -128,7 +128,7 @@ faults! {
     LastElementPoisoned => DX,
     /// One element in the middle of dx is NaN.
     OneNan => DX,
-    /// dx of half the digits.
+    /// dx is rounded to the 11 binary digits of an f16.
     DxInHalf => DX,
     /// dweight of the last channel is never written: NaN.
     LastDWeightPoisoned => DWEIGHT,
@@ -146,7 +146,7 @@ faults! {
     DWeightMissing => DWEIGHT,
     /// dbias is missing.
     DBiasMissing => DBIAS,
-    /// dweight and dbias are there without affine.
+    /// dweight and dbias are returned without affine.
     ParametersWithoutAffine => PARAMETERS,
     /// There are no gradients at all.
     GradientsMissing => &["gradients"],
@@ -155,7 +155,7 @@ faults! {
 /// The backward pass with a fault.
 struct Mutant(Fault);
 
-/// What one channel was normalised with.
+/// The statistics that one channel was normalised with.
 #[derive(Clone, Copy)]
 struct Channel {
     mean: f64,
@@ -166,17 +166,17 @@ struct Channel {
 /// The sums of one channel.
 #[derive(Clone, Copy, Default)]
 struct Sums {
-    /// Of dy.
+    /// Σ dy.
     dy: f64,
-    /// Of dy·(x − mean).
+    /// Σ dy·(x − mean).
     product: f64,
-    /// Of dy·x.
+    /// Σ dy·x.
     dy_x: f64,
-    /// Of dy·y.
+    /// Σ dy·y.
     dy_y: f64,
 }
 
-/// What a step computes from.
+/// Inputs of a step.
 struct Values<'a> {
     x: &'a [f64],
     dy: &'a [f64],
@@ -189,7 +189,7 @@ impl Mutant {
         self.0 == fault
     }
 
-    /// Mean, variance and inv_std of the batch's channel.
+    /// Returns mean, variance and inv_std of the batch's channel.
     fn of_batch(&self, case: &Case, values: &[f64]) -> Channel {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -214,7 +214,7 @@ impl Mutant {
         1.0 / (var + eps).sqrt()
     }
 
-    /// The sums over the elements with these flat indices, all of one channel.
+    /// Returns the sums over the elements with these flat indices, all of one channel.
     fn sums(&self, case: &Case, values: &Values<'_>, channel: Channel, c: usize, indices: &[usize]) -> Sums {
         let n = indices.len();
         let indices = match self.0 {
@@ -249,7 +249,7 @@ impl Mutant {
         }
     }
 
-    /// What remains of dy when what flows through the statistics is taken away.
+    /// Returns dy without the part that flows through the statistics.
     fn remaining(&self, dy: f64, x: f64, n: f64, channel: Channel, sums: Sums) -> f64 {
         let n = match self.0 {
             Fault::UnbiasedMeans => n - 1.0,
@@ -278,7 +278,7 @@ impl Mutant {
         }
     }
 
-    /// What dx is scaled with.
+    /// Returns the factor of dx.
     fn scale(&self, values: &Values<'_>, inv_std: f64, c: usize) -> f64 {
         let weight = values.weight[c];
         match self.0 {
@@ -292,7 +292,7 @@ impl Mutant {
         }
     }
 
-    /// dweight of one channel.
+    /// Returns dweight of one channel.
     fn dweight(&self, sums: Sums, inv_std: f64, weight: f64, n: f64) -> f64 {
         match self.0 {
             Fault::DWeightOfX => sums.dy_x,
@@ -304,7 +304,7 @@ impl Mutant {
         }
     }
 
-    /// The faults of what was computed, rather than of how.
+    /// Applies the faults of the results, rather than of their computation.
     fn spoil(&self, dx: &mut [f64], dweight: &mut [f64], dbias: &mut [f64]) {
         let (middle, channels) = (dx.len() / 2, dweight.len());
         match self.0 {
@@ -330,7 +330,7 @@ impl Mutant {
     }
 }
 
-/// Rounded to the 11 binary digits of an f16.
+/// Rounds to the 11 binary digits of an f16.
 fn half(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -340,7 +340,7 @@ fn half(value: f64) -> f64 {
 }
 
 impl Mutated for Mutant {
-    /// The reference's `right` results, but for the gradients.
+    /// Returns the reference's `right` results, with the mutant's gradients.
     fn outputs(&self, case: &Case, inputs: &Inputs, right: &Outputs) -> Result<Outputs> {
         let problem = Problem::new(&case.shape, case.config.layout)?;
         let channels = problem.channels();
@@ -462,7 +462,7 @@ fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
     assert_blamed(small_plain_cases(), FAULTS, Mutant)
 }
 
-/// These are right but for a mean far above the standard deviation: the measure is no stricter than that.
+/// These are wrong only for a mean far above the standard deviation. The measure is no stricter than that.
 #[test]
 fn lost_digits_are_rejected_at_a_large_mean_only() -> Result<()> {
     assert_rejected_at_a_large_mean_only(&[Fault::OnePassInF32, Fault::MeanRoundedToF32].map(Mutant))

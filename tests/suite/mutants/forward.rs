@@ -14,7 +14,7 @@ faults! {
     // The statistics.
     /// The last value of each channel is left out.
     LastValueDropped => STATISTICS,
-    /// What does not fill a tile of 64 values is left out.
+    /// Values that do not fill a tile of 64 are left out.
     LastTileDropped => STATISTICS,
     /// Only the first image counts.
     FirstImageOnly => STATISTICS,
@@ -34,7 +34,7 @@ faults! {
     SquareOfRoundedMean => &["batch_var", "running_var", "y"],
 
     // The output.
-    /// Normalised with the unbiased variance.
+    /// Normalises with the unbiased variance.
     UnbiasedOutput => Y,
     /// 1 / (sqrt(var) + eps).
     EpsOutsideRoot => Y,
@@ -52,7 +52,7 @@ faults! {
     BiasDropped => Y,
     /// y = (x_hat + bias)·weight.
     BiasBeforeWeight => Y,
-    /// weight and bias of the next channel.
+    /// Each channel has the weight and bias of the next one.
     NeighbourParameters => Y,
     /// Everything is 0.
     Zeros => Y,
@@ -70,7 +70,7 @@ faults! {
     ScaleAndShiftInF32 => Y,
     /// The mean is rounded to f32 before it is subtracted.
     MeanRoundedToF32 => Y,
-    /// Results of half the digits.
+    /// Results are rounded to multiples of 2⁻¹¹.
     HalfPrecision => Y,
 
     // The mode.
@@ -80,7 +80,7 @@ faults! {
     TrainingUsesRunning => Y,
     /// eval without running statistics takes mean 0 and variance 1.
     UntrackedEvalUsesInitial => Y,
-    /// The running statistics move in eval too, so that the next batch is normalised otherwise.
+    /// The running statistics move in eval too, so that the next batch is normalised differently.
     EvalMovesRunning => &["running_mean", "running_var", "y"],
     /// eval counts the batch.
     EvalCounts => &["num_batches_tracked"],
@@ -94,13 +94,13 @@ faults! {
     StdInRunningVar => RUNNING_VAR,
     /// running_var moves with the variance plus eps.
     EpsInRunningVar => RUNNING_VAR,
-    /// momentum is what it is in ONNX and Keras: 1 − m.
+    /// momentum has the meaning of ONNX and Keras: 1 − m.
     MomentumReversed => RUNNING,
     /// momentum None is taken for 0.1.
     NoMomentumIsDefault => RUNNING,
     /// momentum 0 is taken for 0.1, as `momentum or 0.1` does.
     ZeroMomentumIsDefault => RUNNING,
-    /// momentum None is 1 / the number of batches before this one was counted.
+    /// momentum None is 1 / (number of batches before this one).
     CountedTooLate => RUNNING,
     /// The running statistics are replaced, whatever the momentum.
     RunningReplaced => RUNNING,
@@ -110,16 +110,16 @@ faults! {
     NotCounted => &["num_batches_tracked"],
     /// The option skip_non_finite does nothing.
     SkipIgnored => RUNNING,
-    /// skip_non_finite leaves every channel alone when one is not finite.
+    /// skip_non_finite skips every channel if one is not finite.
     SkipAllChannels => RUNNING,
-    /// What is not finite is always skipped.
+    /// Channels that are not finite are always skipped.
     SkipAlways => RUNNING,
     /// An empty batch moves the running statistics, to 0/0.
     EmptyBatchMoves => RUNNING,
     /// An empty batch is not counted.
     EmptyBatchNotCounted => &["num_batches_tracked"],
 
-    // What is there.
+    // Presence of results.
     /// Batch statistics are missing.
     BatchStatisticsMissing => &["batch_mean", "batch_var"],
     /// The running mean is missing.
@@ -141,7 +141,7 @@ impl Mutant {
         self.0 == fault
     }
 
-    /// Mean and biased variance of one channel's values.
+    /// Returns mean and biased variance of one channel's values.
     fn moments(&self, case: &Case, values: &[f64]) -> Moments {
         let n = values.len();
         let values = match self.0 {
@@ -166,7 +166,7 @@ impl Mutant {
         (mean, var)
     }
 
-    /// 1 / sqrt(var + eps)
+    /// Returns 1 / sqrt(var + eps).
     fn inv_std(&self, case: &Case, var: f64) -> f64 {
         let eps = case.config.eps;
         match self.0 {
@@ -179,7 +179,7 @@ impl Mutant {
         }
     }
 
-    /// y of one element.
+    /// Returns y of one element.
     fn normalise(&self, x: f64, (mean, inv_std): Moments, weight: f64, bias: f64) -> f64 {
         match self.0 {
             Fault::WeightDropped => (x - mean) * inv_std + bias,
@@ -197,7 +197,7 @@ impl Mutant {
         }
     }
 
-    /// How much the batch weighs in the running statistics; `count` has this batch in it.
+    /// Returns the weight of the batch in the running statistics. `count` includes this batch.
     fn momentum(&self, case: &Case, count: u64) -> f64 {
         match (self.0, case.config.momentum) {
             (Fault::RunningReplaced, _) => 1.0,
@@ -210,7 +210,7 @@ impl Mutant {
         }
     }
 
-    /// The variance that running_var moves with.
+    /// Returns the variance that running_var moves with.
     fn variance_to_track(&self, case: &Case, var: f64, n: f64) -> f64 {
         let unbiased = var * n / (n - 1.0);
         match self.0 {
@@ -357,7 +357,7 @@ fn every_mutant_is_rejected_for_its_fault() -> Result<()> {
     assert_blamed(small_plain_cases(), FAULTS, Mutant)
 }
 
-/// These are right but for a mean far above the standard deviation: the measure is no stricter than that.
+/// These are wrong only for a mean far above the standard deviation. The measure is no stricter than that.
 #[test]
 fn lost_digits_are_rejected_at_a_large_mean_only() -> Result<()> {
     let faults =

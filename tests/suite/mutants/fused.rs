@@ -1,5 +1,5 @@
-//! Mutants of activations, sums and half precision: each normalises by the reference without an activation, applies
-//! one of its own, and hands back through the reference what its own makes of dy.
+//! Mutants of activations, sums and half precision. Each normalises by the reference without an activation and
+//! applies an activation of its own. It passes dy back through its own activation, and then through the reference.
 
 use super::*;
 use wgpu_batchnorm::ndarray::{ArrayD, Zip};
@@ -9,9 +9,9 @@ use wgpu_batchnorm::{Activation, DType, Result};
 
 const Y: &[&str] = &["y"];
 const DZ: &[&str] = &["dz"];
-/// All that depends on dy as it arrives.
+/// Everything that depends on dy after it has passed the activation.
 const GATED: &[&str] = &["dbias", "dweight", "dx", "dz"];
-/// What depends on the function itself.
+/// Everything that depends on the function itself.
 const FUNCTION: &[&str] = &["dbias", "dweight", "dx", "dz", "y"];
 
 faults! {
@@ -28,7 +28,7 @@ faults! {
     DefaultSlope => FUNCTION,
     /// ReLU6 is ReLU.
     Unbounded => FUNCTION,
-    /// Each GELU is taken for the other.
+    /// The two GELUs are swapped.
     OtherGelu => FUNCTION,
     /// SiLU has 1.702 in the exponent, as one approximation of GELU.
     SiluScaled => FUNCTION,
@@ -40,7 +40,7 @@ faults! {
     // Backward.
     /// dy does not go through the activation.
     Ungated => GATED,
-    /// It does twice.
+    /// dy goes through the activation twice.
     GatedTwice => GATED,
     /// The derivative is taken at bn(x), without z.
     GatedWithoutSum => GATED,
@@ -56,17 +56,17 @@ faults! {
     DzMissing => DZ,
 
     // Half precision.
-    /// One bit less is kept.
+    /// Two bits fewer are kept.
     OneBitLess => &["dx", "dz", "y"],
-    /// The larger one of the two types is taken for the other.
+    /// f16 is rounded as bf16.
     OtherType => &["dx", "dz", "y"],
     /// The second of two elements in a word is lost.
     NeighbourLost => &["dx", "dz", "y"],
     /// The two elements in a word are exchanged.
     NeighboursExchanged => &["dx", "dz", "y"],
-    /// The last element is never written where it has a word to itself.
+    /// The last element is never written if it has a word to itself.
     OddOneUnwritten => &["dx", "dz", "y"],
-    /// Results are not rounded to the type: a file could not hold them, but they are no less right.
+    /// Results are not rounded to the type. A file could not hold them, but they are no less right.
     Accurate => &[],
 }
 
@@ -105,7 +105,7 @@ impl Mutant {
         }
     }
 
-    /// dy as it arrives.
+    /// Returns dy after it has passed the activation.
     fn gated(&self, activation: Activation, dy: f64, normalized: f64, z: f64) -> f64 {
         let sum = normalized + z;
         let function = self.activation(activation);
@@ -122,7 +122,7 @@ impl Mutant {
         }
     }
 
-    /// What is stored of a tensor.
+    /// Returns the tensor as it is stored.
     fn stored(&self, dtype: DType, mut tensor: ArrayD<f64>) -> ArrayD<f64> {
         let is_half = dtype != DType::F32;
         tensor.mapv_inplace(|value| match self.0 {
@@ -188,7 +188,7 @@ impl Mutated for Mutant {
     }
 }
 
-/// Cases in which something is fused or stored in half precision, and no others.
+/// Returns the cases in which something is fused or stored in half precision, and no others.
 fn cases() -> Vec<Case> {
     let mut cases = table();
     cases.retain(|case| !case.is_plain());

@@ -1,8 +1,8 @@
-//! Tests of the tests: implementations with one deliberate fault each, all of which the table of cases and the
-//! comparator must reject, and controls without a fault that they must accept.
+//! Tests of the tests. Each mutant is an implementation with one deliberate fault. The table of cases and the
+//! comparator must reject all mutants, and must accept the controls, which have no fault.
 //!
-//! A mutant computes in f64, otherwise than the reference, and rounds its results to f32, as a GPU does. So a mutant that
-//! is rejected is rejected for its fault alone.
+//! A mutant computes in f64, in another way than the reference, and rounds its results to f32, as a GPU does. So a
+//! rejected mutant is rejected for its fault alone.
 
 mod backward;
 mod forward;
@@ -14,8 +14,8 @@ use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::verify::{Case, CheckReport, Implementation, Inputs, Outputs, Reference, judge, table};
 use wgpu_batchnorm::{Layout, Problem, Result};
 
-/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these,
-/// and no others.
+/// Declares the faults, and for each the quantities that the comparator must blame over all cases: these, and no
+/// others.
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident => $blamed:expr,)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +32,11 @@ use faults;
 
 /// Batch norm with a fault, or without one.
 trait Mutated {
-    /// What it makes of a case, given what would be right.
+    /// Returns what the mutant makes of a case. `right` is the reference's result.
     fn outputs(&self, case: &Case, inputs: &Inputs, right: &Outputs) -> Result<Outputs>;
 }
 
-/// What the comparator says of mutants on a case.
+/// Returns the comparator's reports of mutants on a case.
 fn judged<M: Mutated>(case: &Case, mutants: &[M]) -> Result<Vec<CheckReport>> {
     let inputs = case.inputs();
     let right = Reference.run(case, &inputs)?;
@@ -77,7 +77,7 @@ fn assert_blamed<F: Copy + Debug, M: Mutated>(
     Ok(())
 }
 
-/// Fails unless the mutants pass where the mean is 0, and are rejected where it is far above the standard deviation.
+/// Fails unless the mutants pass if the mean is 0, and are rejected if it is far above the standard deviation.
 fn assert_rejected_at_a_large_mean_only<M: Mutated>(mutants: &[M]) -> Result<()> {
     let (mut accepted, mut rejected) = (0, 0);
     for case in small_plain_cases() {
@@ -95,18 +95,18 @@ fn assert_rejected_at_a_large_mean_only<M: Mutated>(mutants: &[M]) -> Result<()>
     Ok(())
 }
 
-/// Cases without what `fused` is about.
+/// Returns the cases of f32 with neither an activation nor a residual.
 fn plain_cases() -> impl Iterator<Item = Case> {
     table().into_iter().filter(Case::is_plain)
 }
 
-/// The small ones are enough: a suite that cannot afford the large ones is as sharp.
+/// Returns the small plain cases. They are enough: a suite that cannot afford the large ones is as sharp.
 fn small_plain_cases() -> impl Iterator<Item = Case> {
     plain_cases().filter(|case| case.shape.iter().product::<usize>() <= 20_000)
 }
 
-/// The channel of the element at each flat index: the right one, or with images and channels swapped, or with the
-/// layout ignored.
+/// Returns the channel of the element at each flat index: the right one, or one with images and channels swapped,
+/// or one with the layout ignored.
 fn channel_of(case: &Case, problem: &Problem, swapped: bool, ignored: bool) -> impl Fn(usize) -> usize {
     let (outer, channels, inner) = (problem.outer(), problem.channels(), problem.inner());
     let rank = case.shape.len();
@@ -123,7 +123,7 @@ fn channel_of(case: &Case, problem: &Problem, swapped: bool, ignored: bool) -> i
     }
 }
 
-/// A parameter in f64, or its default for each channel.
+/// Returns a parameter in f64, or its default for each channel.
 fn exact(vector: &Option<Array1<f32>>, default: f64, channels: usize) -> Vec<f64> {
     match vector {
         Some(vector) => vector.iter().map(|&value| f64::from(value)).collect(),
@@ -131,7 +131,7 @@ fn exact(vector: &Option<Array1<f32>>, default: f64, channels: usize) -> Vec<f64
     }
 }
 
-/// As a GPU would return it.
+/// Rounds a value to f32, as a GPU would return it.
 fn round(value: f64) -> f64 {
     f64::from(value as f32)
 }

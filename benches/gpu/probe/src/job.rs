@@ -1,4 +1,4 @@
-//! What the options ask for: which passes on which shapes.
+//! Parses the options into jobs: which passes on which shapes.
 
 use crate::Result;
 use serde_json::json;
@@ -39,7 +39,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Each pass on each shape in each type.
+    /// Returns a job for each pass on each shape in each type.
     pub(crate) fn jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
         for &dtype in &self.dtypes {
@@ -61,12 +61,12 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// The plans of the pass.
+    /// Returns the plans of the pass.
     pub(crate) fn plans(&self, profile: &AdapterProfile) -> Result<Vec<Plan>> {
         Ok(self.pass.plans(&self.sizes, self.layout, self.dtype, profile)?)
     }
 
-    /// The line of a result, but for the figures.
+    /// Returns the line of a result without the figures.
     pub(crate) fn json(&self) -> serde_json::Value {
         json!({
             "peer": "ours", "shape": self.sizes, "layout": self.layout.to_string(), "dtype": self.dtype.to_string(),

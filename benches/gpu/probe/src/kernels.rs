@@ -1,5 +1,5 @@
-//! What the driver says of the planned kernels: `VK_KHR_pipeline_executable_properties`. The shaders are written as
-//! wgpu writes them on a device with robust buffer access.
+//! Prints what the driver reports on the planned kernels, through `VK_KHR_pipeline_executable_properties`. Writes
+//! the shaders as wgpu does on a device with robust buffer access.
 
 use crate::Result;
 use crate::job::Options;
@@ -81,7 +81,7 @@ impl Device {
             };
             let physical =
                 instance.enumerate_physical_devices()?.into_iter().find(is_it).ok_or("no such device")?;
-            // All features there are.
+            // Enable every feature of the device.
             let (mut v11, mut v12, mut v13, mut executable) = Default::default();
             let mut robust = vk::PhysicalDeviceRobustness2FeaturesEXT::default();
             let mut all = vk::PhysicalDeviceFeatures2::default()

@@ -1,4 +1,4 @@
-//! What the adapter can do: the figures that tunings are chosen by.
+//! Measures the adapter: the figures that tunings are chosen by.
 
 use crate::{Clock, Result, filled, median, read_u32};
 use serde_json::json;
@@ -8,7 +8,7 @@ const MIB: u64 = 1 << 20;
 
 pub(crate) fn run(gpu: &Gpu) -> Result<()> {
     let clock = Clock::new(gpu)?;
-    // A software driver shows only that all of this runs.
+    // A software driver only shows that all of this runs.
     let large = if gpu.profile().is_cpu() { 4 * MIB } else { 512 * MIB };
     dispatches(gpu, &clock)?;
     streams(gpu, &clock, large)?;
@@ -62,7 +62,8 @@ impl Kernel {
     }
 }
 
-/// Microseconds from one dispatch to the next that must wait for it: of one workgroup, and of enough for the GPU.
+/// Measures the microseconds from a dispatch to the next one, which must wait for it: with one workgroup, and with
+/// enough to fill the GPU.
 fn dispatches(gpu: &Gpu, clock: &Clock<'_>) -> Result<()> {
     let buffer = filled(gpu, 4 * MIB);
     let wgsl = "@group(0) @binding(0) var<storage, read_write> y: array<f32>;
@@ -82,7 +83,8 @@ fn dispatches(gpu: &Gpu, clock: &Clock<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The shader that copies (or only reads) 16 loads of each invocation, `at_once` of them before the first is used.
+/// Returns a shader in which each invocation copies (or only reads) 16 loads. It makes `at_once` loads before it
+/// uses the first.
 fn stream(size: u32, at_once: u32, element: &str, writes: bool, stride: &str, order: &str) -> String {
     let load = |k: u32| format!("let v{k} = x[at + {k}u * {stride}];");
     let place = |k: u32| match writes {
@@ -113,7 +115,7 @@ fn stream(size: u32, at_once: u32, element: &str, writes: bool, stride: &str, or
     )
 }
 
-/// GB/s by loop shape.
+/// Measures GB/s by loop shape.
 fn streams(gpu: &Gpu, clock: &Clock<'_>, bytes: u64) -> Result<()> {
     let (x, y) = (filled(gpu, bytes), filled(gpu, bytes));
     let has_f16 = gpu.profile().features.contains(wgpu::Features::SHADER_F16);
@@ -155,8 +157,9 @@ fn streams(gpu: &Gpu, clock: &Clock<'_>, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// GB/s of a second reading of so many bytes: in the same order, and backwards. Between two such pairs other memory
-/// is read. Then a copy after a reading, likewise: what a pass of two readings does.
+/// Measures the microseconds of a read and of a second read of the same bytes, in the same order and backwards.
+/// Reads other memory between two such pairs. Then measures the same with a copy as the second, as in a pass that
+/// reads its input twice.
 fn caches(gpu: &Gpu, clock: &Clock<'_>, large: u64) -> Result<()> {
     let (other, y) = (filled(gpu, large), filled(gpu, large));
     let shader = |writes, order| stream(256, 4, "vec4<f32>", writes, "256u", order);
@@ -188,8 +191,8 @@ fn caches(gpu: &Gpu, clock: &Clock<'_>, large: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether the device rounds f32 to f16 to the nearest, to even where two are as near: over every number of f16, what
-/// is half way to the next, and its neighbours.
+/// Checks whether the device rounds f32 to the nearest f16, ties to even. Tries every f16 number, the midpoint to
+/// the next one, and the midpoint's neighbours.
 fn rounding(gpu: &Gpu) -> Result<()> {
     let widened = |bits: u16| f16::from_bits(bits).to_f32();
     let mut values = Vec::new();

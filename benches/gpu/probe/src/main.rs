@@ -1,17 +1,20 @@
-//! Times what the crate plans, unchecked, and what the adapter can do at all. JSON lines on standard output.
+//! Times the crate's plans without checking results, and measures what the adapter can do at all. Prints JSON lines
+//! to standard output.
 //!
-//! `probe time --shape N,C,H,W --layout channels-first … [--dtype f16]… [--pass NAME]… [--runs 20]`:
-//! options as `wgpu-batchnorm bench --list` prints them. Each pass runs on buffers in turn that together are larger
-//! than the caches; `median_ms` and `min_ms` are of single runs between two timestamps, `back_to_back_ms` is the
-//! time of all runs between two timestamps, divided: what CUDA events around several calls measure.
+//! `probe time --shape N,C,H,W --layout channels-first … [--dtype f16]… [--pass NAME]… [--runs 20]`: times passes,
+//! with options as `wgpu-batchnorm bench --list` prints them. Each pass runs on sets of buffers in turn, which
+//! together are larger than the caches. `median_ms` and `min_ms` are of single runs, each between two timestamps.
+//! `back_to_back_ms` is the time of all runs between two timestamps, divided by their number. CUDA events around
+//! several calls measure the same.
 //!
-//! `probe kernels`, with the same options: what the driver says of each kernel (registers, spills), through Vulkan
-//! itself.
+//! `probe kernels`, with the same options: prints what the driver reports on each kernel (registers, spills),
+//! through Vulkan itself.
 //!
-//! `probe write LANGUAGE FOLDER pairs|all`, with shapes as above: the kernels planned for them, and for the cases of `verify`, as
-//! the compilers of DX12 and Metal get them.
+//! `probe write LANGUAGE FOLDER pairs|all`, with shapes as above: writes the kernels planned for these shapes and
+//! for the cases of `verify`, as the compilers of DX12 and Metal get them.
 //!
-//! `probe limits`: dispatches that wait for each other, streams by loop shape, caches, rounding to f16.
+//! `probe limits`: measures dispatches that wait for each other, streams by loop shape, caches, and rounding to
+//! f16.
 
 #![expect(unsafe_code, reason = "calls Vulkan itself, and measures shaders without wgpu's checks")]
 
@@ -36,7 +39,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Timestamps around compute passes, all in one submission.
+/// Measures compute passes by timestamps, all in one submission.
 struct Clock<'a> {
     gpu: &'a Gpu,
     set: wgpu::QuerySet,
@@ -68,7 +71,7 @@ impl<'a> Clock<'a> {
         Ok(Self { gpu, set, resolved, mapped })
     }
 
-    /// Milliseconds of each of so many compute passes, which run one after the other.
+    /// Returns the milliseconds of each of `passes` compute passes, which run one after the other.
     fn time(
         &self,
         passes: usize,
@@ -95,7 +98,7 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// The words of a buffer that can be mapped.
+/// Returns the words of a mappable buffer.
 fn read_u32(gpu: &Gpu, buffer: &wgpu::Buffer) -> Result<Vec<u32>> {
     buffer.slice(..).map_async(wgpu::MapMode::Read, |_| {});
     gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
@@ -110,8 +113,8 @@ fn median(times: &[f64]) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A storage buffer of so many bytes, in which 1 MiB of numbers from 0.5 to 1.5 comes again and again. As f16 these
-/// are numbers, too.
+/// Returns a storage buffer of this size. It repeats 1 MiB of numbers from 0.5 to 1.5, which are numbers as f16,
+/// too.
 fn filled(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
     const PATTERN: u64 = 1 << 20;
     use wgpu::BufferUsages as Usage;
@@ -126,7 +129,7 @@ fn filled(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
         })
     };
     let number = |k: u64| ((k as f64 * 0.618_033_988_749_895).fract() + 0.5) as f32;
-    // Half of the lower bits are cleared, so that no half word is an infinite or NaN f16.
+    // Clear the lower half's highest and lowest f16 exponent bit, so that no half word is an infinite or NaN f16.
     let words = (0..PATTERN / 4).map(|k| number(k).to_bits() & 0xffff_bbff);
     let (buffer, pattern) = (create(size), create(PATTERN));
     gpu.queue().write_buffer(&pattern, 0, &words.flat_map(u32::to_le_bytes).collect::<Vec<u8>>());

@@ -1,4 +1,4 @@
-//! Passes as the crate plans them, on raw buffers, without a check.
+//! Times passes as the crate plans them, on raw buffers, without checking results.
 
 use crate::job::{Job, Options};
 use crate::{Clock, Result, filled, median};
@@ -6,7 +6,7 @@ use serde_json::json;
 use wgpu_batchnorm::record::Binding;
 use wgpu_batchnorm::{BoundPlan, BufferRegion, Buffers, Gpu, Plan, wgpu};
 
-/// Bytes that runs move before a buffer's turn comes again, and the most sets of buffers.
+/// Bytes that runs move before they reuse a set of buffers, and the maximum number of sets.
 const ROTATED_BYTES: u64 = 1 << 28;
 const MOST_SETS: u64 = 48;
 
@@ -52,7 +52,7 @@ fn measure(gpu: &Gpu, clock: &Clock<'_>, job: &Job, runs: usize) -> Result<serde
     Ok(line)
 }
 
-/// The plan on so many sets of tensors; parameters and scratch are shared.
+/// Binds the plan to `sets` sets of tensors, which share parameters and scratch.
 fn bind(gpu: &Gpu, plan: &Plan, sets: usize) -> Result<Vec<BoundPlan>> {
     let is_tensor = |binding| matches!(binding, Binding::X | Binding::Y | Binding::Dy | Binding::Dx);
     let make = |tensors: bool| -> Vec<(Binding, wgpu::Buffer)> {

@@ -1,4 +1,4 @@
-//! Kernels as the compilers of DX12 and Metal get them: naga's text, with the options of wgpu's backends.
+//! Writes kernels as the compilers of DX12 and Metal get them: naga's text, with the options of wgpu's backends.
 
 use crate::Result;
 use crate::job::Options;
@@ -16,10 +16,10 @@ use wgpu_batchnorm::{
     PlanInput, internals,
 };
 
-/// What kernels are written in.
+/// The language that kernels are written in.
 #[derive(Clone, Copy, PartialEq)]
 enum Language {
-    /// For FXC, which wgpu takes where DXC is missing: neither subgroups nor f16.
+    /// For FXC, which wgpu uses if DXC is missing. It has neither subgroups nor f16.
     Hlsl51,
     /// For DXC.
     Hlsl62,
@@ -27,12 +27,11 @@ enum Language {
     Msl,
 }
 
-/// `LANGUAGE FOLDER pairs|all`, and shapes: a file for each kernel, and `list` with a line for each: the file's name, the
-/// entry point's, and `f16` where the device has 16-bit types.
+/// Takes `LANGUAGE FOLDER pairs|all`, and shapes. Writes a file for each kernel, and `list` with a line for each:
+/// the file's name, the entry point's name, and `f16` if the device has 16-bit types, else `f32`.
 ///
-/// With `pairs`, only so many kernels that every two shader files, each with its case, that are in one kernel are in one of
-/// these, too; with `all`,
-/// all that are planned, and every variant of each.
+/// With `pairs`, writes only few of the planned kernels. If two shader files, each with its case, meet in a planned
+/// kernel, they also meet in a written one. With `all`, writes all planned kernels and every variant of each.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let [language, folder, which, shapes @ ..] = args else {
         return Err("which language, which folder, and pairs or all of which shapes?".into());
@@ -54,7 +53,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let (mut seen, mut list) = (HashSet::new(), String::new());
     for (kernel, has_f16) in kernels {
         let (text, entry) = written(&kernel, language)?;
-        // What only the host tells apart is the same to a compiler.
+        // Kernels that only the host tells apart are the same to a compiler.
         if !seen.insert((text.clone(), has_f16)) {
             continue;
         }
@@ -69,7 +68,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Few of the kernels, in which every two shader files meet that meet anywhere: with and without 16-bit types apart.
+/// Returns few of the kernels. If two shader files meet in any of `kernels`, they also meet in one of these. Covers
+/// kernels with and without 16-bit types separately.
 fn few(kernels: Vec<(Kernel, bool)>) -> Vec<(Kernel, bool)> {
     let (with, without): (Vec<_>, Vec<_>) = kernels.into_iter().partition(|(_, has_f16)| *has_f16);
     let cover = |kernels: Vec<(Kernel, bool)>| {
@@ -78,7 +78,7 @@ fn few(kernels: Vec<(Kernel, bool)>) -> Vec<(Kernel, bool)> {
     [cover(with), cover(without)].concat()
 }
 
-/// Adapters of a kind, as wgpu would describe them: with all that they have, and with wgpu's default limits.
+/// Returns adapters of a kind as wgpu would describe them: with all that they have, and with wgpu's default limits.
 fn profiles(language: Language) -> Vec<AdapterProfile> {
     let both = Features::SUBGROUP | Features::SHADER_F16;
     // Type, and smallest and largest subgroup.
@@ -88,7 +88,7 @@ fn profiles(language: Language) -> Vec<AdapterProfile> {
     let warp = (DeviceType::Cpu, (4, 4));
     let apple = (DeviceType::IntegratedGpu, (4, 64));
     let (backend, kinds) = match language {
-        // Wave sizes are told by the driver, whichever compiler there is.
+        // The driver reports wave sizes with either compiler.
         Language::Hlsl51 => (
             Backend::Dx12,
             vec![(nvidia, Features::empty()), (intel, Features::empty()), (warp, Features::empty())],
@@ -114,12 +114,12 @@ fn profiles(language: Language) -> Vec<AdapterProfile> {
         (info.subgroup_min_size, info.subgroup_max_size) = (smallest, largest);
         AdapterProfile::new(&info, features, limits.clone())
     };
-    // Default limits once for each kind is enough: features change other kernels.
+    // Default limits once for each kind are enough: features change other kernels than limits do.
     kinds.iter().flat_map(|kind| [&all, &Limits::default()].map(|limits| profile(kind, limits))).collect()
 }
 
-/// The kernels that the profiles' plans take, each with whether the device has 16-bit types: of the shapes in every
-/// type, plain and with ReLU of a sum, and of the cases of `verify`; in place, too.
+/// Returns the kernels in the plans of all profiles, each with whether the device has 16-bit types. Plans the
+/// shapes in every type, plain and with ReLU of a sum, and the cases of `verify`. Plans each in place, too.
 fn planned(language: Language, options: &Options) -> Result<Vec<(Kernel, bool)>> {
     let (mut kernels, mut seen, mut plans) = (Vec::new(), HashSet::new(), 0);
     for profile in profiles(language) {
@@ -131,7 +131,7 @@ fn planned(language: Language, options: &Options) -> Result<Vec<(Kernel, bool)>>
                 kernels.extend(new.map(|kernel| (kernel, has_f16)));
                 Ok(())
             }
-            // Such shapes are refused on such a device.
+            // This device refuses this shape.
             Err(Error::BindingTooLarge { .. } | Error::Limit { .. }) => Ok(()),
             Err(error) => Err(error),
         };
@@ -162,7 +162,7 @@ fn planned(language: Language, options: &Options) -> Result<Vec<(Kernel, bool)>>
     Ok(kernels)
 }
 
-/// Forward and backward, in place and not.
+/// Adds the forward and the backward plan, in place and not.
 fn every_way(
     profile: &AdapterProfile,
     config: &BatchNormConfig,
@@ -182,8 +182,8 @@ fn every_way(
     Ok(())
 }
 
-/// Every variant there is of every kernel, for workgroups and subgroups of several sizes; for FXC, without those that keep
-/// more loads than any plan does there.
+/// Returns every variant of every kernel, for workgroups and subgroups of several sizes. For FXC, leaves out
+/// kernels with subgroups or f16, and those that keep more loads than any plan does there.
 fn every_variant(language: Language) -> Vec<(Kernel, bool)> {
     let sizes = [(4, (4, 4)), (8, (8, 8)), (128, (8, 32)), (256, (4, 128))];
     let (mut kernels, mut seen) = (Vec::new(), HashSet::new());
@@ -203,7 +203,7 @@ fn every_variant(language: Language) -> Vec<(Kernel, bool)> {
     kernels
 }
 
-/// The text, and the name of the entry point in it.
+/// Returns the text, and the name of the entry point in it.
 fn written(kernel: &Kernel, language: Language) -> Result<(String, String)> {
     let wgsl = kernel.wgsl();
     let module = naga::front::wgsl::parse_str(&wgsl).map_err(|error| error.emit_to_string(&wgsl))?;
@@ -216,7 +216,7 @@ fn written(kernel: &Kernel, language: Language) -> Result<(String, String)> {
     }
 }
 
-/// What the kernel binds, in the order of the numbers.
+/// Returns the kernel's bindings in the order of their numbers.
 fn bindings(kernel: &Kernel) -> impl Iterator<Item = (ResourceBinding, Access)> {
     let mut bindings = kernel.bindings();
     bindings.sort_by_key(|(binding, _)| *binding);
@@ -225,7 +225,7 @@ fn bindings(kernel: &Kernel) -> impl Iterator<Item = (ResourceBinding, Access)> 
         .map(|(binding, access)| (ResourceBinding { group: 0, binding: binding as u32 }, access))
 }
 
-/// As `wgpu_hal::dx12` writes it: registers by kind, and every index and loop bounded.
+/// Writes HLSL as `wgpu_hal::dx12` does: registers by kind, and every index and loop bounded.
 fn written_hlsl(
     kernel: &Kernel,
     module: &Module,
@@ -234,7 +234,7 @@ fn written_hlsl(
 ) -> Result<(String, String)> {
     let target = |register| hlsl::BindTarget { space: 0, register, ..Default::default() };
     let mut binding_map = hlsl::BindingMap::default();
-    // How many registers of each kind are taken.
+    // Registers taken of each kind.
     let mut taken: HashMap<Access, u32> = HashMap::new();
     for (binding, access) in bindings(kernel) {
         let register = taken.entry(access).or_default();
@@ -259,7 +259,7 @@ fn written_hlsl(
     Ok((text, entry))
 }
 
-/// As `wgpu_hal::metal` writes it: slots in the order of the bindings, and every index and loop bounded.
+/// Writes MSL as `wgpu_hal::metal` does: slots in the order of the bindings, and every index and loop bounded.
 fn written_msl(kernel: &Kernel, module: &Module, info: &ModuleInfo) -> Result<(String, String)> {
     let mut resources = msl::BindingMap::new();
     for (slot, (binding, access)) in (0u8..).zip(bindings(kernel)) {
