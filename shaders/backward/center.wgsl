@@ -1,4 +1,4 @@
-// uses: data/vector, backward/projection
+// uses: data/vector, backward/projections
 
 // project_out: dy without what flows through the statistics.
 

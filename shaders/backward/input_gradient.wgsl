@@ -1,4 +1,4 @@
-// uses: data/per_channel, data/vector, statistics/type, epilogue/weight, backward/center, backward/projection
+// uses: data/per_channel, data/vector, statistics/type, epilogue/weight, backward/center, backward/projections
 
 // What dx of a channel is computed with.
 struct Gradient {

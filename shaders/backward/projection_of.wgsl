@@ -1,4 +1,4 @@
-// uses: data/params, data/per_channel, numerics/float_float, statistics/type, backward/projection
+// uses: data/params, data/per_channel, numerics/float_float, statistics/type, backward/projections
 // uses: backward/sums
 
 // mean of dy, and sum of dy * (x - mean) / (n * (var + eps)): the least-squares slope of dy along x.

@@ -1,4 +1,13 @@
-// The projection of a channel between two dispatches: store_projection, channel_projection.
+// uses: numerics/float_float
+
+// The projection of a channel, and what becomes of it between two dispatches: store_projection, channel_projection.
+
+// The part of dy that dx loses: its mean, and its slope along x. Both are float-float, because if few values share a
+// channel, almost all of dy is lost, and the rest shows every rounding.
+struct Projection {
+    mean_dy: FloatFloat,
+    slope: FloatFloat,
+}
 
 // case store:
 // uses: data/per_channel, statistics/type, backward/projection_of, backward/sums
@@ -23,7 +32,7 @@ fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {
 fn store_projection(first_channel: u32, sums: Sums, of_channel: Statistics) {}
 
 // case read:
-// uses: data/per_channel, backward/projection
+// uses: data/per_channel
 // `backward_sums` or `backward_finalize` stored it.
 @group(0) @binding(14) var<storage, read> projections: array<vec4<f32>>;
 
@@ -40,7 +49,6 @@ fn channel_projection(channel: u32) -> Projection {
 }
 
 // case none:
-// uses: backward/projection
 // Running statistics do not depend on x: nothing is taken from dy.
 fn channel_projection(channel: u32) -> Projection {
     return Projection();
