@@ -1,5 +1,5 @@
 // uses: iterate/tile
-// needs: process
+// needs: LOAD, STORE, load, add, store
 
 // The loop over the loads that an invocation keeps in registers, so that memory is read once. Registers cannot
 // be indexed at run time, and with a loop over the loads some compilers would keep the values in memory. Hence
@@ -11,8 +11,17 @@ var<private> cursor: Cursor;
 
 fn process_one(stage: u32, k: u32) {
     if k < TILE_LOADS {
-        if k < cursor.loads {
-            process(stage, k);
+        let is_valid = k < cursor.loads;
+        let element = select(cursor.spare, cursor.element, is_valid);
+        if stage == LOAD {
+            // Every lane makes every load, and the sums come later, without a branch either: otherwise compilers wait for
+            // each load before the next. A lane without a k-th load takes the spare one, which is its own workgroup's:
+            // in place, another workgroup may be writing to any other.
+            load(k, element);
+        } else if stage != STORE {
+            add(stage, k, element, is_valid);
+        } else if is_valid {
+            store(k, element);
         }
         cursor_next();
     }

@@ -17,6 +17,8 @@ struct Cursor {
     step: u32,
     step_along: u32,
     skip: u32,
+    // An element that the workgroup has in any case.
+    spare: u32,
 }
 
 fn cursor_begin(workgroup: u32, lane: u32) -> Cursor {
@@ -25,6 +27,7 @@ fn cursor_begin(workgroup: u32, lane: u32) -> Cursor {
     let length = params.inner / VECTOR_WIDTH;
     if workgroup < params.channels {
         begin.loads = (params.outer * length + WORKGROUP_SIZE - 1u - lane) / WORKGROUP_SIZE;
+        begin.spare = workgroup * length;
     }
     let plane = lane / length;
     begin.along = lane - plane * length;
@@ -56,6 +59,8 @@ struct Cursor {
     // The present one, and the distance to the next.
     element: u32,
     step: u32,
+    // An element that the workgroup has in any case.
+    spare: u32,
 }
 
 fn cursor_begin(workgroup: u32, lane: u32) -> Cursor {
@@ -65,6 +70,7 @@ fn cursor_begin(workgroup: u32, lane: u32) -> Cursor {
     let rows = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
     var begin: Cursor;
     begin.channel = column * VECTOR_WIDTH;
+    begin.spare = min(workgroup * CHANNELS_PER_WORKGROUP, columns - 1u);
     if column < columns && row < params.outer {
         begin.loads = (params.outer - row + rows - 1u) / rows;
     }

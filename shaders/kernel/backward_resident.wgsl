@@ -7,10 +7,11 @@
 // values of its channels in registers. Load, reduce, store. (cuDNN calls its like "persistent".)
 
 const LOAD: u32 = 0u;
-const STORE: u32 = 1u;
+const SUM: u32 = 1u;
+const STORE: u32 = 2u;
 
+// dy, from SUM on the gradient behind the activation; and x, from SUM on less its mean.
 var<private> tile_dy: array<Vector, TILE_LOADS>;
-// x less its mean.
 var<private> tile_deviation: array<Vector, TILE_LOADS>;
 var<private> of_channel: Statistics;
 var<private> pre_activation: PreActivation;
@@ -23,6 +24,7 @@ fn kernel(invocation: Invocation) {
     of_channel = channel_statistics(begin.channel);
     pre_activation = pre_activation_of(begin.channel, of_channel);
     for_each_load(LOAD, begin);
+    for_each_load(SUM, begin);
     let zero = PerChannel(0.0);
     let own = Sums(FloatFloat(horizontal_sum(sum), zero), FloatFloat(horizontal_sum(sum_of_products), zero));
     let merged = broadcast(reduce_lanes(own, invocation), invocation);
@@ -33,17 +35,22 @@ fn kernel(invocation: Invocation) {
     for_each_load(STORE, begin);
 }
 
-fn process(stage: u32, k: u32) {
-    if stage == LOAD {
-        let x = load_x(cursor.element);
-        let dy = through_pre_activation(load_dy(cursor.element), x, cursor.element, pre_activation);
-        let deviation = deviation_of(x, of_channel);
-        store_dz(cursor.element, dy);
-        tile_dy[k] = dy;
-        tile_deviation[k] = deviation;
-        sum += dy;
-        sum_of_products += dy * deviation;
-    } else {
-        store_dx(cursor.element, input_gradient(tile_dy[k], tile_deviation[k], gradient));
-    }
+fn load(k: u32, element: u32) {
+    tile_deviation[k] = load_x(element);
+    tile_dy[k] = load_dy(element);
+}
+
+fn add(stage: u32, k: u32, element: u32, is_valid: bool) {
+    let x = tile_deviation[k];
+    let dy = through_pre_activation(tile_dy[k], x, element, pre_activation);
+    let deviation = deviation_of(x, of_channel);
+    tile_dy[k] = dy;
+    tile_deviation[k] = deviation;
+    sum += select(Vector(), dy, is_valid);
+    sum_of_products += select(Vector(), dy * deviation, is_valid);
+}
+
+fn store(k: u32, element: u32) {
+    store_dz(element, tile_dy[k]);
+    store_dx(element, input_gradient(tile_dy[k], tile_deviation[k], gradient));
 }

@@ -6,8 +6,9 @@
 // in registers. Load, reduce, normalise, store. (cuDNN calls its like "persistent".)
 
 const LOAD: u32 = 0u;
-const SQUARE: u32 = 1u;
-const STORE: u32 = 2u;
+const SUM: u32 = 1u;
+const SQUARE: u32 = 2u;
+const STORE: u32 = 3u;
 
 var<private> tile: array<Vector, TILE_LOADS>;
 // Sums over the invocation's values: of deviations from the first of them, and of squared ones from their mean.
@@ -30,25 +31,28 @@ fn kernel(invocation: Invocation) {
 // The moments of the invocation's own values.
 fn load_and_reduce(begin: Cursor) -> Moments {
     for_each_load(LOAD, begin);
+    pivot = finite_or_zero(first_component(tile[0]));
+    for_each_load(SUM, begin);
     let count = begin.loads * VALUES_OF_CHANNEL;
     mean = two_sum(pivot, horizontal_sum(sum) / f32(max(count, 1u)));
     for_each_load(SQUARE, begin);
     return Moments(count, mean, horizontal_sum(sum_of_squares));
 }
 
-fn process(stage: u32, k: u32) {
-    if stage == LOAD {
-        let value = load_x(cursor.element);
-        tile[k] = value;
-        if k == 0u {
-            pivot = finite_or_zero(first_component(value));
-        }
-        sum += value - pivot;
-    } else if stage == SQUARE {
-        let deviation = opaque_vector(tile[k] - mean.hi) - mean.lo;
-        sum_of_squares += deviation * deviation;
+fn load(k: u32, element: u32) {
+    tile[k] = load_x(element);
+}
+
+fn add(stage: u32, k: u32, element: u32, is_valid: bool) {
+    if stage == SUM {
+        sum += select(Vector(), tile[k] - pivot, is_valid);
     } else {
-        let y = apply(tile[k], scale_shift);
-        store_y(cursor.element, activated(with_residual(y, cursor.element)));
+        let deviation = opaque_vector(tile[k] - mean.hi) - mean.lo;
+        sum_of_squares += select(Vector(), deviation * deviation, is_valid);
     }
+}
+
+fn store(k: u32, element: u32) {
+    let y = apply(tile[k], scale_shift);
+    store_y(element, activated(with_residual(y, element)));
 }
