@@ -46,6 +46,37 @@ fn is_leader(invocation: Invocation) -> bool {
     return invocation.lane < CHANNELS_PER_WORKGROUP;
 }
 
+// case rows:
+// needs: Partial, merge
+// Lanes lie in rows of LANES_ACROSS, and those of one column share their channels. The rows merge through workgroup
+// memory, the second half into the first. The first row gets the results. The order is fixed.
+const ROWS: u32 = WORKGROUP_SIZE / LANES_ACROSS;
+
+var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;
+
+fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
+    let lane = invocation.lane;
+    sh_partials[lane] = own;
+    for (var rows = ROWS; rows > 1u; rows = (rows + 1u) / 2u) {
+        let half = (rows + 1u) / 2u;
+        workgroupBarrier();
+        if lane / LANES_ACROSS + half < rows {
+            sh_partials[lane] = merge(sh_partials[lane], sh_partials[lane + half * LANES_ACROSS]);
+        }
+    }
+    return sh_partials[lane];
+}
+
+// The merged result, in every lane of its column.
+fn broadcast(merged: Partial, invocation: Invocation) -> Partial {
+    workgroupBarrier();
+    return sh_partials[invocation.lane % LANES_ACROSS];
+}
+
+fn is_leader(invocation: Invocation) -> bool {
+    return invocation.lane < LANES_ACROSS;
+}
+
 // case subgroup:
 // needs: Partial, merge, pack, unpack
 // The workgroup has one channel. Lanes merge within each subgroup by shuffles, then subgroups merge through workgroup

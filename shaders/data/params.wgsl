@@ -60,3 +60,8 @@ fn linear_workgroup(workgroup: vec3<u32>, grid: vec3<u32>) -> u32 {
 fn is_finite(value: f32) -> bool {
     return (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
 }
+
+// The workgroups in reverse order. Surplus ones stay behind the last.
+fn reversed(workgroup: u32, count: u32) -> u32 {
+    return select(count - 1u - workgroup, count, workgroup >= count);
+}

@@ -32,6 +32,11 @@ fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
     return traversal;
 }
 
+// The number of workgroups that visit a group of channels.
+fn workgroups_of(splits: Splits) -> u32 {
+    return splits.count * params.group_channels;
+}
+
 fn has_next(traversal: Traversal) -> bool {
     return traversal.outer < traversal.outer_end;
 }
@@ -89,6 +94,11 @@ fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
         traversal.inner_end = min(traversal.inner_begin + splits.inner_chunk, params.inner);
     }
     return traversal;
+}
+
+// The number of workgroups that visit a group of channels.
+fn workgroups_of(splits: Splits) -> u32 {
+    return splits.count * params.group_channels;
 }
 
 fn has_next(traversal: Traversal) -> bool {
@@ -178,6 +188,12 @@ fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
     return traversal;
 }
 
+// The number of workgroups that visit the tensor.
+fn workgroups_of(splits: Splits) -> u32 {
+    let chunk = splits.outer_chunk * splits.inner_chunk;
+    return (params.outer * params.channels / VECTOR_WIDTH + chunk - 1u) / chunk * splits.of_inner;
+}
+
 // Whether the invocation has a k-th column, and the element of it beside that of the first. Without one, that is some
 // other element: reading it does no harm.
 fn has_column(traversal: Traversal, k: u32) -> bool {
@@ -196,6 +212,55 @@ fn channel_of(traversal: Traversal, k: u32) -> u32 {
 fn split_of(traversal: Traversal, k: u32) -> u32 {
     let split = column(traversal.first_column, k) * VECTOR_WIDTH / params.channels;
     return select(params.reduction.count, split, has_column(traversal, k));
+}
+
+fn has_next(traversal: Traversal) -> bool {
+    return traversal.range.begin < traversal.range.end;
+}
+
+// One range is all.
+fn next_range(traversal: ptr<function, Traversal>) -> Range {
+    let range = (*traversal).range;
+    (*traversal).range.end = 0u;
+    return range;
+}
+
+// What the invocation writes is what it reads.
+fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
+    return next_range(traversal);
+}
+
+// case column_blocks:
+// includes: iterate/range, iterate/one_column
+// Columns for reductions on GPUs: the lanes of a workgroup lie in rows of LANES_ACROSS, and the lanes of one column have
+// the same channels, so that they merge before a partial result is written. ROWS rows of loads, each as many rows of x as
+// make whole loads, are a period of inner_chunk loads. of_inner workgroups lie beside each other along a row, and a
+// workgroup takes outer_chunk periods: a block. Lanes behind the last row are idle.
+struct Traversal {
+    // The first channel of the column, and its split; without a column, a split that is none.
+    channel: u32,
+    split: u32,
+    range: Range,
+}
+
+fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
+    let rows = WORKGROUP_SIZE / LANES_ACROSS;
+    let row_loads = splits.inner_chunk / rows;
+    let block = workgroup / splits.of_inner;
+    let row = lane / LANES_ACROSS;
+    let column = (workgroup - block * splits.of_inner) * LANES_ACROSS + lane - row * LANES_ACROSS;
+    let begin = block * splits.outer_chunk * splits.inner_chunk;
+    let loads = params.outer * params.channels / VECTOR_WIDTH;
+    let end = min(begin + splits.outer_chunk * splits.inner_chunk, loads);
+    var traversal: Traversal;
+    traversal.split = splits.count;
+    if row < rows && column < row_loads && begin < end {
+        let first = (block * row_loads + column) * VECTOR_WIDTH;
+        traversal.split = first / params.channels;
+        traversal.channel = first - traversal.split * params.channels;
+        traversal.range = Range(begin + row * row_loads + column, end, splits.inner_chunk);
+    }
+    return traversal;
 }
 
 fn has_next(traversal: Traversal) -> bool {

@@ -6,7 +6,12 @@
 // is the gradient of bn(x) + z, which is dz.
 
 fn kernel(invocation: Invocation) {
-    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.elementwise);
+    var workgroup = invocation.workgroup;
+    if REVERSED == 1u {
+        // The last workgroups come first: what the reduction has read last is still in the cache.
+        workgroup = reversed(workgroup, workgroups_of(params.elementwise));
+    }
+    var traversal = traversal_begin(workgroup, invocation.lane, params.elementwise);
     var own: array<Gradient, COLUMNS_PER_LANE>;
     var pre_activation: array<PreActivation, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {

@@ -4,7 +4,12 @@
 // Normalises every element, then scales and shifts it.
 
 fn kernel(invocation: Invocation) {
-    var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.elementwise);
+    var workgroup = invocation.workgroup;
+    if REVERSED == 1u {
+        // The last workgroups come first: what the reduction has read last is still in the cache.
+        workgroup = reversed(workgroup, workgroups_of(params.elementwise));
+    }
+    var traversal = traversal_begin(workgroup, invocation.lane, params.elementwise);
     var own: array<ScaleShift, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let channel = channel_of(traversal, k);

@@ -47,13 +47,22 @@ pub fn covering_pairs<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>) -> V
     items.map(|(_, (item, ..))| item).collect()
 }
 
+/// Returns the shader files of a kernel, each with its case: the headings of the composed text.
+fn files(kernel: &Kernel) -> Vec<String> {
+    let is_heading = |line: &&str| {
+        let file = line.strip_prefix("// ").and_then(|line| line.split_once(".wgsl"));
+        file.is_some_and(|(file, case)| !file.contains(' ') && (case.is_empty() || case.starts_with(", ")))
+    };
+    kernel.wgsl().lines().filter(is_heading).map(str::to_owned).collect()
+}
+
 /// Returns the pairs of a kernel, as numbers of its files.
 fn pairs_of(kernel: &Kernel, numbers: &mut HashMap<String, u32>) -> Vec<Pair> {
     let mut number = |file: String| {
         let next = numbers.len() as u32;
         *numbers.entry(file).or_insert(next)
     };
-    let mut files: Vec<u32> = kernel.files().into_iter().map(&mut number).collect();
+    let mut files: Vec<u32> = files(kernel).into_iter().map(&mut number).collect();
     files.sort_unstable();
     let with_earlier =
         |(k, one): (usize, &u32)| files[..=k].iter().map(|other| (*other, *one)).collect::<Vec<_>>();
@@ -62,14 +71,14 @@ fn pairs_of(kernel: &Kernel, numbers: &mut HashMap<String, u32>) -> Vec<Pair> {
 
 #[cfg(test)]
 mod tests {
-    use super::covering_pairs;
+    use super::{covering_pairs, files};
     use crate::internals::every_variant;
     use crate::kernels::Kernel;
     use std::collections::HashSet;
 
     fn pairs(kernels: &[Kernel]) -> HashSet<(String, String)> {
         let of_kernel = |kernel: &Kernel| {
-            let files = kernel.files();
+            let files = files(kernel);
             files
                 .iter()
                 .flat_map(|one| files.iter().map(|other| (one.clone(), other.clone())))

@@ -94,12 +94,19 @@ impl Variants {
         let mut reductions = Vec::new();
         for traversal in self.traversals() {
             match traversal {
-                Traversal::Columns { .. } => reductions.push((traversal, Lanes::Separate)),
+                Traversal::Columns { .. } | Traversal::ColumnBlocks { .. } => {
+                    reductions.push((traversal, Lanes::Separate));
+                }
                 Traversal::Planes { .. } | Traversal::PlanesMasked { .. } => {
                     reductions.push((traversal, Lanes::Tree { channels: 1 }));
                     reductions.push((traversal, Lanes::Subgroup { min_size, max_size }));
                 }
             }
+        }
+        // A number of lanes that is no power of two, where there are enough.
+        let lanes_across = (self.workgroup_size / 3).max(1);
+        for width in [VectorWidth::Scalar, VectorWidth::Four] {
+            reductions.push((Traversal::ColumnBlocks { width, lanes_across }, Lanes::Rows));
         }
         reductions
     }
@@ -158,7 +165,8 @@ impl Variants {
         for traversal in self.traversals() {
             for statistics in [Statistics::Batch, Statistics::Running] {
                 for output in plain_outputs().into_iter().chain(fused_outputs()) {
-                    let normalize = Normalize { traversal, statistics, output, workgroup_size };
+                    let reversed = statistics == Statistics::Batch;
+                    let normalize = Normalize { traversal, statistics, output, reversed, workgroup_size };
                     kernels.push(Kernel::Normalize(normalize));
                 }
             }
@@ -238,7 +246,14 @@ impl Variants {
                 // Takes every second fused variant, in turn.
                 let fused = fused.skip(variants.len() % 2).step_by(2);
                 for gradient in plain.into_iter().chain(fused) {
-                    variants.push(BackwardInput { traversal, statistics, gradient, workgroup_size });
+                    let reversed = statistics == Statistics::Batch;
+                    variants.push(BackwardInput {
+                        traversal,
+                        statistics,
+                        gradient,
+                        reversed,
+                        workgroup_size,
+                    });
                 }
             }
         }

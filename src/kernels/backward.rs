@@ -86,6 +86,8 @@ pub struct BackwardInput {
     pub statistics: Statistics,
     /// How dx and dz are written.
     pub gradient: InputGradient,
+    /// Whether the last workgroups come first, since a reduction has left their elements in a cache.
+    pub reversed: bool,
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
 }
@@ -95,8 +97,7 @@ impl Variant for BackwardInput {
         let batch = self.statistics == Statistics::Batch;
         // Without dx, nothing is projected.
         let projections = if batch && self.gradient.dx { "read" } else { "none" };
-        Source::new("backward_input", Lanes::Separate, self.workgroup_size)
-            .traversal(self.traversal)
+        Source::elementwise("backward_input", self.traversal, self.reversed, self.workgroup_size)
             .choose([self.statistics.choice(), ("backward/projections", projections)])
             .gradient(self.gradient, self.traversal.width(), batch)
     }
@@ -104,7 +105,8 @@ impl Variant for BackwardInput {
 
 impl fmt::Display for BackwardInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}{}", self.traversal, self.statistics.name(), self.gradient)
+        let last_first = if self.reversed { ", last first" } else { "" };
+        write!(f, "{}, {}{}{last_first}", self.traversal, self.statistics.name(), self.gradient)
     }
 }
 

@@ -90,14 +90,15 @@ pub struct Normalize {
     pub statistics: Statistics,
     /// How y is written.
     pub output: Output,
+    /// Whether the last workgroups come first, since a reduction has left their elements in a cache.
+    pub reversed: bool,
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
 }
 
 impl Variant for Normalize {
     fn source(&self) -> Source {
-        Source::new("normalize", Lanes::Separate, self.workgroup_size)
-            .traversal(self.traversal)
+        Source::elementwise("normalize", self.traversal, self.reversed, self.workgroup_size)
             .choose([self.statistics.choice()])
             .output(self.output, self.traversal.width())
     }
@@ -105,7 +106,8 @@ impl Variant for Normalize {
 
 impl fmt::Display for Normalize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}{}", self.traversal, self.statistics.name(), self.output)
+        let last_first = if self.reversed { ", last first" } else { "" };
+        write!(f, "{}, {}{}{last_first}", self.traversal, self.statistics.name(), self.output)
     }
 }
 
@@ -164,17 +166,10 @@ impl fmt::Display for ForwardResident {
         write!(f, "{}{}{}", self.tile, self.output, self.running.name())
     }
 }
+
 impl Variant for CountBatch {
     fn source(&self) -> Source {
-        Source {
-            stem: "count_batch",
-            workgroup_size: 1,
-            lanes: Lanes::Separate,
-            channels_at_once: 1,
-            in_place: false,
-            constants: vec![],
-            choices: vec![],
-        }
+        Source::new("count_batch", Lanes::Separate, 1)
     }
 }
 

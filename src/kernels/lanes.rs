@@ -14,6 +14,9 @@ pub enum Lanes {
         /// Channels per workgroup, a power of two. The lanes of a channel share the work on it.
         channels: u32,
     },
+    /// Merges rows of lanes by halving, through workgroup memory: the lanes of one column share their channels. Goes
+    /// with [`Traversal::ColumnBlocks`](super::Traversal::ColumnBlocks).
+    Rows,
     /// Merges by shuffles within subgroups of these sizes, then through workgroup memory.
     Subgroup {
         /// Smallest subgroup that the adapter may use.
@@ -29,6 +32,7 @@ impl Lanes {
         match self {
             Self::Separate => [("entry", "plain"), ("lanes", "separate")],
             Self::Tree { .. } => [("entry", "plain"), ("lanes", "tree")],
+            Self::Rows => [("entry", "plain"), ("lanes", "rows")],
             Self::Subgroup { .. } => [("entry", "subgroups"), ("lanes", "subgroup")],
         }
     }
@@ -37,7 +41,7 @@ impl Lanes {
     pub(super) fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
         let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
         match self {
-            Self::Separate => {}
+            Self::Separate | Self::Rows => {}
             Self::Tree { channels } => constants.push(("CHANNELS_PER_WORKGROUP", channels)),
             Self::Subgroup { min_size, max_size } => {
                 constants.extend([("MIN_SUBGROUP_SIZE", min_size), ("MAX_SUBGROUP_SIZE", max_size)]);
@@ -46,18 +50,14 @@ impl Lanes {
         constants
     }
 
-    /// Returns how many partial results the workgroup memory holds.
-    fn partials_in_memory(self, workgroup_size: u32) -> u32 {
-        match self {
-            Self::Separate => 0,
-            Self::Tree { .. } => workgroup_size,
-            Self::Subgroup { min_size, .. } => workgroup_size / min_size,
-        }
-    }
-
     /// Returns the bytes of workgroup memory, if each lane has partial results of `channels` channels.
-    pub(super) fn workgroup_memory(self, workgroup_size: u32, channels: u32) -> u32 {
-        self.partials_in_memory(workgroup_size) * channels * PARTIAL_BYTES as u32
+    pub(crate) fn workgroup_memory(self, workgroup_size: u32, channels: u32) -> u32 {
+        let partials = match self {
+            Self::Separate => 0,
+            Self::Tree { .. } | Self::Rows => workgroup_size,
+            Self::Subgroup { min_size, .. } => workgroup_size / min_size,
+        };
+        partials * channels * PARTIAL_BYTES as u32
     }
 }
 
@@ -65,6 +65,7 @@ impl fmt::Display for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Separate => f.write_str("a channel each"),
+            Self::Rows => f.write_str("rows merge"),
             Self::Tree { channels: 1 } => f.write_str("tree"),
             Self::Tree { channels } => write!(f, "{channels} channels a workgroup"),
             Self::Subgroup { min_size, max_size } if min_size == max_size => {

@@ -137,7 +137,17 @@ impl Source {
 
     fn traversal(mut self, traversal: Traversal) -> Self {
         self.constants.extend(traversal.constants());
+        if traversal.is_columns() {
+            self.channels_at_once = traversal.width().elements();
+        }
         self.choose(traversal.choices())
+    }
+
+    /// Makes an elementwise kernel, whose last workgroups come first if `reversed`.
+    fn elementwise(stem: &'static str, traversal: Traversal, reversed: bool, workgroup_size: u32) -> Self {
+        let mut source = Self::new(stem, Lanes::Separate, workgroup_size).traversal(traversal);
+        source.constants.push(("REVERSED", reversed.into()));
+        source
     }
 
     fn output(mut self, output: Output, width: VectorWidth) -> Self {
@@ -266,13 +276,6 @@ impl Kernel {
             let _ = write!(text, "{heading}{}", section.text);
         }
         text
-    }
-
-    /// Returns the kernel's shader files, each with its chosen case.
-    #[cfg(feature = "internals")]
-    pub(crate) fn files(&self) -> Vec<String> {
-        let sections = self.source().sections();
-        sections.into_iter().map(|(heading, _)| heading).filter(|heading| !heading.is_empty()).collect()
     }
 
     /// Returns the variant in a few words, for a plan's printout: empty, or with a comma in front.

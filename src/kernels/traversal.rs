@@ -55,6 +55,14 @@ pub enum Traversal {
         /// Columns per lane, one workgroup apart. More than one gives longer contiguous reads.
         columns_per_lane: u32,
     },
+    /// inner = 1, for reductions: the lanes of a workgroup lie in rows, and the lanes of one column merge. Goes with
+    /// [`Lanes::Rows`](super::Lanes::Rows), and both only with each other.
+    ColumnBlocks {
+        /// Channels per column.
+        width: VectorWidth,
+        /// Lanes of a row.
+        lanes_across: u32,
+    },
 }
 
 impl Traversal {
@@ -64,6 +72,7 @@ impl Traversal {
             Self::Planes { .. } => "planes",
             Self::PlanesMasked { .. } => "planes_masked",
             Self::Columns { .. } => "columns",
+            Self::ColumnBlocks { .. } => "column_blocks",
         };
         let mut choices = vector_choices(self.width(), self.is_columns()).to_vec();
         choices.push(("iterate/traversal", traversal));
@@ -73,14 +82,16 @@ impl Traversal {
     /// Returns the elements per load.
     pub fn width(self) -> VectorWidth {
         match self {
-            Self::Planes { width, .. } | Self::Columns { width, .. } => width,
+            Self::Planes { width, .. } | Self::Columns { width, .. } | Self::ColumnBlocks { width, .. } => {
+                width
+            }
             Self::PlanesMasked { .. } => VectorWidth::Four,
         }
     }
 
     /// Checks whether each invocation has its own channels.
     pub fn is_columns(self) -> bool {
-        matches!(self, Self::Columns { .. })
+        matches!(self, Self::Columns { .. } | Self::ColumnBlocks { .. })
     }
 
     /// Returns the constants of the shader files.
@@ -88,6 +99,7 @@ impl Traversal {
         match self {
             Self::Planes { lanes, .. } | Self::PlanesMasked { lanes } => vec![("LANES_PER_PLANE", lanes)],
             Self::Columns { columns_per_lane, .. } => vec![("COLUMNS_PER_LANE", columns_per_lane)],
+            Self::ColumnBlocks { lanes_across, .. } => vec![("LANES_ACROSS", lanes_across)],
         }
     }
 }
@@ -100,6 +112,9 @@ impl fmt::Display for Traversal {
             Self::Columns { width, columns_per_lane: 1 } => write!(f, "columns by {}", width.elements()),
             Self::Columns { width, columns_per_lane } => {
                 write!(f, "columns by {}, {columns_per_lane} a lane", width.elements())
+            }
+            Self::ColumnBlocks { width, lanes_across } => {
+                write!(f, "columns by {lanes_across} × {}", width.elements())
             }
         }
     }

@@ -21,14 +21,19 @@ pub(super) fn u32_of(number: usize) -> u32 {
     u32::try_from(number).unwrap_or_else(|_| unreachable!("{number} does not fit into 32 bits"))
 }
 
+/// Returns the fewest rows of columns that are a whole number of loads, and that number.
+pub(super) fn row_of_loads(problem: &Problem, width: VectorWidth) -> (usize, usize) {
+    let width = width.elements() as usize;
+    let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
+    (rows, rows * problem.channels / width)
+}
+
 /// Returns the rows of a period of columns. A period is a whole number of loads, as all rows together are. Short
 /// periods are combined, if the tensor has rows for at least 64 combined periods. The first choice is a number of
 /// periods that divides all rows and keeps nine in ten lanes of a workgroup busy. The second choice keeps every lane
 /// busy.
 pub(super) fn period_rows(problem: &Problem, width: VectorWidth, lanes: usize) -> usize {
-    let width = width.elements() as usize;
-    let rows = (1..width).find(|rows| (rows * problem.channels).is_multiple_of(width)).unwrap_or(width);
-    let loads = rows * problem.channels / width;
+    let (rows, loads) = row_of_loads(problem, width);
     if loads >= 8 * lanes {
         return rows;
     }

@@ -117,7 +117,9 @@ impl Plan {
             // dz depends on statistics only through an activation.
             let needs_statistics = mask.input || pre_activation.is_activated();
             let statistics = if needs_statistics { statistics } else { Statistics::None };
-            let input = BackwardInput { traversal: division.traversal, statistics, gradient, workgroup_size };
+            let reversed = statistics == Statistics::Batch && grid.reverses();
+            let traversal = division.traversal;
+            let input = BackwardInput { traversal, statistics, gradient, reversed, workgroup_size };
             plan.push_elementwise(division, Kernel::BackwardInput(input));
         }
         plan.lay_out(grid);

@@ -84,7 +84,9 @@ impl Plan {
         if !normalized {
             let workgroup_size = grid.workgroup_size;
             let division = grid.elementwise();
-            let normalize = Normalize { traversal: division.traversal, statistics, output, workgroup_size };
+            let reversed = statistics == Statistics::Batch && grid.reverses();
+            let traversal = division.traversal;
+            let normalize = Normalize { traversal, statistics, output, reversed, workgroup_size };
             plan.push_elementwise(division, Kernel::Normalize(normalize));
         }
         plan.lay_out(grid);

@@ -1,6 +1,6 @@
 //! Workgroup sizes, splits and grids: adapts a tuning to a problem and an adapter.
 
-use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, u32_of};
+use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, row_of_loads, u32_of};
 use super::tile::{TileSplit, largest_resident_on_cpu, split_into_tiles, tile_width};
 use super::tuning::Tuning;
 use crate::kernels::{Kernel, Lanes, Splits, Tile, TileLayout, Traversal, VectorWidth};
@@ -87,6 +87,9 @@ impl<'a> GridPlanner<'a> {
 
     /// Plans a reduction of every channel to one result per split.
     pub(super) fn reduction(&self) -> Reduction {
+        if let Some(reduction) = self.reduction_by_column_blocks() {
+            return reduction;
+        }
         let columns = self.problem.inner == 1;
         let workgroup_size = if columns {
             self.workgroup_size
@@ -99,6 +102,35 @@ impl<'a> GridPlanner<'a> {
         let lanes = if columns { Lanes::Separate } else { self.lanes(workgroup_size) };
         let division = self.divide(workgroup_size, self.tuning.splits as usize);
         Reduction { lanes, workgroup_size, division }
+    }
+
+    /// Plans a reduction of columns whose lanes lie in rows and merge, if the tuning asks for it and the workgroup's memory
+    /// holds the partial results.
+    fn reduction_by_column_blocks(&self) -> Option<Reduction> {
+        let Problem { outer, inner, .. } = *self.problem;
+        let (workgroup_size, lanes) = (self.workgroup_size, self.workgroup_size as usize);
+        let memory = Lanes::Rows.workgroup_memory(workgroup_size, self.width.elements());
+        let wanted = (self.tuning.lanes_across as usize).clamp(1, lanes);
+        if inner != 1 || wanted * 2 > lanes || memory > self.profile.limits.max_compute_workgroup_storage_size
+        {
+            return None;
+        }
+        let (rows_of_x, row) = row_of_loads(self.problem, self.width);
+        let tiles = row.div_ceil(wanted);
+        let across = row.div_ceil(tiles);
+        let rows = lanes / across;
+        let periods = outer.div_ceil(rows * rows_of_x);
+        let blocks = (self.tuning.splits as usize).max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
+        let (blocks, chunk) = parts(periods, blocks, 1);
+        let traversal = Traversal::ColumnBlocks { width: self.width, lanes_across: u32_of(across) };
+        let splits = Splits {
+            count: u32_of(blocks * rows_of_x),
+            of_inner: u32_of(tiles),
+            outer_chunk: u32_of(chunk),
+            inner_chunk: u32_of(rows * row),
+        };
+        let division = Division { traversal, splits, workgroups: blocks * tiles };
+        Some(Reduction { lanes: Lanes::Rows, workgroup_size, division })
     }
 
     /// Returns the tile of workgroups that keep whole channels of `tensors` tensors in registers, and the number of
@@ -159,6 +191,12 @@ impl<'a> GridPlanner<'a> {
         if whole_subgroups { Lanes::Subgroup { min_size, max_size } } else { Lanes::Tree { channels: 1 } }
     }
 
+    /// Checks whether an elementwise kernel after a reduction should begin with the last elements, which the reduction
+    /// has left in the cache. CPUs lose more than that: they fetch ahead in the order of memory only.
+    pub(super) fn reverses(&self) -> bool {
+        !self.profile.is_cpu()
+    }
+
     /// Divides every channel for an elementwise kernel.
     pub(super) fn elementwise(&self) -> Division {
         let (problem, width) = (self.problem, self.width.elements() as usize);
@@ -175,8 +213,13 @@ impl<'a> GridPlanner<'a> {
 
     /// Returns how many channels a workgroup should merge if each has `splits` partial results.
     pub(super) fn channels_per_workgroup(&self, splits: u32) -> u32 {
-        // A second lane is worth its merge only with about eight splits a lane.
-        let lanes = (splits / 8).next_power_of_two().clamp(1, self.workgroup_size);
+        let lanes = if self.profile.is_cpu() {
+            // A second lane is worth its merge only with about eight splits a lane.
+            (splits / 8).next_power_of_two().clamp(1, self.workgroup_size)
+        } else {
+            // Loads that depend on each other wait for the cache: a GPU has one lane for each split, up to 64 of them.
+            splits.next_power_of_two().clamp(1, self.workgroup_size.min(64))
+        };
         self.workgroup_size / lanes
     }
 

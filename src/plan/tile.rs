@@ -49,25 +49,3 @@ pub(super) fn largest_resident_on_cpu(
         (false, false) => u32::MAX,
     }
 }
-
-/// Returns how many loads of each tensor a lane should keep.
-pub(super) fn tile_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
-    let tiles = split_into_tiles(problem, tile_width(problem), profile);
-    // On a CPU, the stack holds the loads. There, such a long kernel takes a second to compile, which does not pay for
-    // small tensors. Lanes that hold columns each go from row to row, which takes longer than reading the columns
-    // twice.
-    if profile.is_cpu() {
-        let worth = problem.inner > 1 && tiles.workgroups >= 4 && problem.elements() >= 1 << 18;
-        // FXC takes 6 s to compile 52 loads of four, and 0.5 s to compile 16.
-        let most = if profile.is_fxc() { 16 } else { 64 };
-        return if worth { most } else { 0 };
-    }
-    // A few workgroups do not reach the full bandwidth. Small tensors do not need it: they take as long as their
-    // dispatches.
-    if tiles.workgroups < 64 && tiles.loads * tiles.across as usize > 1 << 12 {
-        return 0;
-    }
-    // NVIDIA and AMD have 255 registers a lane; Intel and mobile GPUs have as few as 64.
-    let many = profile.device_type != wgpu::DeviceType::IntegratedGpu && profile.subgroup_min_size >= 32;
-    if many { 16 } else { 4 }
-}

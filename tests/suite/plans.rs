@@ -66,8 +66,10 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
         prop_assert!(step.grid.iter().all(|size| (1..=65_535).contains(size)), "{plan}");
         let workgroups = step.grid.iter().map(|size| u64::from(*size)).product::<u64>();
         let reduction = |lanes, walk: Traversal| {
+            let is_blocks = matches!(walk, Traversal::ColumnBlocks { .. });
             match lanes {
-                Lanes::Separate => prop_assert!(walk.is_columns()),
+                Lanes::Separate => prop_assert!(walk.is_columns() && !is_blocks),
+                Lanes::Rows => prop_assert!(is_blocks),
                 Lanes::Tree { .. } => prop_assert!(!walk.is_columns()),
                 Lanes::Subgroup { min_size, max_size } => {
                     prop_assert!(profile.has_subgroups());
@@ -165,6 +167,24 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 prop_assert!(workgroups >= blocks * tiles, "{plan}");
                 // The limit also holds if a driver does not unroll the loop over the columns of a lane.
                 outer_chunk * (abreast + 1)
+            }
+            Traversal::ColumnBlocks { width, lanes_across } => {
+                let (width, across) = (u64::from(width.elements()), u64::from(lanes_across));
+                let (channels, period, tiles) = (problem.channels() as u64, inner_chunk, of_inner);
+                let rows = u64::from(size) / across;
+                let row = period / rows;
+                // Lanes of one column have the same channels, in this period and the next, and all loads are whole.
+                prop_assert_eq!(row * rows, period);
+                prop_assert!((row * width).is_multiple_of(channels), "{plan}");
+                prop_assert!((values * channels).is_multiple_of(width), "{plan}");
+                let blocks = count * channels / (row * width);
+                prop_assert_eq!(blocks * row * width, count * channels);
+                // All loads are in some block and tile, and no block or tile is empty.
+                let (loads, chunk) = (values * channels / width, outer_chunk * period);
+                prop_assert!(blocks * chunk >= loads && (blocks - 1) * chunk < loads, "{plan}");
+                prop_assert!(tiles * across >= row && (tiles - 1) * across < row, "{plan}");
+                prop_assert!(workgroups >= blocks * tiles, "{plan}");
+                outer_chunk * 2
             }
         };
         let trips = passes * trips;
@@ -495,4 +515,48 @@ fn limits_that_are_too_low_are_named() {
     );
     let error = plan(&|limits| limits.max_compute_workgroup_storage_size = 64);
     assert!(matches!(error, Error::Limit { limit: "max_compute_workgroup_storage_size", .. }), "{error}");
+}
+
+/// Shapes of networks, channels first: stages of a ResNet-50, a perceptron, a single image, few and odd channels.
+const NETWORKS: [[usize; 4]; 14] = [
+    [32, 64, 112, 112],
+    [32, 64, 56, 56],
+    [32, 256, 56, 56],
+    [32, 128, 28, 28],
+    [32, 512, 28, 28],
+    [32, 256, 14, 14],
+    [32, 1024, 14, 14],
+    [32, 512, 7, 7],
+    [32, 2048, 7, 7],
+    [256, 64, 112, 112],
+    [256, 2048, 7, 7],
+    [4096, 1024, 1, 1],
+    [16, 3, 512, 512],
+    [20, 100, 35, 45],
+];
+
+/// Partial results are written and read again: they must be few beside the tensor.
+#[test]
+fn plans_for_gpus_have_little_scratch() {
+    for [n, c, h, w] in NETWORKS {
+        for (shape, layout) in [([n, c, h, w], Layout::ChannelsFirst), ([n, h, w, c], Layout::ChannelsLast)] {
+            let problem = Problem::new(&shape, layout).unwrap();
+            let config = BatchNormConfig::new(c).layout(layout);
+            for mut profile in profiles().into_iter().filter(|profile| !profile.is_cpu()) {
+                profile.limits.max_storage_buffer_binding_size = 1 << 31;
+                let input = PlanInput::new(&problem, &config, true, &profile);
+                let forward = Plan::forward(&input, &ForwardOptions::new()).unwrap();
+                let backward = Plan::backward(&input, &BackwardOptions::new()).unwrap();
+                for plan in [forward, backward] {
+                    let (scratch, tensor) = (plan.scratch_bytes(), problem.elements() as u64 * 4);
+                    // Projections of a few bytes a channel are there whatever the plan.
+                    assert!(
+                        scratch <= tensor / 16 + 16 * c as u64,
+                        "{scratch} of {tensor}, {}: {plan}",
+                        profile.name
+                    );
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! The choices in which plans for the same problem differ.
 
-use super::arithmetic::{largest_workgroup, period_rows};
-use super::tile::tile_loads;
+mod cpu;
+mod gpu;
+
+use super::arithmetic::largest_workgroup;
 use crate::kernels::{Tile, VectorWidth};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
@@ -16,7 +18,7 @@ pub struct Tuning {
     pub workgroup_size: u32,
     /// Neighbouring lanes that go along one plane. The other lanes of the workgroup are in other planes.
     pub lanes_per_plane: u32,
-    /// Splits per channel in a reduction: workgroups for planes, invocations for columns.
+    /// Splits per channel in a reduction: workgroups for planes, and for columns whose lanes merge; else invocations.
     pub splits: u32,
     /// Whether a pass with batch statistics is one dispatch if its channels are not split.
     pub one_dispatch: bool,
@@ -33,6 +35,9 @@ pub struct Tuning {
     /// Most columns per lane, one workgroup apart. More than one gives longer contiguous reads and fewer
     /// workgroups.
     pub columns_per_lane: u32,
+    /// Lanes of a workgroup that go along a row, in reductions of columns. The other lanes take other rows, and lanes of
+    /// one column merge. Above half of the workgroup, no lanes merge.
+    pub lanes_across: u32,
 }
 
 /// One number of a [`Tuning`], for printouts and files.
@@ -99,70 +104,17 @@ impl Tuning {
         loads_per_lane_planes, "# loads a lane": 1, u32::MAX;
         loads_per_lane_columns, "# in columns": 1, u32::MAX;
         columns_per_lane, "# columns a lane": 1, Self::MAX_COLUMNS_PER_LANE;
+        lanes_across, "rows of #": 1, MAX_WORKGROUP;
     }
 }
 
-/// Workgroups that keep a CPU busy without splits, and the workgroups that share the values if fewer would run.
-const CPU_WORKGROUPS: (usize, usize) = (16, 64);
-
-/// The same for GPUs.
-const GPU_WORKGROUPS: (usize, usize) = (256, 2048);
-
-/// Columns per lane on a CPU: for rows shorter than a page of memory, and for other rows. CPUs prefetch along a line of
-/// memory, but hardly from row to row. Two columns are up to a third faster than one; four are if every row is in
-/// another page. More columns keep more sums, which do not fit into registers.
-const CPU_COLUMNS_PER_LANE: (usize, usize) = (2, 4);
-
-/// Bytes of a page of memory.
-const PAGE: usize = 4096;
-
 impl Tuning {
-    /// Returns the tuning for plans without measurement.
+    /// Returns the tuning for plans without measurement: that of a CPU for software drivers, or that of a large GPU.
     pub fn new(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Self {
-        let largest = largest_workgroup(profile);
-        let cpu = profile.is_cpu();
-        let workgroup_size = if cpu {
-            // Software drivers run a subgroup as the lanes of a vector register. They run the subgroups of a workgroup
-            // one after another, with all barriers unrolled. One subgroup a workgroup is best.
-            profile.subgroup_max_size.next_power_of_two().clamp(4, 16).min(largest)
+        if profile.is_cpu() {
+            cpu::tuning(problem, width, profile)
         } else {
-            largest.min(256)
-        };
-        let (lanes, elements) = (workgroup_size as usize, width.elements() as usize);
-        let columns = problem.inner == 1;
-        // Workgroups, and loads per lane, without splits.
-        let rows = period_rows(problem, width, lanes);
-        let (period, periods) = (problem.channels * rows / elements, problem.outer.div_ceil(rows));
-        let most = if problem.channels * 4 < PAGE { CPU_COLUMNS_PER_LANE.0 } else { CPU_COLUMNS_PER_LANE.1 };
-        let columns_per_lane = if cpu && columns { period.div_ceil(lanes).min(most) } else { 1 };
-        let (workgroups, loads) = if columns {
-            (period.div_ceil(lanes * columns_per_lane), periods)
-        } else {
-            (problem.channels, problem.values_per_channel().div_ceil(lanes * elements))
-        };
-        let (enough, target) = if cpu { CPU_WORKGROUPS } else { GPU_WORKGROUPS };
-        let (whole, least_loads) = if cpu {
-            // One more dispatch takes as long as some hundred loads.
-            (workgroups >= enough || loads * columns_per_lane <= 512, 16)
-        } else {
-            // A channel that is read again should still be in the cache.
-            (workgroups >= enough && loads <= 64 || loads <= 8, 8)
-        };
-        let splits = if whole { 1 } else { target.div_ceil(workgroups).min(loads / least_loads).max(1) };
-        Self {
-            workgroup_size,
-            lanes_per_plane: if cpu {
-                lanes_per_plane(problem, width, workgroup_size)
-            } else {
-                workgroup_size
-            },
-            splits: u32::try_from(splits).unwrap_or(u32::MAX),
-            one_dispatch: true,
-            groups: 1,
-            tile_loads: tile_loads(problem, profile),
-            loads_per_lane_planes: if cpu { 512 } else { 4 },
-            loads_per_lane_columns: if cpu { 256 } else { 8 },
-            columns_per_lane: columns_per_lane as u32,
+            gpu::tuning(problem, width, profile)
         }
     }
 
@@ -239,24 +191,6 @@ impl Tuning {
 
     /// Most columns per lane. Each one makes the shader longer, and slower to compile.
     pub(crate) const MAX_COLUMNS_PER_LANE: u32 = 8;
-}
-
-/// Returns the lanes that go along one plane on a CPU. Lanes at the ends of short planes are idle: the more lanes share
-/// a plane, the more are idle. Chooses the most lanes that keep at least nine in ten busy. Unless planes are long, half
-/// of the lanes in a second plane are a little faster.
-fn lanes_per_plane(problem: &Problem, width: VectorWidth, workgroup_size: u32) -> u32 {
-    let loads = problem.inner.div_ceil(width.elements() as usize).max(1);
-    let planes_at_once = |lanes: u32| (workgroup_size / lanes) as usize;
-    let mut lanes = workgroup_size;
-    while lanes > 1 && planes_at_once(lanes / 2) <= problem.outer {
-        let busy = loads * 10 >= loads.next_multiple_of(lanes as usize) * 9;
-        let long = loads >= 1024 || lanes < workgroup_size;
-        if busy && long {
-            break;
-        }
-        lanes /= 2;
-    }
-    lanes
 }
 
 impl fmt::Display for Tuning {

@@ -1,0 +1,87 @@
+//! Heuristics for GPUs.
+
+use super::Tuning;
+use crate::kernels::VectorWidth;
+use crate::plan::arithmetic::{largest_workgroup, row_of_loads};
+use crate::plan::tile::{split_into_tiles, tile_width};
+use crate::profile::AdapterProfile;
+use crate::shape::Problem;
+
+/// Workgroups of 256 that are resident on a large GPU at once: an H100 has 132 processors, and each has room for five of
+/// them with 48 registers a lane.
+const RESIDENT_WORKGROUPS: usize = 660;
+
+/// Invocations of a reduction that reach the memory's rate on a large GPU: 132 processors take 2,048 each at most.
+const INVOCATIONS: usize = 1 << 18;
+
+/// Workgroups that reduce columns: about four a processor. Each of them writes a partial result for each of its columns.
+const COLUMN_WORKGROUPS: usize = 528;
+
+/// Bytes that stay in a cache until they are read again: half of the 50 MB of an H100.
+const CACHE: usize = 25 << 20;
+
+/// Fewer loads a lane are not worth a workgroup of its own.
+const LEAST_LOADS: usize = 8;
+
+pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Tuning {
+    let workgroup_size = largest_workgroup(profile).min(256);
+    let (lanes, elements) = (workgroup_size as usize, width.elements() as usize);
+    let (lanes_across, splits) = if problem.inner == 1 {
+        columns(problem, width, lanes)
+    } else {
+        (lanes, planes(problem, lanes, elements))
+    };
+    Tuning {
+        workgroup_size,
+        lanes_per_plane: workgroup_size,
+        splits: u32::try_from(splits).unwrap_or(u32::MAX),
+        one_dispatch: true,
+        groups: 1,
+        tile_loads: tile_loads(problem, profile),
+        loads_per_lane_planes: 4,
+        loads_per_lane_columns: 8,
+        columns_per_lane: 1,
+        lanes_across: lanes_across as u32,
+    }
+}
+
+/// Returns the splits of a channel that lies in planes. One dispatch reads a channel twice: it pays if its invocations
+/// fill the GPU, and if all channels that are read at a time fit into the cache.
+fn planes(problem: &Problem, lanes: usize, elements: usize) -> usize {
+    let Problem { channels, .. } = *problem;
+    let values = problem.values_per_channel();
+    let loads = values.div_ceil(lanes * elements);
+    let is_cached = channels.min(RESIDENT_WORKGROUPS).saturating_mul(values) <= CACHE / 4;
+    if loads <= LEAST_LOADS || (channels * lanes >= INVOCATIONS && is_cached) {
+        return 1;
+    }
+    (INVOCATIONS / lanes).div_ceil(channels).min(loads / LEAST_LOADS).max(1)
+}
+
+/// Returns the lanes of a workgroup that go along a row, and the splits of a channel that is a column.
+fn columns(problem: &Problem, width: VectorWidth, lanes: usize) -> (usize, usize) {
+    let (rows, loads) = row_of_loads(problem, width);
+    // At least 256 bytes in a row and four rows, if there are as many; of these, what keeps most lanes busy.
+    let widths = loads.min(16)..=loads.min(lanes / 4).max(1);
+    let busy =
+        |across: &usize| loads * 1_000 / (loads.div_ceil(*across) * across) * (lanes / across * across);
+    let lanes_across = widths.max_by_key(busy).unwrap_or(1);
+    let tiles = loads.div_ceil(lanes_across);
+    let trips = problem.outer.div_ceil(lanes / lanes_across * rows);
+    // Partial results take a sixteenth of the tensor at most, also if blocks are up to an eighth more than asked for.
+    let most = (problem.outer / (72 * rows)).min(trips / LEAST_LOADS);
+    (lanes_across, COLUMN_WORKGROUPS.div_ceil(tiles).min(most).max(1))
+}
+
+/// Returns how many loads of each tensor a lane should keep.
+fn tile_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
+    let tiles = split_into_tiles(problem, tile_width(problem), profile);
+    // A few workgroups do not reach the full bandwidth. Small tensors do not need it: they take as long as their
+    // dispatches.
+    if tiles.workgroups < 64 && tiles.loads * tiles.across as usize > 1 << 12 {
+        return 0;
+    }
+    // NVIDIA and AMD have 255 registers a lane; Intel and mobile GPUs have as few as 64.
+    let many = profile.device_type != wgpu::DeviceType::IntegratedGpu && profile.subgroup_min_size >= 32;
+    if many { 16 } else { 4 }
+}
