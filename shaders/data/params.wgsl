@@ -1,7 +1,7 @@
 // The uniform that every kernel gets, and what all kernels share. Names and meanings are those of the Rust struct
 // `Params`; a test compares the two layouts.
 
-// How a channel is divided among workgroups (planes) or invocations (columns; see iterate/traversal).
+// How a channel is divided among workgroups (planes) or invocations (columns, column blocks; see iterate/traversal).
 struct Splits {
     // How many share a channel.
     count: u32,

@@ -2,8 +2,8 @@
 // uses: statistics/source, statistics/type, epilogue/pre_activation, backward/deviation
 // uses: backward/finish_channel, backward/input_gradient, backward/projection_of, backward/reduce_sums
 
-// The whole backward pass through batch statistics in one dispatch: each workgroup (planes) or lane (columns) has whole
-// channels. What it has just read is still in the cache when it is read again.
+// The whole backward pass through batch statistics in one dispatch: each workgroup (planes, column
+// blocks) or lane (columns) has whole channels. What it has just read is still in the cache when it is read again.
 
 fn kernel(invocation: Invocation) {
     var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);

@@ -1,8 +1,8 @@
 // uses: entry, lanes, split_result, data/params, iterate/traversal, statistics/source, statistics/type
 // uses: epilogue/pre_activation, backward/reduce_sums
 
-// Sums of dy and of dy * (x - mean) of every channel. Each workgroup (planes) or lane (columns) reduces one split of a
-// channel and stores its partial result, or what follows from it if the channel is one split.
+// Sums of dy and of dy * (x - mean) of every channel. A workgroup (planes, column blocks) or lane (columns)
+// reduces one split and stores its partial result, or what follows from it if the channel is one split.
 
 fn kernel(invocation: Invocation) {
     let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);

@@ -1,8 +1,8 @@
 // uses: entry, lanes, data/params, iterate/traversal, tensors/x, tensors/y, epilogue/activation
 // uses: epilogue/residual, forward/finish_channel, forward/reduce_moments, forward/scale_shift
 
-// The whole forward pass in training in one dispatch: each workgroup (planes) or lane (columns) has whole channels.
-// What it has just read is still in the cache when it is read again.
+// The whole forward pass in training in one dispatch: each workgroup (planes, column blocks) or lane (columns) has
+// whole channels. What it has just read is still in the cache when it is read again.
 
 fn kernel(invocation: Invocation) {
     var traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);

@@ -1,6 +1,6 @@
 // uses: entry, lanes, split_result, data/params, iterate/traversal, forward/reduce_moments
 
-// Moments of every channel. Each workgroup (planes) or lane (columns) reduces one split of a channel and stores its
+// Moments of every channel. A workgroup (planes, column blocks) or lane (columns) reduces one split and stores its
 // partial result, or the statistics if the channel is one split.
 
 fn kernel(invocation: Invocation) {

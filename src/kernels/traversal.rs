@@ -89,7 +89,7 @@ impl Traversal {
         }
     }
 
-    /// Checks whether each invocation has its own channels.
+    /// Checks whether an invocation visits columns: one element of each channel in a load.
     pub fn is_columns(self) -> bool {
         matches!(self, Self::Columns { .. } | Self::ColumnBlocks { .. })
     }

@@ -111,13 +111,14 @@ impl Plan {
                 BackwardFinalize { statistics: of_sums, gradients, channels_per_workgroup, workgroup_size };
             plan.stages.push((Kernel::BackwardFinalize(finalize), Work::Channels(channels_per_workgroup)));
         }
+        let has_sums = !plan.stages.is_empty();
         if !has_dx {
             let workgroup_size = grid.workgroup_size;
             let division = grid.elementwise();
             // dz depends on statistics only through an activation.
             let needs_statistics = mask.input || pre_activation.is_activated();
             let statistics = if needs_statistics { statistics } else { Statistics::None };
-            let reversed = statistics == Statistics::Batch && grid.reverses();
+            let reversed = has_sums && grid.reverses();
             let traversal = division.traversal;
             let input = BackwardInput { traversal, statistics, gradient, reversed, workgroup_size };
             plan.push_elementwise(division, Kernel::BackwardInput(input));

@@ -84,6 +84,7 @@ impl Plan {
         if !normalized {
             let workgroup_size = grid.workgroup_size;
             let division = grid.elementwise();
+            // Batch statistics come from a reduction.
             let reversed = statistics == Statistics::Batch && grid.reverses();
             let traversal = division.traversal;
             let normalize = Normalize { traversal, statistics, output, reversed, workgroup_size };

@@ -104,21 +104,30 @@ impl<'a> GridPlanner<'a> {
         Reduction { lanes, workgroup_size, division }
     }
 
-    /// Plans a reduction of columns whose lanes lie in rows and merge, if the tuning asks for it and the workgroup's memory
-    /// holds the partial results.
+    /// Plans a reduction of columns whose lanes lie in rows and merge, in workgroups whose memory holds the partial results.
+    /// Returns `None` if the tuning does not ask for it, or the tensor has fewer rows than a workgroup.
     fn reduction_by_column_blocks(&self) -> Option<Reduction> {
         let Problem { outer, inner, .. } = *self.problem;
-        let (workgroup_size, lanes) = (self.workgroup_size, self.workgroup_size as usize);
-        let memory = Lanes::Rows.workgroup_memory(workgroup_size, self.width.elements());
-        let wanted = (self.tuning.lanes_across as usize).clamp(1, lanes);
-        if inner != 1 || wanted * 2 > lanes || memory > self.profile.limits.max_compute_workgroup_storage_size
+        let memory = |size| Lanes::Rows.workgroup_memory(size, self.width.elements());
+        let mut workgroup_size = self.workgroup_size;
+        while workgroup_size > 1
+            && memory(workgroup_size) > self.profile.limits.max_compute_workgroup_storage_size
         {
+            workgroup_size /= 2;
+        }
+        let lanes = workgroup_size as usize;
+        let wanted = (self.tuning.lanes_across as usize).max(1);
+        if inner != 1 || wanted > lanes / 2 {
             return None;
         }
         let (rows_of_x, row) = row_of_loads(self.problem, self.width);
         let tiles = row.div_ceil(wanted);
         let across = row.div_ceil(tiles);
         let rows = lanes / across;
+        // Kernels step by a period: with the rows of the tensor, its loads fit into 32 bits.
+        if rows * rows_of_x > outer {
+            return None;
+        }
         let periods = outer.div_ceil(rows * rows_of_x);
         let blocks = (self.tuning.splits as usize).max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
         let (blocks, chunk) = parts(periods, blocks, 1);

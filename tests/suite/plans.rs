@@ -175,6 +175,8 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 let row = period / rows;
                 // Lanes of one column have the same channels, in this period and the next, and all loads are whole.
                 prop_assert_eq!(row * rows, period);
+                // The step from load to load fits into 32 bits, behind the last load, too.
+                prop_assert!(period <= values * channels / width, "{plan}");
                 prop_assert!((row * width).is_multiple_of(channels), "{plan}");
                 prop_assert!((values * channels).is_multiple_of(width), "{plan}");
                 let blocks = count * channels / (row * width);
@@ -555,6 +557,34 @@ fn plans_for_gpus_have_little_scratch() {
                         "{scratch} of {tensor}, {}: {plan}",
                         profile.name
                     );
+                }
+            }
+        }
+    }
+}
+
+/// Rows of more loads than an index can step by, and workgroups that are taller than the tensor.
+#[test]
+fn few_rows_of_many_channels_are_planned() {
+    let mut profile = profiles().remove(3);
+    profile.limits.max_storage_buffer_binding_size = 1 << 33;
+    for (rows, channels) in [(3, (1 << 24) - 1), (3, (1 << 24) + 1), (2, 1 << 30), (300, 1 << 22)] {
+        let problem = Problem::new(&[rows, channels], Layout::ChannelsFirst).unwrap();
+        let heuristic = Tuning::new(&problem, VectorWidth::Four, &profile);
+        for lanes_across in [0, 1, heuristic.lanes_across, u32::MAX] {
+            let tuning = changed(heuristic, |tuning| {
+                (tuning.tile_loads, tuning.lanes_across, tuning.splits) = (0, lanes_across, u32::MAX);
+            });
+            let config = BatchNormConfig::new(channels);
+            let input = PlanInput::new(&problem, &config, true, &profile).tuning(tuning);
+            for plan in [
+                Plan::forward(&input, &ForwardOptions::new()),
+                Plan::backward(&input, &BackwardOptions::new()),
+            ] {
+                match plan {
+                    Ok(plan) => check(&plan, &profile).unwrap(),
+                    Err(Error::BindingTooLarge { .. }) => {}
+                    Err(error) => panic!("{error}"),
                 }
             }
         }

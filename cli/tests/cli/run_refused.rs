@@ -57,7 +57,7 @@ fn files_that_are_none() {
     let files: [(&str, &[u8], &str); 10] = [
         ("empty", &[], "only 0 of the 8 bytes"),
         ("four bytes", &good[..4], "only 4 of the 8 bytes"),
-        ("cut in the header", &good[..40], "there are 32"),
+        ("cut in the header", &good[..40], "only 32 follow"),
         ("cut in the data", &good[..good.len() - 1], "take 96 bytes, but only 95 follow"),
         ("a byte too long", &long, "after the tensors' 96 bytes"),
         ("absurd header", &absurd, "18446744073709551615 bytes long"),

@@ -61,14 +61,16 @@ fn planes(problem: &Problem, lanes: usize, elements: usize) -> usize {
 /// Returns the lanes of a workgroup that go along a row, and the splits of a channel that is a column.
 fn columns(problem: &Problem, width: VectorWidth, lanes: usize) -> (usize, usize) {
     let (rows, loads) = row_of_loads(problem, width);
-    // At least 256 bytes in a row and four rows, if there are as many; of these, what keeps most lanes busy.
-    let widths = loads.min(16)..=loads.min(lanes / 4).max(1);
+    // At least 16 loads in a row and four rows, if there are as many. Of these, the fewest that keep most lanes busy: the
+    // more rows a workgroup has, the fewer partial results there are.
+    let most = (lanes / 4).max(1);
+    let widths = loads.min(16).min(most)..=loads.min(most);
     let busy =
         |across: &usize| loads * 1_000 / (loads.div_ceil(*across) * across) * (lanes / across * across);
-    let lanes_across = widths.max_by_key(busy).unwrap_or(1);
+    let lanes_across = widths.rev().max_by_key(busy).unwrap_or(1);
     let tiles = loads.div_ceil(lanes_across);
     let trips = problem.outer.div_ceil(lanes / lanes_across * rows);
-    // Partial results take a sixteenth of the tensor at most, also if blocks are up to an eighth more than asked for.
+    // Partial results take a sixteenth of an f32 tensor at most, also if blocks are up to an eighth more than asked for.
     let most = (problem.outer / (72 * rows)).min(trips / LEAST_LOADS);
     (lanes_across, COLUMN_WORKGROUPS.div_ceil(tiles).min(most).max(1))
 }

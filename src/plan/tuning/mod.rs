@@ -152,7 +152,9 @@ impl Tuning {
         for workgroup_size in sizes.into_iter().filter(|&size| size <= largest) {
             let all_lanes = base.lanes_per_plane == size;
             let lanes_per_plane = if all_lanes { workgroup_size } else { base.lanes_per_plane };
-            let resized = Self { workgroup_size, lanes_per_plane, ..base };
+            let no_merge = base.lanes_across == size;
+            let lanes_across = if no_merge { workgroup_size } else { base.lanes_across };
+            let resized = Self { workgroup_size, lanes_per_plane, lanes_across, ..base };
             add(resized);
             let invocations = u64::from(base.splits) * u64::from(size);
             let splits = u32::try_from(invocations / u64::from(workgroup_size)).unwrap_or(u32::MAX);
@@ -170,6 +172,9 @@ impl Tuning {
             add(tuning);
         }
         if columns {
+            for lanes_across in [size / 16, size / 8, size / 4, size / 2, size] {
+                add(Self { lanes_across: lanes_across.max(1), ..base });
+            }
             for columns_per_lane in
                 [1, base.columns_per_lane / 4, base.columns_per_lane / 2, base.columns_per_lane * 2]
             {
@@ -187,7 +192,7 @@ impl Tuning {
     }
 
     /// Most candidates for a problem.
-    pub const MAX_CANDIDATES: usize = 32;
+    pub const MAX_CANDIDATES: usize = 36;
 
     /// Most columns per lane. Each one makes the shader longer, and slower to compile.
     pub(crate) const MAX_COLUMNS_PER_LANE: u32 = 8;
