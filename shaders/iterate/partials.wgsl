@@ -1,8 +1,8 @@
 // uses: entry, lanes, data/params
 // needs: Partial, merge, unpack
 
-// The merge of all partial results of a channel: merged_channel. A workgroup takes CHANNELS_PER_WORKGROUP channels. Lanes
-// whose numbers are equal modulo that share one, and the first of them gets the result.
+// The merge of all partial results of a channel: merged_channel. A workgroup takes CHANNELS_PER_WORKGROUP channels.
+// Lanes whose numbers are equal modulo that share one, and the first of them gets the result.
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
 

@@ -14,9 +14,10 @@ fn process_one(stage: u32, k: u32) {
         let is_valid = k < cursor.loads;
         let element = select(cursor.spare, cursor.element, is_valid);
         if stage == LOAD {
-            // Every lane makes every load, and the sums come later, without a branch either: otherwise compilers wait for
-            // each load before the next. A lane without a k-th load takes the spare one, which is its own workgroup's:
-            // in place, another workgroup may be writing to any other. (A surplus workgroup drops what it loads.)
+            // Every lane makes every load, and the sums come later, without a branch either: otherwise compilers wait
+            // for each load before the next. A lane without a k-th load takes the spare one, which is its own
+            // workgroup's: in place, another workgroup may be writing to any other. (A surplus workgroup drops what it
+            // loads.)
             load(k, element);
         } else if stage != STORE {
             add(stage, k, element, is_valid);

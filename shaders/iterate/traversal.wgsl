@@ -232,10 +232,11 @@ fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
 
 // case column_blocks:
 // includes: iterate/range, iterate/one_column
-// Columns for reductions on GPUs: the lanes of a workgroup lie in rows of LANES_ACROSS, and the lanes of one column have
-// the same channels, so that they merge before a partial result is written. ROWS rows of loads, each as many rows of x as
-// make whole loads, are a period of inner_chunk loads. of_inner workgroups lie beside each other along a row, and a
-// workgroup takes outer_chunk periods: a block. Lanes behind the last row are idle.
+// Columns for reductions on GPUs: the lanes of a workgroup lie in rows of LANES_ACROSS, and the lanes of one column
+// have the same channels, so that they merge before a partial result is written. Each row of loads is as many rows of x
+// as make whole loads. All rows of a workgroup together are a period of inner_chunk loads. of_inner workgroups lie
+// beside each other along a row, and a workgroup takes outer_chunk periods: a block. Lanes behind the last row are
+// idle.
 struct Traversal {
     // The first channel of the column, and its split; without a column, a split that is none.
     channel: u32,
