@@ -40,6 +40,19 @@ pub struct Step {
     pub channels: (u32, u32),
 }
 
+/// Methods that set one field each.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $field:ident: $type:ty;)*) => {
+        $(
+            $(#[$doc])*
+            #[must_use]
+            pub const fn $field(self, $field: $type) -> Self {
+                Self { $field, ..self }
+            }
+        )*
+    };
+}
+
 /// Which gradients a backward pass computes, like PyTorch's `output_mask`. The others are neither computed nor
 /// allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,28 +78,15 @@ impl GradientMask {
     /// dweight and dbias, as for the first layer of a network.
     pub const PARAMETERS: Self = Self { weight: true, bias: true, ..Self::NONE };
 
-    /// Sets whether dx is computed.
-    #[must_use]
-    pub const fn input(self, input: bool) -> Self {
-        Self { input, ..self }
-    }
-
-    /// Sets whether dweight is computed.
-    #[must_use]
-    pub const fn weight(self, weight: bool) -> Self {
-        Self { weight, ..self }
-    }
-
-    /// Sets whether dbias is computed.
-    #[must_use]
-    pub const fn bias(self, bias: bool) -> Self {
-        Self { bias, ..self }
-    }
-
-    /// Sets whether dz is computed.
-    #[must_use]
-    pub const fn residual(self, residual: bool) -> Self {
-        Self { residual, ..self }
+    setters! {
+        /// Sets whether dx is computed.
+        input: bool;
+        /// Sets whether dweight is computed.
+        weight: bool;
+        /// Sets whether dbias is computed.
+        bias: bool;
+        /// Sets whether dz is computed.
+        residual: bool;
     }
 }
 
@@ -187,22 +187,13 @@ impl ForwardOptions {
         Self::default()
     }
 
-    /// Sets whether y overwrites x.
-    #[must_use]
-    pub fn in_place(self, in_place: bool) -> Self {
-        Self { in_place, ..self }
-    }
-
-    /// Sets whether a tensor z is added before the activation.
-    #[must_use]
-    pub fn residual(self, residual: bool) -> Self {
-        Self { residual, ..self }
-    }
-
-    /// Sets the element type of x, y and z.
-    #[must_use]
-    pub fn dtype(self, dtype: DType) -> Self {
-        Self { dtype, ..self }
+    setters! {
+        /// Sets whether y overwrites x.
+        in_place: bool;
+        /// Sets whether a tensor z is added before the activation.
+        residual: bool;
+        /// Sets the element type of x, y and z.
+        dtype: DType;
     }
 }
 
@@ -228,34 +219,17 @@ impl BackwardOptions {
         Self::default()
     }
 
-    /// Sets which gradients are computed.
-    #[must_use]
-    pub fn mask(self, mask: GradientMask) -> Self {
-        Self { mask, ..self }
-    }
-
-    /// Sets whether dx overwrites dy.
-    #[must_use]
-    pub fn in_place(self, in_place: bool) -> Self {
-        Self { in_place, ..self }
-    }
-
-    /// Sets whether dweight and dbias are added to what their buffers hold.
-    #[must_use]
-    pub fn accumulate(self, accumulate: bool) -> Self {
-        Self { accumulate, ..self }
-    }
-
-    /// Sets whether a tensor z was added before the activation.
-    #[must_use]
-    pub fn residual(self, residual: bool) -> Self {
-        Self { residual, ..self }
-    }
-
-    /// Sets the element type of x, dy, dx, z and dz.
-    #[must_use]
-    pub fn dtype(self, dtype: DType) -> Self {
-        Self { dtype, ..self }
+    setters! {
+        /// Sets which gradients are computed.
+        mask: GradientMask;
+        /// Sets whether dx overwrites dy.
+        in_place: bool;
+        /// Sets whether dweight and dbias are added to what their buffers hold.
+        accumulate: bool;
+        /// Sets whether a tensor z was added before the activation.
+        residual: bool;
+        /// Sets the element type of x, dy, dx, z and dz.
+        dtype: DType;
     }
 }
 
