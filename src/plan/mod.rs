@@ -7,26 +7,24 @@ mod backward;
 mod display;
 mod forward;
 mod grid;
+mod input;
 mod tile;
 mod tuning;
 
 pub use crate::kernels::{Storage, VectorWidth};
 pub(crate) use backward::backward_width;
+pub use input::{BackwardOptions, Direction, ForwardOptions, GradientMask, PlanInput};
 pub(crate) use tuning::Setting;
 pub use tuning::Tuning;
 
-use crate::config::BatchNormConfig;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::kernels::{
-    Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES, Statistics,
-};
+use crate::kernels::{Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES};
 use crate::layout::Layout;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 use arithmetic::u32_of;
 use grid::{Division, GridPlanner};
-use tile::tile_width;
 
 /// One dispatch of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,199 +36,6 @@ pub struct Step {
     pub grid: [u32; 3],
     /// The first channel and the number of channels: all channels, or a group.
     pub channels: (u32, u32),
-}
-
-/// Methods that set one field each.
-macro_rules! setters {
-    ($($(#[$doc:meta])* $field:ident: $type:ty;)*) => {
-        $(
-            $(#[$doc])*
-            #[must_use]
-            pub const fn $field(self, $field: $type) -> Self {
-                Self { $field, ..self }
-            }
-        )*
-    };
-}
-
-/// Which gradients a backward pass computes, like PyTorch's `output_mask`. The others are neither computed nor
-/// allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct GradientMask {
-    /// dx.
-    pub input: bool,
-    /// dweight. A layer without affine has none, whatever the mask says.
-    pub weight: bool,
-    /// dbias. A layer without affine has none, whatever the mask says.
-    pub bias: bool,
-    /// dz, the gradient of z, which is added before the activation. A pass without z has no dz, whatever the mask says.
-    pub residual: bool,
-}
-
-impl GradientMask {
-    /// All gradients.
-    pub const ALL: Self = Self { input: true, weight: true, bias: true, residual: true };
-    /// No gradients, as a start for setting some.
-    pub const NONE: Self = Self { input: false, weight: false, bias: false, residual: false };
-    /// dx and dz, as for frozen parameters.
-    pub const INPUT: Self = Self { input: true, residual: true, ..Self::NONE };
-    /// dweight and dbias, as for the first layer of a network.
-    pub const PARAMETERS: Self = Self { weight: true, bias: true, ..Self::NONE };
-
-    setters! {
-        /// Sets whether dx is computed.
-        input: bool;
-        /// Sets whether dweight is computed.
-        weight: bool;
-        /// Sets whether dbias is computed.
-        bias: bool;
-        /// Sets whether dz is computed.
-        residual: bool;
-    }
-}
-
-impl Default for GradientMask {
-    fn default() -> Self {
-        Self::ALL
-    }
-}
-
-/// The input of a plan, besides the options of its pass.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct PlanInput<'a> {
-    /// The sizes of x.
-    pub problem: Problem,
-    /// The options of the layer.
-    pub config: &'a BatchNormConfig,
-    /// The mode, as in [`BatchNorm::train`](crate::BatchNorm::train). A backward pass has the mode of the forward pass
-    /// before it.
-    pub training: bool,
-    /// The capabilities of the adapter.
-    pub profile: &'a AdapterProfile,
-    /// A measured tuning. `None` means [`Tuning::new`].
-    pub tuning: Option<Tuning>,
-}
-
-impl<'a> PlanInput<'a> {
-    /// Creates the input of a plan with the tuning that needs no measurement.
-    pub fn new(
-        problem: &Problem,
-        config: &'a BatchNormConfig,
-        training: bool,
-        profile: &'a AdapterProfile,
-    ) -> Self {
-        Self { problem: *problem, config, training, profile, tuning: None }
-    }
-
-    /// Sets a measured tuning. `None` goes back to [`Tuning::new`].
-    #[must_use]
-    pub fn tuning(self, tuning: impl Into<Option<Tuning>>) -> Self {
-        Self { tuning: tuning.into(), ..self }
-    }
-
-    /// Checks whether the pass uses batch statistics.
-    fn uses_batch_statistics(&self) -> bool {
-        self.config.uses_batch_statistics(self.training)
-    }
-
-    /// Returns the source of the mean and the variance.
-    fn statistics(&self) -> Statistics {
-        if self.uses_batch_statistics() { Statistics::Batch } else { Statistics::Running }
-    }
-
-    /// Returns the given tuning, or else the default for loads of this width.
-    fn tuning_for(&self, width: VectorWidth, dtype: DType) -> Tuning {
-        let tuning = self.tuning.unwrap_or_else(|| Tuning::new(&self.problem, width, self.profile));
-        without_scalar_packed_tile(tuning, &self.problem, dtype)
-    }
-
-    /// Checks whether workgroups keep whole channels of `tensors` tensors in registers.
-    fn is_resident(&self, width: VectorWidth, tuning: Tuning, tensors: u32) -> bool {
-        GridPlanner::new(&self.problem, width, self.profile, tuning).tile(tensors).is_some()
-    }
-
-    /// Returns the plan of this width. If the width is above one, adds the plan for unaligned tensors.
-    fn plan_with_fallback(
-        &self,
-        width: VectorWidth,
-        tuning: Tuning,
-        plan: impl Fn(&GridPlanner<'_>) -> Result<Plan>,
-    ) -> Result<Plan> {
-        let Self { problem, profile, .. } = self;
-        let mut planned = plan(&GridPlanner::new(problem, width, profile, tuning))?;
-        if width != VectorWidth::Scalar {
-            let tuning = Tuning::new(problem, VectorWidth::Scalar, profile);
-            let unaligned = plan(&GridPlanner::new(problem, VectorWidth::Scalar, profile, tuning))?;
-            planned.unaligned = Some(Box::new(unaligned));
-        }
-        Ok(planned)
-    }
-}
-
-/// Options of a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub struct ForwardOptions {
-    /// Whether y overwrites x.
-    pub in_place: bool,
-    /// Whether a tensor z is added before the activation.
-    pub residual: bool,
-    /// The element type of x, y and z.
-    pub dtype: DType,
-}
-
-impl ForwardOptions {
-    /// Returns the options of an f32 pass that is out of place and adds nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    setters! {
-        /// Sets whether y overwrites x.
-        in_place: bool;
-        /// Sets whether a tensor z is added before the activation.
-        residual: bool;
-        /// Sets the element type of x, y and z.
-        dtype: DType;
-    }
-}
-
-/// Options of a backward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub struct BackwardOptions {
-    /// Which gradients are computed.
-    pub mask: GradientMask,
-    /// Whether dx overwrites dy.
-    pub in_place: bool,
-    /// Whether dweight and dbias are added to what their buffers hold.
-    pub accumulate: bool,
-    /// Whether a tensor z was added before the activation.
-    pub residual: bool,
-    /// The element type of x, dy, dx, z and dz.
-    pub dtype: DType,
-}
-
-impl BackwardOptions {
-    /// Returns the options of an f32 pass that computes all gradients, is out of place and adds nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    setters! {
-        /// Sets which gradients are computed.
-        mask: GradientMask;
-        /// Sets whether dx overwrites dy.
-        in_place: bool;
-        /// Sets whether dweight and dbias are added to what their buffers hold.
-        accumulate: bool;
-        /// Sets whether a tensor z was added before the activation.
-        residual: bool;
-        /// Sets the element type of x, dy, dx, z and dz.
-        dtype: DType;
-    }
 }
 
 /// The number of workgroups of a kernel.
@@ -263,15 +68,6 @@ impl Work {
             Self::Channels(at_once) => channels.div_ceil(at_once as usize),
         }
     }
-}
-
-/// Forward or backward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    /// The forward pass.
-    Forward,
-    /// The backward pass.
-    Backward,
 }
 
 /// The dispatches for one problem on one adapter. See the [module](self).
@@ -563,13 +359,4 @@ pub(crate) fn width(problem: &Problem) -> VectorWidth {
     // Planes of two or three elements are not worth a load of four each.
     let long = problem.inner == 1 || problem.inner >= 4;
     if long && problem.elements().is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
-}
-
-/// Turns the resident kernel off if it would need scalar 16-bit stores, which are atomic, although loads of four are
-/// possible. Plans unpacked f16 the same way, so that results are the same on every device.
-fn without_scalar_packed_tile(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
-    let one_by_one = dtype != DType::F32
-        && tile_width(problem) == VectorWidth::Scalar
-        && width(problem) == VectorWidth::Four;
-    Tuning { tile_loads: if one_by_one { 0 } else { tuning.tile_loads }, ..tuning }
 }

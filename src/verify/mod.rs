@@ -14,16 +14,18 @@
 //! # Ok::<(), wgpu_batchnorm::Error>(())
 //! ```
 
-mod cases;
+mod case;
 mod compare;
 mod exact;
 mod gpu;
 mod random;
+mod table;
 
-pub use cases::{Case, Inputs, table};
+pub use case::{Case, Inputs};
 pub use compare::{Mismatch, compare, compare_scaled, compare_stored, largest};
 pub use exact::Reference;
 pub use random::Random;
+pub use table::table;
 
 use crate::dtype::DType;
 use ndarray::{Array1, ArrayD, Zip};

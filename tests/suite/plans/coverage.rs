@@ -1,0 +1,238 @@
+//! Every plan visits every value, with short loops and within the limits.
+
+use super::*;
+
+/// Checks what must hold of any plan: every value is visited, no loop is too long, no limit is exceeded.
+fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
+    const LAVAPIPE_LOOP_LIMIT: u64 = 65_536;
+    let (problem, params) = (plan.problem(), plan.params());
+    let values = problem.values_per_channel() as u64;
+    for step in plan.steps() {
+        let size = step.kernel.workgroup_size();
+        prop_assert!(size.is_power_of_two() && size <= profile.limits.max_compute_invocations_per_workgroup);
+        prop_assert!(step.kernel.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size);
+        prop_assert!(step.grid.iter().all(|size| (1..=65_535).contains(size)), "{plan}");
+        let workgroups = step.grid.iter().map(|size| u64::from(*size)).product::<u64>();
+        let reduction = |lanes, walk: Traversal| {
+            let is_blocks = matches!(walk, Traversal::ColumnBlocks { .. });
+            match lanes {
+                Lanes::Separate => prop_assert!(walk.is_columns() && !is_blocks),
+                Lanes::Rows => prop_assert!(is_blocks),
+                Lanes::Tree { .. } => prop_assert!(!walk.is_columns()),
+                Lanes::Subgroup { min_size, max_size } => {
+                    prop_assert!(profile.has_subgroups());
+                    let sizes = (profile.subgroup_min_size, profile.subgroup_max_size);
+                    prop_assert_eq!((min_size, max_size), sizes);
+                    prop_assert!(size.is_multiple_of(max_size));
+                }
+            }
+            Ok((params.reduction, walk))
+        };
+        let channels = u64::from(step.channels.1);
+        let elementwise = |traversal| (params.elementwise, traversal);
+        let whole = |walk: Traversal| {
+            let masked = matches!(walk, Traversal::PlanesMasked { .. });
+            prop_assert!(params.reduction.count == 1 && !masked, "{plan}");
+            Ok(())
+        };
+        // How often the step visits the tensor.
+        let mut passes = 1u64;
+        let (splits, walk) = match step.kernel {
+            Kernel::Moments(moments) => reduction(moments.lanes, moments.traversal)?,
+            Kernel::ForwardOneDispatch(all) => {
+                whole(all.traversal)?;
+                passes = 2;
+                reduction(all.lanes, all.traversal)?
+            }
+            Kernel::BackwardOneDispatch(all) => {
+                whole(all.traversal)?;
+                passes = 2;
+                reduction(all.lanes, all.traversal)?
+            }
+            Kernel::ForwardResident(ForwardResident { tile, .. })
+            | Kernel::BackwardResident(BackwardResident { tile, .. }) => {
+                prop_assert_eq!(channels, problem.channels() as u64);
+                check_tile(&tile, workgroups, problem)?;
+                continue;
+            }
+            Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.traversal)?,
+            Kernel::Normalize(normalize) => elementwise(normalize.traversal),
+            Kernel::BackwardInput(input) => elementwise(input.traversal),
+            Kernel::Finalize(Finalize { channels_per_workgroup, .. })
+            | Kernel::BackwardFinalize(BackwardFinalize { channels_per_workgroup, .. }) => {
+                prop_assert!(channels_per_workgroup.is_power_of_two());
+                prop_assert!(workgroups * u64::from(channels_per_workgroup) >= channels);
+                let lanes = u64::from(size / channels_per_workgroup);
+                prop_assert!(lanes >= 1);
+                prop_assert!(u64::from(params.reduction.count).div_ceil(lanes) < LAVAPIPE_LOOP_LIMIT / 2);
+                continue;
+            }
+            _ => continue,
+        };
+        let [count, of_inner, outer_chunk, inner_chunk] =
+            [splits.count, splits.of_inner, splits.outer_chunk, splits.inner_chunk].map(u64::from);
+        let trips = match walk {
+            Traversal::Planes { lanes, .. } | Traversal::PlanesMasked { lanes } => {
+                let masked = matches!(walk, Traversal::PlanesMasked { .. });
+                let width = u64::from(walk.width().elements());
+                prop_assert!(lanes.is_power_of_two() && lanes <= size);
+                prop_assert_eq!(masked, !(problem.inner() as u64).is_multiple_of(width));
+                prop_assert!((problem.elements() as u64).is_multiple_of(width));
+                prop_assert!(workgroups >= count * channels);
+                // All values are in some split, and no split is empty.
+                let (outer, inner) = (problem.outer() as u64, problem.inner() as u64);
+                prop_assert_eq!(inner, u64::from(params.inner));
+                prop_assert!(inner_chunk.is_multiple_of(width));
+                prop_assert!(
+                    inner_chunk * of_inner >= inner && inner_chunk * (of_inner - 1) < inner,
+                    "{plan}"
+                );
+                let of_outer = count / of_inner;
+                prop_assert_eq!(of_outer * of_inner, count);
+                prop_assert!(
+                    outer_chunk * of_outer >= outer && outer_chunk * (of_outer - 1) < outer,
+                    "{plan}"
+                );
+                let planes = u64::from(size / lanes);
+                let loads = (inner_chunk / width).div_ceil(u64::from(lanes)) + u64::from(masked);
+                outer_chunk.div_ceil(planes) * (loads + 1)
+            }
+            Traversal::Columns { width, columns_per_lane: abreast } => {
+                let (width, abreast) = (u64::from(width.elements()), u64::from(abreast));
+                let (channels, period, tiles) = (problem.channels() as u64, inner_chunk, of_inner);
+                // The next load of an invocation has the same channels, and all loads are whole.
+                prop_assert!((period * width).is_multiple_of(channels), "{plan}");
+                prop_assert!((values * channels).is_multiple_of(width), "{plan}");
+                let blocks = count * channels / (period * width);
+                prop_assert_eq!(blocks * period * width, count * channels);
+                // All loads are in some block and tile, and no block or tile is empty.
+                let (loads, chunk) = (values * channels / width, outer_chunk * period);
+                prop_assert!(blocks * chunk >= loads && (blocks - 1) * chunk < loads, "{plan}");
+                // All columns of a lane end together.
+                prop_assert!(abreast == 1 || loads.is_multiple_of(period), "{plan}");
+                let at_once = u64::from(size) * abreast;
+                prop_assert!(tiles * at_once >= period && (tiles - 1) * at_once < period, "{plan}");
+                prop_assert!(workgroups >= blocks * tiles, "{plan}");
+                // The limit also holds if a driver does not unroll the loop over the columns of a lane.
+                outer_chunk * (abreast + 1)
+            }
+            Traversal::ColumnBlocks { width, lanes_across } => {
+                let (width, across) = (u64::from(width.elements()), u64::from(lanes_across));
+                let (channels, period, tiles) = (problem.channels() as u64, inner_chunk, of_inner);
+                let rows = u64::from(size) / across;
+                let row = period / rows;
+                // Lanes of one column have the same channels, in this period and the next, and all loads are whole.
+                prop_assert_eq!(row * rows, period);
+                // The step from load to load fits into 32 bits, behind the last load, too.
+                prop_assert!(period <= values * channels / width, "{plan}");
+                prop_assert!((row * width).is_multiple_of(channels), "{plan}");
+                prop_assert!((values * channels).is_multiple_of(width), "{plan}");
+                let blocks = count * channels / (row * width);
+                prop_assert_eq!(blocks * row * width, count * channels);
+                // All loads are in some block and tile, and no block or tile is empty.
+                let (loads, chunk) = (values * channels / width, outer_chunk * period);
+                prop_assert!(blocks * chunk >= loads && (blocks - 1) * chunk < loads, "{plan}");
+                prop_assert!(tiles * across >= row && (tiles - 1) * across < row, "{plan}");
+                prop_assert!(workgroups >= blocks * tiles, "{plan}");
+                outer_chunk * 2
+            }
+        };
+        let trips = passes * trips;
+        // The moments' loop over blocks comes on top of the loop over values.
+        prop_assert!(trips + trips.div_ceil(64) + 8 < LAVAPIPE_LOOP_LIMIT, "{trips} trips in {plan}");
+    }
+    Ok(())
+}
+
+/// Checks that every value has a register of some invocation.
+fn check_tile(tile: &Tile, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
+    let (outer, channels, inner) =
+        (problem.outer() as u64, problem.channels() as u64, problem.inner() as u64);
+    let (size, loads) = (u64::from(tile.workgroup_size), u64::from(tile.loads));
+    prop_assert!((1..=u64::from(Tile::MAX_LOADS)).contains(&loads));
+    let width = u64::from(tile.layout.width().elements());
+    match tile.layout {
+        TileLayout::Planes { .. } => {
+            prop_assert!(inner.is_multiple_of(width) && inner > 1);
+            prop_assert!(!matches!(tile.lanes, Lanes::Separate));
+            prop_assert!(size * loads * width >= outer * inner && workgroups >= channels);
+        }
+        TileLayout::Columns { .. } => {
+            prop_assert!(channels.is_multiple_of(width) && inner == 1);
+            let Lanes::Tree { channels: across } = tile.lanes else { panic!("columns: {}", tile.lanes) };
+            prop_assert!(size.is_multiple_of(across.into()));
+            prop_assert!(size / u64::from(across) * loads >= outer);
+            prop_assert!(workgroups * u64::from(across) * width >= channels);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn plans_cover_everything_within_the_limits() {
+    let problems = (
+        prop_oneof![1..300usize, 1..2_000_000usize],
+        prop_oneof![1..20usize, 1..5_000usize, 60_000..200_000usize],
+        prop_oneof![Just(1usize), 2..100usize, 2..1_000_000usize],
+    )
+        .prop_filter_map("of a size that there is", |(outer, channels, inner)| {
+            let problem = Problem::new(&[outer, channels, inner], Layout::ChannelsFirst).ok()?;
+
+            (problem.channels() * 2..=1 << 25).contains(&problem.elements()).then_some(problem)
+        });
+    runner(500)
+        .run(&problems, |problem| {
+            let config = BatchNormConfig::new(problem.channels());
+            for profile in profiles() {
+                for training in [true, false] {
+                    let forward = || {
+                        Plan::forward(
+                            &PlanInput::new(&problem, &config, training, &profile),
+                            &ForwardOptions::new(),
+                        )
+                        .unwrap()
+                    };
+                    let options = BackwardOptions::new();
+                    let backward = || {
+                        Plan::backward(&PlanInput::new(&problem, &config, training, &profile), &options)
+                            .unwrap()
+                    };
+                    check(&forward(), &profile)?;
+                    check(&backward(), &profile)?;
+                    // Plans are pure functions.
+                    prop_assert_eq!(forward(), forward());
+                    prop_assert_eq!(backward(), backward());
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Rows of more loads than an index can step by, and workgroups that are taller than the tensor.
+#[test]
+fn few_rows_of_many_channels_are_planned() {
+    let mut profile = profiles().remove(3);
+    profile.limits.max_storage_buffer_binding_size = 1 << 33;
+    for (rows, channels) in [(3, (1 << 24) - 1), (3, (1 << 24) + 1), (2, 1 << 30), (300, 1 << 22)] {
+        let problem = Problem::new(&[rows, channels], Layout::ChannelsFirst).unwrap();
+        let heuristic = Tuning::new(&problem, VectorWidth::Four, &profile);
+        for lanes_across in [0, 1, heuristic.lanes_across, u32::MAX] {
+            let tuning = changed(heuristic, |tuning| {
+                (tuning.tile_loads, tuning.lanes_across, tuning.splits) = (0, lanes_across, u32::MAX);
+            });
+            let config = BatchNormConfig::new(channels);
+            let input = PlanInput::new(&problem, &config, true, &profile).tuning(tuning);
+            for plan in [
+                Plan::forward(&input, &ForwardOptions::new()),
+                Plan::backward(&input, &BackwardOptions::new()),
+            ] {
+                match plan {
+                    Ok(plan) => check(&plan, &profile).unwrap(),
+                    Err(Error::BindingTooLarge { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+}
