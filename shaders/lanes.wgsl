@@ -18,38 +18,11 @@ fn is_leader(invocation: Invocation) -> bool {
     return true;
 }
 
-// case tree:
-// needs: Partial, merge
-// Lanes merge through workgroup memory. Lanes whose numbers are equal modulo CHANNELS_PER_WORKGROUP (a power of two, as
-// WORKGROUP_SIZE is) share a channel. The first lanes, one a channel, get the results. The order is fixed.
-var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;
-
-fn reduce_lanes(own: Partial, invocation: Invocation) -> Partial {
-    let lane = invocation.lane;
-    sh_partials[lane] = own;
-    for (var reach = WORKGROUP_SIZE / 2u; reach >= CHANNELS_PER_WORKGROUP; reach /= 2u) {
-        workgroupBarrier();
-        if lane < reach {
-            sh_partials[lane] = merge(sh_partials[lane], sh_partials[lane + reach]);
-        }
-    }
-    return sh_partials[lane];
-}
-
-// The merged result, in every lane of its channel.
-fn broadcast(merged: Partial, invocation: Invocation) -> Partial {
-    workgroupBarrier();
-    return sh_partials[invocation.lane % CHANNELS_PER_WORKGROUP];
-}
-
-fn is_leader(invocation: Invocation) -> bool {
-    return invocation.lane < CHANNELS_PER_WORKGROUP;
-}
-
 // case rows:
 // needs: Partial, merge
 // Lanes lie in rows of LANES_ACROSS, and those of one column share their channels. The rows merge through workgroup
-// memory, the second half into the first. The first row gets the results. The order is fixed.
+// memory, the second half into the first. The first row gets the results. The order is fixed. Lanes behind the last row
+// have nothing.
 const ROWS: u32 = WORKGROUP_SIZE / LANES_ACROSS;
 
 var<workgroup> sh_partials: array<Partial, WORKGROUP_SIZE>;

@@ -1,57 +1,58 @@
-// uses: data/vector, numerics/float_float, iterate/traversal, tensors/dy, tensors/x, statistics/type
-// uses: epilogue/pre_activation, backward/deviation, backward/sums
+// uses: data/vector, numerics/float_float, iterate/traversal, statistics/type, epilogue/pre_activation
+// uses: backward/deviation, backward/load_gradient, backward/sums
 
 // Reduces the elements that an invocation visits to the sums of dy, behind the activation, and of dy * (x - mean), of
 // each of its columns.
 
-// Plain sums run over blocks of about so many loads, so that their rounding errors stay small.
-const BLOCK: u32 = 64u;
+// Plain sums run over blocks of so many times four loads, so that their rounding errors stay small.
+const BLOCK: u32 = 16u;
 
 fn reduce_sums(
-    first_traversal: Traversal,
+    begin: Cursor,
     channels: array<Statistics, COLUMNS_PER_LANE>,
     pre_activations: array<PreActivation, COLUMNS_PER_LANE>,
 ) -> array<Sums, COLUMNS_PER_LANE> {
-    var traversal = first_traversal;
+    var cursor = begin;
     var of_channel = channels;
     var pre_activation = pre_activations;
     var own: array<Sums, COLUMNS_PER_LANE>;
-    // Sums over the present block.
-    var loads = 0u;
-    var sum: array<Vector, COLUMNS_PER_LANE>;
-    var sum_of_products: array<Vector, COLUMNS_PER_LANE>;
-    while has_next(traversal) {
-        let range = next_range(&traversal);
-        var element = range.begin;
-        while element < range.end {
-            let stop = block_end(range, element, BLOCK);
-            for (; element < stop; element += range.step) {
-                for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                    let x = load_x(column(element, k));
-                    let dy = load_dy(column(element, k));
-                    let gradient = through_pre_activation(dy, x, column(element, k), pre_activation[k]);
-                    let product = gradient * deviation_of(x, of_channel[k]);
-                    sum[k] += select_inside_or_zero(gradient, range, element);
-                    sum_of_products[k] += select_inside_or_zero(product, range, element);
-                }
-                loads++;
-            }
-            if loads >= BLOCK {
-                for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                    own[k] = add_block(own[k], sum[k], sum_of_products[k]);
-                    sum[k] = Vector(0.0);
-                    sum_of_products[k] = Vector(0.0);
-                }
-                loads = 0u;
+    while has_next(cursor) {
+        var block: array<Terms, COLUMNS_PER_LANE>;
+        for (var fours = 0u; fours < BLOCK && has_next(cursor); fours++) {
+            // Four loads come before the first use.
+            let a = next_place(&cursor);
+            let b = next_place(&cursor);
+            let c = next_place(&cursor);
+            let d = next_place(&cursor);
+            for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+                let found_a = load_gradient(column(cursor, a, k));
+                let found_b = load_gradient(column(cursor, b, k));
+                let found_c = load_gradient(column(cursor, c, k));
+                let found_d = load_gradient(column(cursor, d, k));
+                let from_a = terms_of(found_a, of_channel[k], pre_activation[k]);
+                let from_b = terms_of(found_b, of_channel[k], pre_activation[k]);
+                let from_c = terms_of(found_c, of_channel[k], pre_activation[k]);
+                let from_d = terms_of(found_d, of_channel[k], pre_activation[k]);
+                block[k].dy += (from_a.dy + from_b.dy) + (from_c.dy + from_d.dy);
+                block[k].product += (from_a.product + from_b.product) + (from_c.product + from_d.product);
             }
         }
-    }
-    for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-        own[k] = add_block(own[k], sum[k], sum_of_products[k]);
+        for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+            own[k].dy = add_to_pair(own[k].dy, horizontal_sum(block[k].dy));
+            own[k].product = add_to_pair(own[k].product, horizontal_sum(block[k].product));
+        }
     }
     return own;
 }
 
-fn add_block(sums: Sums, dy: Vector, product: Vector) -> Sums {
-    return Sums(add_to_pair(sums.dy, horizontal_sum(dy)), add_to_pair(sums.product, horizontal_sum(product)));
+// What is summed.
+struct Terms {
+    dy: Vector,
+    product: Vector,
+}
+
+fn terms_of(found: Gradients, of_channel: Statistics, pre_activation: PreActivation) -> Terms {
+    let dy = through_pre_activation(found.dy, found.x, found.z, pre_activation);
+    let product = dy * deviation_of(found.x, of_channel);
+    return Terms(inside_or_zero(dy, found.place), inside_or_zero(product, found.place));
 }

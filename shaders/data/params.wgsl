@@ -5,11 +5,11 @@
 struct Splits {
     // How many share a channel.
     count: u32,
-    // How many of them share each plane.
-    of_inner: u32,
-    // At most so many planes, and elements of each plane, a workgroup.
-    outer_chunk: u32,
-    inner_chunk: u32,
+    // What a split has at most: loads (planes), or periods.
+    chunk: u32,
+    // The loads of a period, and how many workgroups share it (columns, column blocks).
+    period: u32,
+    tiles: u32,
 }
 
 struct Params {

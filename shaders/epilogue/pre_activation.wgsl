@@ -10,7 +10,7 @@ fn pre_activation_of(channel: u32, statistics: Statistics) -> PreActivation {
     return 0u;
 }
 
-fn through_pre_activation(dy: Vector, x: Vector, element: u32, pre_activation: PreActivation) -> Vector {
+fn through_pre_activation(dy: Vector, x: Vector, z: Vector, pre_activation: PreActivation) -> Vector {
     return dy;
 }
 
@@ -23,6 +23,6 @@ fn pre_activation_of(channel: u32, statistics: Statistics) -> PreActivation {
     return scale_shift_of(channel, statistics);
 }
 
-fn through_pre_activation(dy: Vector, x: Vector, element: u32, pre_activation: PreActivation) -> Vector {
-    return through_activation(dy, with_residual(apply(x, pre_activation), element));
+fn through_pre_activation(dy: Vector, x: Vector, z: Vector, pre_activation: PreActivation) -> Vector {
+    return through_activation(dy, with_residual(apply(x, pre_activation), z));
 }

@@ -1,6 +1,6 @@
 // uses: data/vector
 
-// What is added to the normalised input: with_residual.
+// What is added to the normalised input: load_z, with_residual.
 
 // case add_z:
 // uses: data/params, data/storage
@@ -12,12 +12,16 @@ fn load_z(element: u32) -> Vector {
     return loaded(z[word_of(at)], at);
 }
 
-fn with_residual(value: Vector, element: u32) -> Vector {
-    return value + load_z(element);
+fn with_residual(value: Vector, z: Vector) -> Vector {
+    return value + z;
 }
 
 // case none:
 // Nothing is added to the normalised input.
-fn with_residual(value: Vector, element: u32) -> Vector {
+fn load_z(element: u32) -> Vector {
+    return Vector(0.0);
+}
+
+fn with_residual(value: Vector, z: Vector) -> Vector {
     return value;
 }

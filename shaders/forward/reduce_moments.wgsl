@@ -2,55 +2,50 @@
 
 // Reduces the elements that an invocation visits to moments of each of its columns.
 
-// Plain sums run over blocks of about so many loads, so that their rounding errors stay small. The first block is
+// Plain sums run over blocks of so many times four loads, so that their rounding errors stay small. The first block is
 // short: its pivot is its first value.
-const FIRST_BLOCK: u32 = 8u;
-const BLOCK: u32 = 64u;
+const FIRST_BLOCK: u32 = 2u;
+const BLOCK: u32 = 16u;
 
-fn reduce_moments(first_traversal: Traversal) -> array<Moments, COLUMNS_PER_LANE> {
-    var traversal = first_traversal;
+fn reduce_moments(begin: Cursor) -> array<Moments, COLUMNS_PER_LANE> {
+    var cursor = begin;
     var own: array<Moments, COLUMNS_PER_LANE>;
-    // Sums over the present block. Deviations from a pivot near the mean are small, and so are the rounding
-    // errors of their sums.
-    var count = 0u;
-    var sum: array<Vector, COLUMNS_PER_LANE>;
-    var sum_of_squares: array<Vector, COLUMNS_PER_LANE>;
     var pivot: array<PerChannel, COLUMNS_PER_LANE>;
-    var block = FIRST_BLOCK;
-    while has_next(traversal) {
-        let range = next_range(&traversal);
-        if own[0].count + count == 0u && range.begin < range.end {
+    var length = FIRST_BLOCK;
+    while has_next(cursor) {
+        // Sums over the block. Deviations from a pivot near the mean are small, and so are the rounding errors of their
+        // sums.
+        var count = 0u;
+        var sum: array<Vector, COLUMNS_PER_LANE>;
+        var sum_of_squares: array<Vector, COLUMNS_PER_LANE>;
+        for (var fours = 0u; fours < length && has_next(cursor); fours++) {
+            // Four loads come before the first use.
+            let is_first = own[0].count + count == 0u;
+            let a = next_place(&cursor);
+            let b = next_place(&cursor);
+            let c = next_place(&cursor);
+            let d = next_place(&cursor);
             for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                pivot[k] = finite_or_zero(first_inside(load_x(column(range.begin, k)), range, range.begin));
+                let x_a = load_x(column(cursor, a, k).element);
+                let x_b = load_x(column(cursor, b, k).element);
+                let x_c = load_x(column(cursor, c, k).element);
+                let x_d = load_x(column(cursor, d, k).element);
+                let first = finite_or_zero(first_inside(x_a, a));
+                pivot[k] = select(pivot[k], first, is_first);
+                let from_a = inside_or_zero(x_a - pivot[k], a);
+                let from_b = inside_or_zero(x_b - pivot[k], b);
+                let from_c = inside_or_zero(x_c - pivot[k], c);
+                let from_d = inside_or_zero(x_d - pivot[k], d);
+                sum[k] += (from_a + from_b) + (from_c + from_d);
+                sum_of_squares[k] += (from_a * from_a + from_b * from_b) + (from_c * from_c + from_d * from_d);
             }
+            count += (values_inside(a) + values_inside(b)) + (values_inside(c) + values_inside(d));
         }
-        var element = range.begin;
-        while element < range.end {
-            let stop = block_end(range, element, block);
-            for (; element < stop; element += range.step) {
-                for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                    let deviation = select_inside_or_zero(load_x(column(element, k)) - pivot[k], range, element);
-                    sum[k] += deviation;
-                    sum_of_squares[k] += deviation * deviation;
-                }
-                count += values_inside(range, element);
-            }
-            if count >= block * VALUES_OF_CHANNEL {
-                for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                    own[k] = merge(own[k], block_moments(pivot[k], count, sum[k], sum_of_squares[k]));
-                    pivot[k] = finite_or_zero(own[k].mean.hi);
-                    sum[k] = Vector(0.0);
-                    sum_of_squares[k] = Vector(0.0);
-                }
-                block = BLOCK;
-                count = 0u;
-            }
-        }
-    }
-    if count > 0u {
         for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
             own[k] = merge(own[k], block_moments(pivot[k], count, sum[k], sum_of_squares[k]));
+            pivot[k] = finite_or_zero(own[k].mean.hi);
         }
+        length = BLOCK;
     }
     return own;
 }

@@ -1,20 +1,16 @@
-// needs: Traversal
+// needs: Cursor, Place
 
 // A lane has one column, of one channel. (In planes, what it visits counts as one column.)
 const COLUMNS_PER_LANE: u32 = 1u;
 
-fn has_column(traversal: Traversal, k: u32) -> bool {
-    return true;
+fn column(cursor: Cursor, place: Place, k: u32) -> Place {
+    return place;
 }
 
-fn column(element: u32, k: u32) -> u32 {
-    return element;
+fn channel_of(cursor: Cursor, k: u32) -> u32 {
+    return cursor.channel;
 }
 
-fn channel_of(traversal: Traversal, k: u32) -> u32 {
-    return traversal.channel;
-}
-
-fn split_of(traversal: Traversal, k: u32) -> u32 {
-    return traversal.split;
+fn split_of(cursor: Cursor, k: u32) -> u32 {
+    return cursor.split;
 }

@@ -1,7 +1,7 @@
 // uses: entry, lanes, data/params
 // needs: Partial, merge, unpack
 
-// The merge of all partial results of a channel: merged_channel. A workgroup takes CHANNELS_PER_WORKGROUP channels.
+// The merge of all partial results of a channel: merged_channel. A workgroup takes LANES_ACROSS channels.
 // Lanes whose numbers are equal modulo that share one, and the first of them gets the result.
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
@@ -14,12 +14,12 @@ struct MergedChannel {
 }
 
 fn merged_channel(invocation: Invocation) -> MergedChannel {
-    let in_group = invocation.workgroup * CHANNELS_PER_WORKGROUP + invocation.lane % CHANNELS_PER_WORKGROUP;
+    let in_group = invocation.workgroup * LANES_ACROSS + invocation.lane % LANES_ACROSS;
     let channel = params.first_channel + in_group;
     var own = Partial();
     if in_group < params.group_channels {
-        let lanes = WORKGROUP_SIZE / CHANNELS_PER_WORKGROUP;
-        for (var split = invocation.lane / CHANNELS_PER_WORKGROUP; split < params.reduction.count; split += lanes) {
+        let lanes = WORKGROUP_SIZE / LANES_ACROSS;
+        for (var split = invocation.lane / LANES_ACROSS; split < params.reduction.count; split += lanes) {
             own = merge(own, unpack(partials[split * params.channels + channel]));
         }
     }

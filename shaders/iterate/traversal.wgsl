@@ -1,128 +1,152 @@
 // uses: data/params, data/vector
 
-// The elements that an invocation visits: Traversal, traversal_begin, has_next, next_range, next_store_range.
+// The loads of an invocation, one after the other: Cursor, cursor_begin, next_place.
 
-// case planes:
-// includes: iterate/range, iterate/one_column
-// Channels lie in planes: x[o, c, i] is element (o * channels + c) * inner + i. A workgroup takes one split of one
-// channel: some of its planes, and a part of each plane. LANES_PER_PLANE neighbouring lanes go along a plane, so that
-// they read neighbouring elements. The workgroup's other lanes are in the next planes meanwhile.
-struct Traversal {
-    channel: u32,
-    split: u32,
-    // The next plane, and the part of each plane.
-    outer: u32,
-    outer_end: u32,
-    inner_begin: u32,
-    inner_end: u32,
+// Where a load is, and whether the invocation has it at all. If not, it is another load of the same workgroup, which
+// does no harm to read. So kernels make several loads before they use the first, without a branch.
+struct Place {
+    element: u32,
+    is_there: bool,
+    // For masked loads: the first element of their plane.
+    plane: u32,
 }
 
-fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
-    var traversal: Traversal;
-    traversal.split = workgroup / params.group_channels;
-    traversal.channel = params.first_channel + workgroup - traversal.split * params.group_channels;
-    if traversal.split < splits.count {
-        let outer_split = traversal.split / splits.of_inner;
-        let inner_split = traversal.split - outer_split * splits.of_inner;
-        traversal.outer = outer_split * splits.outer_chunk + lane / LANES_PER_PLANE;
-        traversal.outer_end = min((outer_split + 1u) * splits.outer_chunk, params.outer);
-        traversal.inner_begin = inner_split * splits.inner_chunk / VECTOR_WIDTH + lane % LANES_PER_PLANE;
-        traversal.inner_end = min((inner_split + 1u) * splits.inner_chunk, params.inner) / VECTOR_WIDTH;
+fn has_next(cursor: Cursor) -> bool {
+    return cursor.loads > 0u;
+}
+
+// case planes:
+// includes: iterate/whole_loads, iterate/one_column
+// Channels lie in planes: x[o, c, i] is element (o * channels + c) * inner + i. A channel's planes are one run of loads.
+// A workgroup takes one split of it, all lanes side by side, from plane to plane, so that no lane is idle before the
+// end.
+struct Cursor {
+    channel: u32,
+    split: u32,
+    // How many loads are left.
+    loads: u32,
+    // The next one, and its number in its plane.
+    element: u32,
+    along: u32,
+    // The distance to the one after, in all and along the plane, and what is added at a plane's end.
+    step: u32,
+    step_along: u32,
+    skip: u32,
+    // A load for a lane that has none.
+    spare: u32,
+}
+
+fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
+    let length = params.inner / VECTOR_WIDTH;
+    let split = workgroup / params.group_channels;
+    let channel = params.first_channel + workgroup - split * params.group_channels;
+    let begin = split * splits.chunk + lane;
+    let end = min((split + 1u) * splits.chunk, params.outer * length);
+    var cursor: Cursor;
+    cursor.split = split;
+    cursor.channel = channel;
+    let plane = begin / length;
+    cursor.along = begin - plane * length;
+    cursor.element = (plane * params.channels + channel) * length + cursor.along;
+    cursor.spare = channel * length;
+    if split < splits.count && begin < end {
+        cursor.loads = (end - begin + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+        cursor.spare = cursor.element;
     }
-    return traversal;
+    let planes = WORKGROUP_SIZE / length;
+    cursor.step_along = WORKGROUP_SIZE - planes * length;
+    cursor.step = planes * params.channels * length + cursor.step_along;
+    cursor.skip = (params.channels - 1u) * length;
+    return cursor;
+}
+
+fn next_place(cursor: ptr<function, Cursor>) -> Place {
+    let is_there = (*cursor).loads > 0u;
+    let place = Place(select((*cursor).spare, (*cursor).element, is_there), is_there, 0u);
+    (*cursor).loads -= select(0u, 1u, is_there);
+    (*cursor).element += (*cursor).step;
+    (*cursor).along += (*cursor).step_along;
+    let length = params.inner / VECTOR_WIDTH;
+    if (*cursor).along >= length {
+        (*cursor).along -= length;
+        (*cursor).element += (*cursor).skip;
+    }
+    return place;
 }
 
 // The number of workgroups that visit a group of channels.
 fn workgroups_of(splits: Splits) -> u32 {
     return splits.count * params.group_channels;
-}
-
-fn has_next(traversal: Traversal) -> bool {
-    return traversal.outer < traversal.outer_end;
-}
-
-// The lane's part of the next plane.
-fn next_range(traversal: ptr<function, Traversal>) -> Range {
-    let plane = ((*traversal).outer * params.channels + (*traversal).channel) * (params.inner / VECTOR_WIDTH);
-    (*traversal).outer += WORKGROUP_SIZE / LANES_PER_PLANE;
-    return Range(plane + (*traversal).inner_begin, plane + (*traversal).inner_end, LANES_PER_PLANE);
-}
-
-// What the lane writes is what it reads.
-fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
-    return next_range(traversal);
 }
 
 // case planes_masked:
 // uses: data/per_channel
 // includes: iterate/one_column
 // As planes, with loads of four elements although planes are not a multiple of four long. A load at the end of a plane
-// may reach into a neighbouring plane, which belongs to another channel: such elements are masked.
+// may reach into a neighbouring plane, which belongs to another channel: such elements are masked. Each plane counts as
+// many loads as a plane can touch, of which the last may be empty.
 const MASKED: bool = true;
 
-struct Traversal {
+struct Cursor {
     channel: u32,
     split: u32,
-    lane: u32,
-    // The next plane, and the part of each plane.
-    outer: u32,
-    outer_end: u32,
-    inner_begin: u32,
-    inner_end: u32,
-}
-
-// The loads begin, begin + step, and so on, before end. Of their elements, those from inside_begin to inside_end count.
-struct Range {
-    begin: u32,
-    end: u32,
+    // How many loads are left.
+    loads: u32,
+    // The first element of the present plane, and the number of the next load in it.
+    plane: u32,
+    along: u32,
+    // The distance to the load after, in planes' elements and along the plane.
     step: u32,
-    inside_begin: u32,
-    inside_end: u32,
+    step_along: u32,
+    // A load for a lane that has none.
+    spare: u32,
 }
 
-fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
-    var traversal: Traversal;
-    traversal.split = workgroup / params.group_channels;
-    traversal.channel = params.first_channel + workgroup - traversal.split * params.group_channels;
-    traversal.lane = lane % LANES_PER_PLANE;
-    if traversal.split < splits.count {
-        let outer_split = traversal.split / splits.of_inner;
-        let inner_split = traversal.split - outer_split * splits.of_inner;
-        traversal.outer = outer_split * splits.outer_chunk + lane / LANES_PER_PLANE;
-        traversal.outer_end = min((outer_split + 1u) * splits.outer_chunk, params.outer);
-        traversal.inner_begin = inner_split * splits.inner_chunk;
-        traversal.inner_end = min(traversal.inner_begin + splits.inner_chunk, params.inner);
+// The most loads that a plane touches: it begins with any of the four elements of the first.
+fn loads_of_plane() -> u32 {
+    return (params.inner + 2u * VECTOR_WIDTH - 2u) / VECTOR_WIDTH;
+}
+
+fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
+    let length = loads_of_plane();
+    let split = workgroup / params.group_channels;
+    let channel = params.first_channel + workgroup - split * params.group_channels;
+    let begin = split * splits.chunk + lane;
+    let end = min((split + 1u) * splits.chunk, params.outer * length);
+    var cursor: Cursor;
+    cursor.split = split;
+    cursor.channel = channel;
+    let plane = begin / length;
+    cursor.along = begin - plane * length;
+    cursor.plane = (plane * params.channels + channel) * params.inner;
+    if split < splits.count && begin < end {
+        cursor.loads = (end - begin + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+        cursor.spare = cursor.plane / VECTOR_WIDTH;
     }
-    return traversal;
+    let planes = WORKGROUP_SIZE / length;
+    cursor.step_along = WORKGROUP_SIZE - planes * length;
+    cursor.step = planes * params.channels * params.inner;
+    return cursor;
+}
+
+fn next_place(cursor: ptr<function, Cursor>) -> Place {
+    let element = (*cursor).plane / VECTOR_WIDTH + (*cursor).along;
+    let is_there = (*cursor).loads > 0u && element * VECTOR_WIDTH < (*cursor).plane + params.inner;
+    let place = Place(select((*cursor).spare, element, is_there), is_there, (*cursor).plane);
+    (*cursor).loads -= select(0u, 1u, (*cursor).loads > 0u);
+    (*cursor).plane += (*cursor).step;
+    (*cursor).along += (*cursor).step_along;
+    let length = loads_of_plane();
+    if (*cursor).along >= length {
+        (*cursor).along -= length;
+        (*cursor).plane += params.channels * params.inner;
+    }
+    return place;
 }
 
 // The number of workgroups that visit a group of channels.
 fn workgroups_of(splits: Splits) -> u32 {
     return splits.count * params.group_channels;
-}
-
-fn has_next(traversal: Traversal) -> bool {
-    return traversal.outer < traversal.outer_end;
-}
-
-// All loads that have an element of the next plane's part.
-fn next_range(traversal: ptr<function, Traversal>) -> Range {
-    let plane = ((*traversal).outer * params.channels + (*traversal).channel) * params.inner;
-    (*traversal).outer += WORKGROUP_SIZE / LANES_PER_PLANE;
-    let begin = plane + (*traversal).inner_begin;
-    let end = plane + (*traversal).inner_end;
-    let first_load = begin / VECTOR_WIDTH + (*traversal).lane;
-    return Range(first_load, (end + VECTOR_WIDTH - 1u) / VECTOR_WIDTH, LANES_PER_PLANE, begin, end);
-}
-
-// The loads whose first element is in the next plane's part, so that each load is written by one lane. Elements behind
-// the plane belong to the next channel.
-fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
-    let plane_end = ((*traversal).outer * params.channels + (*traversal).channel + 1u) * params.inner;
-    var range = next_range(traversal);
-    range.begin += select(0u, 1u, range.inside_begin % VECTOR_WIDTH != 0u);
-    range.inside_end = plane_end;
-    return range;
 }
 
 // The channel of the plane behind one of this channel.
@@ -130,152 +154,158 @@ fn next_channel(channel: u32) -> u32 {
     return select(channel + 1u, 0u, channel + 1u == params.channels);
 }
 
-fn block_end(range: Range, element: u32, loads: u32) -> u32 {
-    return element + min(range.end - element, range.step * loads);
+// Which elements of a load are the channel's.
+fn inside(place: Place) -> VectorMask {
+    let numbers = vec4<u32>(place.element * VECTOR_WIDTH) + vec4<u32>(0u, 1u, 2u, 3u);
+    let after = numbers < vec4<u32>(place.plane + params.inner);
+    return (numbers >= vec4<u32>(place.plane)) & after & VectorMask(place.is_there);
 }
 
-fn first_inside(value: Vector, range: Range, element: u32) -> PerChannel {
-    return select(value.w, value.x, element * VECTOR_WIDTH >= range.inside_begin);
+fn first_inside(value: Vector, place: Place) -> PerChannel {
+    return select(value.w, value.x, place.element * VECTOR_WIDTH >= place.plane);
 }
 
-// How many elements of a load are inside.
-fn values_inside(range: Range, element: u32) -> u32 {
-    let first = element * VECTOR_WIDTH;
-    return min(range.inside_end, first + VECTOR_WIDTH) - max(range.inside_begin, first);
+// How many elements of a load are the channel's.
+fn values_inside(place: Place) -> u32 {
+    let first = place.element * VECTOR_WIDTH;
+    let end = min(place.plane + params.inner, first + VECTOR_WIDTH);
+    return select(0u, end - max(place.plane, first), place.is_there);
 }
 
-fn select_inside_or_zero(value: Vector, range: Range, element: u32) -> Vector {
-    return select_inside(Vector(0.0), value, range, element);
+fn inside_or_zero(value: Vector, place: Place) -> Vector {
+    return select(Vector(0.0), value, inside(place));
 }
 
-// A load with its elements outside of the range replaced by other ones.
-fn select_inside(other: Vector, value: Vector, range: Range, element: u32) -> Vector {
-    let numbers = vec4<u32>(element * VECTOR_WIDTH) + vec4<u32>(0u, 1u, 2u, 3u);
-    let inside = (numbers >= vec4<u32>(range.inside_begin)) & (numbers < vec4<u32>(range.inside_end));
-    return select(other, value, inside);
+// A load with its elements behind the plane replaced by other ones: they belong to the next channel.
+fn inside_or(other: Vector, value: Vector, place: Place) -> Vector {
+    return select(other, value, inside(place));
+}
+
+// Whether the lane writes the load: if its first element is the channel's, so that each load is written by one lane.
+fn is_written(place: Place) -> bool {
+    return place.is_there && place.element * VECTOR_WIDTH >= place.plane;
 }
 
 // case columns:
-// includes: iterate/range
+// includes: iterate/whole_loads
 // needs: COLUMNS_PER_LANE
-// Channels are neighbours (inner = 1): x[o, c] is element o * channels + c. The rows are divided into periods of
-// inner_chunk loads, a whole number of rows that is also a whole number of loads, and a workgroup takes outer_chunk
-// periods: a block. An invocation takes the same columns of each period, so that it keeps to its channels:
-// COLUMNS_PER_LANE of them, or four times as many. Neighbouring invocations read neighbouring elements, and a
-// workgroup so many in a row that a processor which fetches ahead along a line of memory does. With more than one
-// column a lane, the last period is whole. of_inner workgroups share a block.
-struct Traversal {
+// Channels are neighbours (inner = 1): x[o, c] is element o * channels + c. The rows are divided into periods: a whole
+// number of rows that is also a whole number of loads. A workgroup takes a chunk of periods: a block. An invocation
+// takes the same columns of each period, so that it keeps to its channels: COLUMNS_PER_LANE of them, or four times as
+// many. Neighbouring invocations read neighbouring elements, and a workgroup so many in a row that a processor which
+// fetches ahead along a line of memory does. With more than one column a lane, the last period is whole. Several
+// workgroups (tiles) share a block.
+struct Cursor {
     // The invocation's first column, among those of all blocks: partial results lie in this order.
     first_column: u32,
     // How many columns it has.
     columns: u32,
-    range: Range,
+    // How many loads of each column are left, the next one, and the distance to the one after.
+    loads: u32,
+    element: u32,
+    step: u32,
+    // A load for a lane that has none.
+    spare: u32,
 }
 
-fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
-    let block = workgroup / splits.of_inner;
-    let first_column = (workgroup - block * splits.of_inner) * COLUMNS_PER_LANE * WORKGROUP_SIZE + lane;
-    let begin = block * splits.outer_chunk * splits.inner_chunk;
+fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
+    let block = workgroup / splits.tiles;
+    let first_column = (workgroup - block * splits.tiles) * COLUMNS_PER_LANE * WORKGROUP_SIZE + lane;
+    let begin = block * splits.chunk * splits.period + first_column;
     let loads = params.outer * params.channels / VECTOR_WIDTH;
-    let end = min(begin + splits.outer_chunk * splits.inner_chunk, loads);
-    var traversal: Traversal;
-    if first_column < splits.inner_chunk && begin < end {
-        traversal.first_column = block * splits.inner_chunk + first_column;
-        let columns = (splits.inner_chunk - first_column + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
-        traversal.columns = min(columns, COLUMNS_PER_LANE);
-        traversal.range = Range(begin + first_column, end, splits.inner_chunk);
+    let end = min((block + 1u) * splits.chunk * splits.period, loads);
+    var cursor: Cursor;
+    if first_column < splits.period && begin < end {
+        cursor.first_column = block * splits.period + first_column;
+        let columns = (splits.period - first_column + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+        cursor.columns = min(columns, COLUMNS_PER_LANE);
+        cursor.loads = (end - begin + splits.period - 1u) / splits.period;
+        cursor.element = begin;
+        cursor.spare = begin;
+        cursor.step = splits.period;
     }
-    return traversal;
+    return cursor;
+}
+
+fn next_place(cursor: ptr<function, Cursor>) -> Place {
+    let is_there = (*cursor).loads > 0u;
+    let place = Place(select((*cursor).spare, (*cursor).element, is_there), is_there, 0u);
+    (*cursor).loads -= select(0u, 1u, is_there);
+    (*cursor).element += (*cursor).step;
+    return place;
 }
 
 // The number of workgroups that visit the tensor.
 fn workgroups_of(splits: Splits) -> u32 {
-    let chunk = splits.outer_chunk * splits.inner_chunk;
-    return (params.outer * params.channels / VECTOR_WIDTH + chunk - 1u) / chunk * splits.of_inner;
+    let chunk = splits.chunk * splits.period;
+    return (params.outer * params.channels / VECTOR_WIDTH + chunk - 1u) / chunk * splits.tiles;
 }
 
-// Whether the invocation has a k-th column, and the element of it beside that of the first. Without one, that is some
-// other element: reading it does no harm.
-fn has_column(traversal: Traversal, k: u32) -> bool {
-    return k < traversal.columns;
+// The load of the k-th column beside that of the first, if the invocation has so many.
+fn column(cursor: Cursor, place: Place, k: u32) -> Place {
+    let is_there = place.is_there && k < cursor.columns;
+    return Place(select(cursor.spare, place.element + k * WORKGROUP_SIZE, is_there), is_there, 0u);
 }
 
-fn column(element: u32, k: u32) -> u32 {
-    return element + k * WORKGROUP_SIZE;
-}
-
-fn channel_of(traversal: Traversal, k: u32) -> u32 {
-    return column(traversal.first_column, k) * VECTOR_WIDTH % params.channels;
+fn channel_of(cursor: Cursor, k: u32) -> u32 {
+    return (cursor.first_column + k * WORKGROUP_SIZE) * VECTOR_WIDTH % params.channels;
 }
 
 // The columns of a channel are a multiple of channels apart.
-fn split_of(traversal: Traversal, k: u32) -> u32 {
-    let split = column(traversal.first_column, k) * VECTOR_WIDTH / params.channels;
-    return select(params.reduction.count, split, has_column(traversal, k));
-}
-
-fn has_next(traversal: Traversal) -> bool {
-    return traversal.range.begin < traversal.range.end;
-}
-
-// One range is all.
-fn next_range(traversal: ptr<function, Traversal>) -> Range {
-    let range = (*traversal).range;
-    (*traversal).range.end = 0u;
-    return range;
-}
-
-// What the invocation writes is what it reads.
-fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
-    return next_range(traversal);
+fn split_of(cursor: Cursor, k: u32) -> u32 {
+    let split = (cursor.first_column + k * WORKGROUP_SIZE) * VECTOR_WIDTH / params.channels;
+    return select(params.reduction.count, split, k < cursor.columns);
 }
 
 // case column_blocks:
-// includes: iterate/range, iterate/one_column
+// includes: iterate/whole_loads, iterate/one_column
 // Columns for reductions on GPUs: the lanes of a workgroup lie in rows of LANES_ACROSS, and the lanes of one column
 // have the same channels, so that they merge before a partial result is written. Each row of loads is as many rows of x
-// as make whole loads. All rows of a workgroup together are a period of inner_chunk loads. of_inner workgroups lie
-// beside each other along a row, and a workgroup takes outer_chunk periods: a block. Lanes behind the last row are
-// idle.
-struct Traversal {
+// as make whole loads. All rows of a workgroup together are a period. Several workgroups (tiles) lie beside each other
+// along a row, and a workgroup takes a chunk of periods: a block. Lanes behind the last row are idle.
+struct Cursor {
     // The first channel of the column, and its split; without a column, a split that is none.
     channel: u32,
     split: u32,
-    range: Range,
+    // How many loads are left, the next one, and the distance to the one after.
+    loads: u32,
+    element: u32,
+    step: u32,
+    // A load for a lane that has none.
+    spare: u32,
 }
 
-fn traversal_begin(workgroup: u32, lane: u32, splits: Splits) -> Traversal {
+fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
     let rows = WORKGROUP_SIZE / LANES_ACROSS;
-    let row_loads = splits.inner_chunk / rows;
-    let block = workgroup / splits.of_inner;
+    let row_loads = splits.period / rows;
+    let block = workgroup / splits.tiles;
     let row = lane / LANES_ACROSS;
-    let column = (workgroup - block * splits.of_inner) * LANES_ACROSS + lane - row * LANES_ACROSS;
-    let begin = block * splits.outer_chunk * splits.inner_chunk;
+    let first_column = (workgroup - block * splits.tiles) * LANES_ACROSS;
+    let in_row = first_column + lane - row * LANES_ACROSS;
+    let begin = block * splits.chunk * splits.period + row * row_loads + in_row;
     let loads = params.outer * params.channels / VECTOR_WIDTH;
-    let end = min(begin + splits.outer_chunk * splits.inner_chunk, loads);
-    var traversal: Traversal;
-    traversal.split = splits.count;
-    if row < rows && column < row_loads && begin < end {
-        let first = (block * row_loads + column) * VECTOR_WIDTH;
-        traversal.split = first / params.channels;
-        traversal.channel = first - traversal.split * params.channels;
-        traversal.range = Range(begin + row * row_loads + column, end, splits.inner_chunk);
+    let end = min((block + 1u) * splits.chunk * splits.period, loads);
+    var cursor: Cursor;
+    cursor.split = splits.count;
+    cursor.spare = min(first_column, row_loads - 1u);
+    if row < rows && in_row < row_loads {
+        let first = (block * row_loads + in_row) * VECTOR_WIDTH;
+        cursor.split = first / params.channels;
+        cursor.channel = first - cursor.split * params.channels;
+        if begin < end {
+            cursor.loads = (end - begin + splits.period - 1u) / splits.period;
+            cursor.element = begin;
+            cursor.spare = begin;
+            cursor.step = splits.period;
+        }
     }
-    return traversal;
+    return cursor;
 }
 
-fn has_next(traversal: Traversal) -> bool {
-    return traversal.range.begin < traversal.range.end;
-}
-
-// One range is all.
-fn next_range(traversal: ptr<function, Traversal>) -> Range {
-    let range = (*traversal).range;
-    (*traversal).range.end = 0u;
-    return range;
-}
-
-// What the invocation writes is what it reads.
-fn next_store_range(traversal: ptr<function, Traversal>) -> Range {
-    return next_range(traversal);
+fn next_place(cursor: ptr<function, Cursor>) -> Place {
+    let is_there = (*cursor).loads > 0u;
+    let place = Place(select((*cursor).spare, (*cursor).element, is_there), is_there, 0u);
+    (*cursor).loads -= select(0u, 1u, is_there);
+    (*cursor).element += (*cursor).step;
+    return place;
 }

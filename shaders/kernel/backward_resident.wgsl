@@ -1,7 +1,7 @@
 // uses: entry, lanes, data/params, data/per_channel, data/vector, numerics/float_float, iterate/resident
-// uses: iterate/tile, tensors/dx, tensors/dy, tensors/dz, tensors/x, statistics/source, statistics/type
-// uses: epilogue/pre_activation, backward/deviation, backward/finish_channel, backward/input_gradient
-// uses: backward/projection_of, backward/sums
+// uses: iterate/traversal, tensors/dx, tensors/dy, tensors/dz, tensors/x, statistics/source, statistics/type
+// uses: epilogue/pre_activation, epilogue/residual, backward/deviation, backward/finish_channel
+// uses: backward/input_gradient, backward/projection_of, backward/sums
 
 // The whole backward pass through batch statistics in one dispatch that reads x and dy once: each workgroup keeps all
 // values of its channels in registers. Load, reduce, store. (cuDNN calls its like "persistent".)
@@ -10,9 +10,10 @@ const LOAD: u32 = 0u;
 const SUM: u32 = 1u;
 const STORE: u32 = 2u;
 
-// dy, from SUM on the gradient behind the activation; and x, from SUM on less its mean.
+// dy, from SUM on the gradient behind the activation; and x, from SUM on less its mean. z is needed for SUM only.
 var<private> tile_dy: array<Vector, TILE_LOADS>;
 var<private> tile_deviation: array<Vector, TILE_LOADS>;
+var<private> tile_z: array<Vector, TILE_LOADS>;
 var<private> of_channel: Statistics;
 var<private> pre_activation: PreActivation;
 var<private> sum: Vector;
@@ -20,37 +21,39 @@ var<private> sum_of_products: Vector;
 var<private> gradient: Gradient;
 
 fn kernel(invocation: Invocation) {
-    let begin = cursor_begin(invocation.workgroup, invocation.lane);
-    of_channel = channel_statistics(begin.channel);
-    pre_activation = pre_activation_of(begin.channel, of_channel);
+    let begin = cursor_begin(invocation.workgroup, invocation.lane, params.reduction);
+    let channel = channel_of(begin, 0u);
+    of_channel = channel_statistics(channel);
+    pre_activation = pre_activation_of(channel, of_channel);
     for_each_load(LOAD, begin);
     for_each_load(SUM, begin);
     let zero = PerChannel(0.0);
     let own = Sums(FloatFloat(horizontal_sum(sum), zero), FloatFloat(horizontal_sum(sum_of_products), zero));
     let merged = broadcast(reduce_lanes(own, invocation), invocation);
-    if is_leader(invocation) && begin.channel < params.channels {
-        finish_channel(begin.channel, merged, of_channel);
+    if is_leader(invocation) && split_of(begin, 0u) < params.reduction.count {
+        finish_channel(channel, merged, of_channel);
     }
-    gradient = gradient_of(begin.channel, of_channel, projection_of(merged, of_channel));
+    gradient = gradient_of(channel, of_channel, projection_of(merged, of_channel));
     for_each_load(STORE, begin);
 }
 
 fn load(k: u32, element: u32) {
     tile_deviation[k] = load_x(element);
     tile_dy[k] = load_dy(element);
+    tile_z[k] = load_z(element);
 }
 
-fn add(stage: u32, k: u32, element: u32, is_valid: bool) {
+fn add(stage: u32, k: u32, is_there: bool) {
     let x = tile_deviation[k];
-    let dy = through_pre_activation(tile_dy[k], x, element, pre_activation);
+    let dy = through_pre_activation(tile_dy[k], x, tile_z[k], pre_activation);
     let deviation = deviation_of(x, of_channel);
     tile_dy[k] = dy;
     tile_deviation[k] = deviation;
-    sum += select(Vector(), dy, is_valid);
-    sum_of_products += select(Vector(), dy * deviation, is_valid);
+    sum += select(Vector(), dy, is_there);
+    sum_of_products += select(Vector(), dy * deviation, is_there);
 }
 
-fn store(k: u32, element: u32) {
+fn store(k: u32, element: u32, z: Vector) {
     store_dz(element, tile_dy[k]);
     store_dx(element, input_gradient(tile_dy[k], tile_deviation[k], gradient));
 }

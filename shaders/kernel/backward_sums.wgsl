@@ -5,18 +5,18 @@
 // reduces one split and stores its partial result, or what follows from it if the channel is one split.
 
 fn kernel(invocation: Invocation) {
-    let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);
+    let cursor = cursor_begin(invocation.workgroup, invocation.lane, params.reduction);
     var statistics: array<Statistics, COLUMNS_PER_LANE>;
     var pre_activations: array<PreActivation, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-        statistics[k] = channel_statistics(channel_of(traversal, k));
-        pre_activations[k] = pre_activation_of(channel_of(traversal, k), statistics[k]);
+        statistics[k] = channel_statistics(channel_of(cursor, k));
+        pre_activations[k] = pre_activation_of(channel_of(cursor, k), statistics[k]);
     }
-    var own = reduce_sums(traversal, statistics, pre_activations);
+    var own = reduce_sums(cursor, statistics, pre_activations);
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let merged = reduce_lanes(own[k], invocation);
-        if is_leader(invocation) && split_of(traversal, k) < params.reduction.count {
-            store_result(split_of(traversal, k), channel_of(traversal, k), merged);
+        if is_leader(invocation) && split_of(cursor, k) < params.reduction.count {
+            store_result(split_of(cursor, k), channel_of(cursor, k), merged);
         }
     }
 }

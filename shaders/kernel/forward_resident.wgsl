@@ -1,5 +1,5 @@
 // uses: entry, lanes, data/params, data/per_channel, data/vector, numerics/float_float, iterate/resident
-// uses: iterate/tile, tensors/x, tensors/y, epilogue/activation, epilogue/residual, forward/finish_channel
+// uses: iterate/traversal, tensors/x, tensors/y, epilogue/activation, epilogue/residual, forward/finish_channel
 // uses: forward/moments, forward/scale_shift
 
 // The whole forward pass in training in one dispatch that reads x once: each workgroup keeps all values of its channels
@@ -19,12 +19,13 @@ var<private> sum_of_squares: Vector;
 var<private> scale_shift: ScaleShift;
 
 fn kernel(invocation: Invocation) {
-    let begin = cursor_begin(invocation.workgroup, invocation.lane);
+    let begin = cursor_begin(invocation.workgroup, invocation.lane, params.reduction);
+    let channel = channel_of(begin, 0u);
     let merged = broadcast(reduce_lanes(load_and_reduce(begin), invocation), invocation);
-    if is_leader(invocation) && begin.channel < params.channels {
-        finish_channel(begin.channel, merged);
+    if is_leader(invocation) && split_of(begin, 0u) < params.reduction.count {
+        finish_channel(channel, merged);
     }
-    scale_shift = scale_shift_of(begin.channel, batch_statistics(merged));
+    scale_shift = scale_shift_of(channel, batch_statistics(merged));
     for_each_load(STORE, begin);
 }
 
@@ -43,16 +44,15 @@ fn load(k: u32, element: u32) {
     tile[k] = load_x(element);
 }
 
-fn add(stage: u32, k: u32, element: u32, is_valid: bool) {
+fn add(stage: u32, k: u32, is_there: bool) {
     if stage == SUM {
-        sum += select(Vector(), tile[k] - pivot, is_valid);
+        sum += select(Vector(), tile[k] - pivot, is_there);
     } else {
         let deviation = opaque_vector(tile[k] - mean.hi) - mean.lo;
-        sum_of_squares += select(Vector(), deviation * deviation, is_valid);
+        sum_of_squares += select(Vector(), deviation * deviation, is_there);
     }
 }
 
-fn store(k: u32, element: u32) {
-    let y = apply(tile[k], scale_shift);
-    store_y(element, activated(with_residual(y, element)));
+fn store(k: u32, element: u32, z: Vector) {
+    store_y(element, activated(with_residual(apply(tile[k], scale_shift), z)));
 }

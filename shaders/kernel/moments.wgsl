@@ -4,12 +4,12 @@
 // partial result, or the statistics if the channel is one split.
 
 fn kernel(invocation: Invocation) {
-    let traversal = traversal_begin(invocation.workgroup, invocation.lane, params.reduction);
-    var own = reduce_moments(traversal);
+    let cursor = cursor_begin(invocation.workgroup, invocation.lane, params.reduction);
+    var own = reduce_moments(cursor);
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let merged = reduce_lanes(own[k], invocation);
-        if is_leader(invocation) && split_of(traversal, k) < params.reduction.count {
-            store_result(split_of(traversal, k), channel_of(traversal, k), merged);
+        if is_leader(invocation) && split_of(cursor, k) < params.reduction.count {
+            store_result(split_of(cursor, k), channel_of(cursor, k), merged);
         }
     }
 }

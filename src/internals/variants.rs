@@ -4,8 +4,8 @@ use crate::activation::ActivationKind;
 use crate::kernels::{
     BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
     CountBatch, Finalize, ForwardOneDispatch, ForwardResident, InputGradient, Kernel, Lanes, Moments,
-    MomentsResult, Normalize, Output, PreActivation, RunningUpdate, Statistics, Storage, Tile, TileLayout,
-    Traversal, VectorWidth,
+    MomentsResult, Normalize, Output, PreActivation, RunningUpdate, Statistics, Storage, Tile, Traversal,
+    VectorWidth,
 };
 
 const ACTIVATIONS: [ActivationKind; 9] = [
@@ -80,9 +80,9 @@ impl Variants {
     /// Returns the ways to visit every element.
     fn traversals(&self) -> [Traversal; 5] {
         [
-            Traversal::Planes { lanes: 2, width: VectorWidth::Scalar },
-            Traversal::Planes { lanes: self.workgroup_size, width: VectorWidth::Four },
-            Traversal::PlanesMasked { lanes: 1 },
+            Traversal::Planes { width: VectorWidth::Scalar },
+            Traversal::Planes { width: VectorWidth::Four },
+            Traversal::PlanesMasked,
             Traversal::Columns { width: VectorWidth::Scalar, columns_per_lane: 1 },
             Traversal::Columns { width: VectorWidth::Four, columns_per_lane: 3 },
         ]
@@ -97,16 +97,16 @@ impl Variants {
                 Traversal::Columns { .. } | Traversal::ColumnBlocks { .. } => {
                     reductions.push((traversal, Lanes::Separate));
                 }
-                Traversal::Planes { .. } | Traversal::PlanesMasked { .. } => {
-                    reductions.push((traversal, Lanes::Tree { channels: 1 }));
+                Traversal::Planes { .. } | Traversal::PlanesMasked => {
+                    reductions.push((traversal, Lanes::Rows { across: 1 }));
                     reductions.push((traversal, Lanes::Subgroup { min_size, max_size }));
                 }
             }
         }
         // A number of lanes that is no power of two, where there are enough.
-        let lanes_across = (self.workgroup_size / 3).max(1);
+        let across = (self.workgroup_size / 3).max(1);
         for width in [VectorWidth::Scalar, VectorWidth::Four] {
-            reductions.push((Traversal::ColumnBlocks { width, lanes_across }, Lanes::Rows));
+            reductions.push((Traversal::ColumnBlocks { width }, Lanes::Rows { across }));
         }
         reductions
     }
@@ -114,22 +114,22 @@ impl Variants {
     /// Returns the reductions of whole channels, each with its index.
     fn whole_channels(&self) -> impl Iterator<Item = (usize, (Traversal, Lanes))> {
         let all = self.reductions().into_iter().enumerate();
-        all.filter(|(_, (traversal, _))| !matches!(traversal, Traversal::PlanesMasked { .. }))
+        all.filter(|(_, (traversal, _))| *traversal != Traversal::PlanesMasked)
     }
 
     /// Returns the tiles of resident kernels.
     fn tiles(&self) -> Vec<Tile> {
         let (workgroup_size, (min_size, max_size)) = (self.workgroup_size, self.subgroup_sizes);
-        let columns = Lanes::Tree { channels: workgroup_size / 2 };
+        let columns = Lanes::Rows { across: workgroup_size / 2 };
         let mut tiles = Vec::new();
         for width in [VectorWidth::Scalar, VectorWidth::Four] {
-            for (layout, lanes) in [
-                (TileLayout::Planes { width }, Lanes::Tree { channels: 1 }),
-                (TileLayout::Planes { width }, Lanes::Subgroup { min_size, max_size }),
-                (TileLayout::Columns { width }, columns),
+            for (traversal, lanes) in [
+                (Traversal::Planes { width }, Lanes::Rows { across: 1 }),
+                (Traversal::Planes { width }, Lanes::Subgroup { min_size, max_size }),
+                (Traversal::ColumnBlocks { width }, columns),
             ] {
                 for loads in if width == VectorWidth::Scalar { [4, 5] } else { [16, Tile::MAX_LOADS] } {
-                    tiles.push(Tile { layout, lanes, loads, workgroup_size });
+                    tiles.push(Tile { traversal, lanes, loads, workgroup_size });
                 }
             }
         }
@@ -272,8 +272,7 @@ impl Variants {
             }
         }
         for (index, tile) in self.tiles().into_iter().enumerate() {
-            let exact =
-                has_exact_products(tile.layout.width(), matches!(tile.layout, TileLayout::Columns { .. }));
+            let exact = has_exact_products(tile.traversal.width(), tile.traversal.is_columns());
             for (gradient, dweight, dbias) in whole_backward_passes(index, exact) {
                 kernels.push(Kernel::BackwardResident(BackwardResident { tile, gradient, dweight, dbias }));
             }

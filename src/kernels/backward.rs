@@ -63,7 +63,7 @@ pub struct BackwardFinalize {
 
 impl Variant for BackwardFinalize {
     fn source(&self) -> Source {
-        let lanes = Lanes::Tree { channels: self.channels_per_workgroup };
+        let lanes = Lanes::Rows { across: self.channels_per_workgroup };
         Source::new("backward_finalize", lanes, self.workgroup_size)
             .choose([("data/per_channel", "one"), self.statistics.choice()])
             .choose(self.gradients.choices())
@@ -174,7 +174,7 @@ impl Variant for BackwardResident {
         Source::resident("backward_resident", &self.tile)
             .choose([Statistics::Batch.choice()])
             .choose(self.gradients().choices())
-            .gradient(self.gradient, self.tile.layout.width(), true)
+            .gradient(self.gradient, self.tile.traversal.width(), true)
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Finalize {
 
 impl Variant for Finalize {
     fn source(&self) -> Source {
-        let lanes = Lanes::Tree { channels: self.channels_per_workgroup };
+        let lanes = Lanes::Rows { across: self.channels_per_workgroup };
         Source::new("finalize", lanes, self.workgroup_size)
             .choose([("data/per_channel", "one"), self.running.choice()])
     }
@@ -157,7 +157,7 @@ impl Variant for ForwardResident {
     fn source(&self) -> Source {
         Source::resident("forward_resident", &self.tile)
             .choose([self.running.choice()])
-            .output(self.output, self.tile.layout.width())
+            .output(self.output, self.tile.traversal.width())
     }
 }
 

@@ -9,14 +9,12 @@ use std::fmt;
 pub enum Lanes {
     /// No merge: each lane has its own channels.
     Separate,
-    /// Merges by halving, through workgroup memory.
-    Tree {
-        /// Channels per workgroup, a power of two. The lanes of a channel share the work on it.
-        channels: u32,
+    /// Merges by halving, through workgroup memory. The workgroup has as many channels, or times four, as a row of
+    /// lanes is long; lanes behind each other share them. With rows of one lane, all lanes share a channel.
+    Rows {
+        /// Lanes of a row.
+        across: u32,
     },
-    /// Merges rows of lanes by halving, through workgroup memory: the lanes of one column share their channels. Goes
-    /// with [`Traversal::ColumnBlocks`](super::Traversal::ColumnBlocks).
-    Rows,
     /// Merges by shuffles within subgroups of these sizes, then through workgroup memory.
     Subgroup {
         /// Smallest subgroup that the adapter may use.
@@ -31,8 +29,7 @@ impl Lanes {
     pub(super) fn choices(self) -> [Choice; 2] {
         match self {
             Self::Separate => [("entry", "plain"), ("lanes", "separate")],
-            Self::Tree { .. } => [("entry", "plain"), ("lanes", "tree")],
-            Self::Rows => [("entry", "plain"), ("lanes", "rows")],
+            Self::Rows { .. } => [("entry", "plain"), ("lanes", "rows")],
             Self::Subgroup { .. } => [("entry", "subgroups"), ("lanes", "subgroup")],
         }
     }
@@ -41,8 +38,8 @@ impl Lanes {
     pub(super) fn constants(self, workgroup_size: u32) -> Vec<(&'static str, u32)> {
         let mut constants = vec![("WORKGROUP_SIZE", workgroup_size)];
         match self {
-            Self::Separate | Self::Rows => {}
-            Self::Tree { channels } => constants.push(("CHANNELS_PER_WORKGROUP", channels)),
+            Self::Separate => {}
+            Self::Rows { across } => constants.push(("LANES_ACROSS", across)),
             Self::Subgroup { min_size, max_size } => {
                 constants.extend([("MIN_SUBGROUP_SIZE", min_size), ("MAX_SUBGROUP_SIZE", max_size)]);
             }
@@ -54,7 +51,7 @@ impl Lanes {
     pub(crate) fn workgroup_memory(self, workgroup_size: u32, channels: u32) -> u32 {
         let partials = match self {
             Self::Separate => 0,
-            Self::Tree { .. } | Self::Rows => workgroup_size,
+            Self::Rows { .. } => workgroup_size,
             Self::Subgroup { min_size, .. } => workgroup_size / min_size,
         };
         partials * channels * PARTIAL_BYTES as u32
@@ -65,9 +62,8 @@ impl fmt::Display for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Separate => f.write_str("a channel each"),
-            Self::Rows => f.write_str("rows merge"),
-            Self::Tree { channels: 1 } => f.write_str("tree"),
-            Self::Tree { channels } => write!(f, "{channels} channels a workgroup"),
+            Self::Rows { across: 1 } => f.write_str("tree"),
+            Self::Rows { across } => write!(f, "rows of {across}"),
             Self::Subgroup { min_size, max_size } if min_size == max_size => {
                 write!(f, "subgroups of {min_size}")
             }

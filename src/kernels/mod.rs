@@ -46,7 +46,7 @@ pub use params::{Params, Splits};
 pub use running::RunningUpdate;
 pub use statistics::Statistics;
 pub use storage::Storage;
-pub use tile::{Tile, TileLayout};
+pub use tile::Tile;
 pub use traversal::{Traversal, VectorWidth};
 
 use compose::{Choice, Section, compose};
@@ -124,10 +124,9 @@ impl Source {
 
     /// Creates the source of a kernel that keeps whole channels in registers.
     fn resident(stem: &'static str, tile: &Tile) -> Self {
-        let mut source = Self::new(stem, tile.lanes, tile.workgroup_size).choose(tile.choices());
+        let mut source = Self::new(stem, tile.lanes, tile.workgroup_size).traversal(tile.traversal);
         source.constants.push(("TILE_LOADS", tile.loads));
-        source.channels_at_once = tile.layout.channels_at_once();
-        source
+        source.choose([("iterate/resident", tile.case())])
     }
 
     fn choose(mut self, choices: impl IntoIterator<Item = Choice>) -> Self {
@@ -137,9 +136,7 @@ impl Source {
 
     fn traversal(mut self, traversal: Traversal) -> Self {
         self.constants.extend(traversal.constants());
-        if traversal.is_columns() {
-            self.channels_at_once = traversal.width().elements();
-        }
+        self.channels_at_once = traversal.channels_at_once();
         self.choose(traversal.choices())
     }
 

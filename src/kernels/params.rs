@@ -6,9 +6,9 @@
 #[expect(missing_docs, reason = "documented once, in shaders/data/params.wgsl")]
 pub struct Splits {
     pub count: u32,
-    pub of_inner: u32,
-    pub outer_chunk: u32,
-    pub inner_chunk: u32,
+    pub chunk: u32,
+    pub period: u32,
+    pub tiles: u32,
 }
 
 macro_rules! uniform {

@@ -23,7 +23,7 @@ impl VectorWidth {
 }
 
 /// Returns the cases for what an invocation computes at once, of one channel or of neighbouring channels.
-pub(super) fn vector_choices(width: VectorWidth, columns: bool) -> [Choice; 2] {
+fn vector_choices(width: VectorWidth, columns: bool) -> [Choice; 2] {
     match (width, columns) {
         (VectorWidth::Scalar, _) => [("data/per_channel", "one"), ("data/vector", "scalar")],
         (VectorWidth::Four, false) => [("data/per_channel", "one"), ("data/vector", "four_elements")],
@@ -37,17 +37,12 @@ pub enum Traversal {
     /// inner > 1: a workgroup visits one split of one channel's planes. With [`VectorWidth::Four`], the length of
     /// planes is a multiple of four.
     Planes {
-        /// Lanes that go along one plane, a power of two that divides the workgroup size.
-        lanes: u32,
         /// Elements per load.
         width: VectorWidth,
     },
     /// The same with loads of four, for planes of at least four elements, but not a multiple of four. Loads at a
     /// plane's ends reach into its neighbours.
-    PlanesMasked {
-        /// Lanes that go along one plane, a power of two that divides the workgroup size.
-        lanes: u32,
-    },
+    PlanesMasked,
     /// inner = 1: an invocation visits rows at equal distances, in columns of one channel or of four neighbouring ones.
     Columns {
         /// Channels per column.
@@ -55,13 +50,11 @@ pub enum Traversal {
         /// Columns per lane, one workgroup apart. More than one gives longer contiguous reads.
         columns_per_lane: u32,
     },
-    /// inner = 1, for reductions: the lanes of a workgroup lie in rows, and the lanes of one column merge. Goes with
-    /// [`Lanes::Rows`](super::Lanes::Rows), and both only with each other.
+    /// inner = 1, for reductions: the lanes of a workgroup lie in the rows of [`Lanes::Rows`](super::Lanes::Rows), and
+    /// the lanes of one column merge.
     ColumnBlocks {
         /// Channels per column.
         width: VectorWidth,
-        /// Lanes of a row.
-        lanes_across: u32,
     },
 }
 
@@ -70,7 +63,7 @@ impl Traversal {
     pub(super) fn choices(self) -> Vec<Choice> {
         let traversal = match self {
             Self::Planes { .. } => "planes",
-            Self::PlanesMasked { .. } => "planes_masked",
+            Self::PlanesMasked => "planes_masked",
             Self::Columns { .. } => "columns",
             Self::ColumnBlocks { .. } => "column_blocks",
         };
@@ -79,13 +72,16 @@ impl Traversal {
         choices
     }
 
+    /// Returns the number of channels for which a lane has partial results.
+    pub(super) fn channels_at_once(self) -> u32 {
+        if self.is_columns() { self.width().elements() } else { 1 }
+    }
+
     /// Returns the elements per load.
     pub fn width(self) -> VectorWidth {
         match self {
-            Self::Planes { width, .. } | Self::Columns { width, .. } | Self::ColumnBlocks { width, .. } => {
-                width
-            }
-            Self::PlanesMasked { .. } => VectorWidth::Four,
+            Self::Planes { width } | Self::Columns { width, .. } | Self::ColumnBlocks { width } => width,
+            Self::PlanesMasked => VectorWidth::Four,
         }
     }
 
@@ -97,9 +93,8 @@ impl Traversal {
     /// Returns the constants of the shader files.
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
         match self {
-            Self::Planes { lanes, .. } | Self::PlanesMasked { lanes } => vec![("LANES_PER_PLANE", lanes)],
             Self::Columns { columns_per_lane, .. } => vec![("COLUMNS_PER_LANE", columns_per_lane)],
-            Self::ColumnBlocks { lanes_across, .. } => vec![("LANES_ACROSS", lanes_across)],
+            Self::Planes { .. } | Self::PlanesMasked | Self::ColumnBlocks { .. } => Vec::new(),
         }
     }
 }
@@ -107,15 +102,13 @@ impl Traversal {
 impl fmt::Display for Traversal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Planes { lanes, width } => write!(f, "planes by {lanes} × {}", width.elements()),
-            Self::PlanesMasked { lanes } => write!(f, "masked planes by {lanes} × 4"),
+            Self::Planes { width } => write!(f, "planes by {}", width.elements()),
+            Self::PlanesMasked => f.write_str("masked planes by 4"),
             Self::Columns { width, columns_per_lane: 1 } => write!(f, "columns by {}", width.elements()),
             Self::Columns { width, columns_per_lane } => {
                 write!(f, "columns by {}, {columns_per_lane} a lane", width.elements())
             }
-            Self::ColumnBlocks { width, lanes_across } => {
-                write!(f, "columns by {lanes_across} × {}", width.elements())
-            }
+            Self::ColumnBlocks { width } => write!(f, "column blocks by {}", width.elements()),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{BackwardOptions, Direction, Plan, PlanInput, Work, width};
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::kernels::{
-    BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
+    ActivationKind, BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
     InputGradient, Kernel, PreActivation, Statistics, Storage, VectorWidth,
 };
 use crate::shape::Problem;
@@ -33,7 +33,7 @@ impl Plan {
             } else {
                 tile_width(&problem)
             };
-            if input.is_resident(tile_width, tuning, 2) {
+            if input.is_resident(tile_width, tuning, resident_tensors(config, options)) {
                 width = tile_width;
             }
         }
@@ -70,12 +70,12 @@ impl Plan {
         let mut concluded = !(dweight || dbias || projection);
         let needs_statistics = dweight || projection || pre_activation.is_activated();
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
-        let resident = if projection { grid.tile(2) } else { None };
-        let resident = resident.map(|(tile, workgroups)| {
-            (Kernel::BackwardResident(BackwardResident { tile, gradient, dweight, dbias }), workgroups)
+        let resident = if projection { grid.tile(resident_tensors(config, options)) } else { None };
+        let resident = resident.map(|(tile, division)| {
+            (Kernel::BackwardResident(BackwardResident { tile, gradient, dweight, dbias }), division)
         });
-        if let Some((all, workgroups)) = resident.filter(|(all, _)| grid.binds(all)) {
-            plan.push_resident(all, workgroups);
+        if let Some((all, division)) = resident.filter(|(all, _)| grid.binds(all)) {
+            plan.push_resident(all, division);
             (concluded, has_dx) = (true, true);
         } else if !concluded && !empty {
             let reduction = grid.reduction();
@@ -127,6 +127,12 @@ impl Plan {
         plan.check_limits(profile)?;
         Ok(plan)
     }
+}
+
+/// Returns how many tensors a resident pass keeps in registers: x, dy, and z if the gradient depends on it.
+fn resident_tensors(config: &BatchNormConfig, options: &BackwardOptions) -> u32 {
+    let has_z = options.residual && config.activation.kind() != ActivationKind::Identity;
+    2 + u32::from(has_z)
 }
 
 /// Returns how many elements the backward pass loads at once.

@@ -47,11 +47,11 @@ impl Plan {
         }
         let mut normalized = empty;
         let resident = if statistics == Statistics::Batch && !empty { grid.tile(1) } else { None };
-        let resident = resident.map(|(tile, workgroups)| {
-            (Kernel::ForwardResident(ForwardResident { tile, output, running }), workgroups)
+        let resident = resident.map(|(tile, division)| {
+            (Kernel::ForwardResident(ForwardResident { tile, output, running }), division)
         });
-        if let Some((all, workgroups)) = resident.filter(|(all, _)| grid.binds(all)) {
-            plan.push_resident(all, workgroups);
+        if let Some((all, division)) = resident.filter(|(all, _)| grid.binds(all)) {
+            plan.push_resident(all, division);
             normalized = true;
         } else if statistics == Statistics::Batch && !empty {
             let reduction = grid.reduction();

@@ -3,7 +3,7 @@
 use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, row_of_loads, u32_of};
 use super::tile::{TileSplit, largest_resident_on_cpu, split_into_tiles, tile_width};
 use super::tuning::Tuning;
-use crate::kernels::{Kernel, Lanes, Splits, Tile, TileLayout, Traversal, VectorWidth};
+use crate::kernels::{Kernel, Lanes, Splits, Tile, Traversal, VectorWidth};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
@@ -51,7 +51,7 @@ impl Reduction {
     /// Checks whether one dispatch can reduce every channel and then compute its elements. Masked loads exclude this:
     /// the load at a plane's end reaches into a channel that another workgroup reduces.
     pub(super) fn can_be_one_dispatch(&self) -> bool {
-        self.is_unsplit() && !matches!(self.division.traversal, Traversal::PlanesMasked { .. })
+        self.is_unsplit() && self.division.traversal != Traversal::PlanesMasked
     }
 }
 
@@ -108,7 +108,7 @@ impl<'a> GridPlanner<'a> {
     /// Returns `None` if the tuning does not ask for it, or the tensor has fewer rows than a workgroup.
     fn reduction_by_column_blocks(&self) -> Option<Reduction> {
         let Problem { outer, inner, .. } = *self.problem;
-        let memory = |size| Lanes::Rows.workgroup_memory(size, self.width.elements());
+        let memory = |size| Lanes::Rows { across: 1 }.workgroup_memory(size, self.width.elements());
         let mut workgroup_size = self.workgroup_size;
         while workgroup_size > 1
             && memory(workgroup_size) > self.profile.limits.max_compute_workgroup_storage_size
@@ -131,21 +131,21 @@ impl<'a> GridPlanner<'a> {
         let periods = outer.div_ceil(rows * rows_of_x);
         let blocks = (self.tuning.splits as usize).max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
         let (blocks, chunk) = parts(periods, blocks, 1);
-        let traversal = Traversal::ColumnBlocks { width: self.width, lanes_across: u32_of(across) };
+        let traversal = Traversal::ColumnBlocks { width: self.width };
         let splits = Splits {
             count: u32_of(blocks * rows_of_x),
-            of_inner: u32_of(tiles),
-            outer_chunk: u32_of(chunk),
-            inner_chunk: u32_of(rows * row),
+            chunk: u32_of(chunk),
+            period: u32_of(rows * row),
+            tiles: u32_of(tiles),
         };
         let division = Division { traversal, splits, workgroups: blocks * tiles };
-        Some(Reduction { lanes: Lanes::Rows, workgroup_size, division })
+        Some(Reduction { lanes: Lanes::Rows { across: u32_of(across) }, workgroup_size, division })
     }
 
-    /// Returns the tile of workgroups that keep whole channels of `tensors` tensors in registers, and the number of
-    /// workgroups. Returns `None` if the tuning disables tiles, the tensor is empty, its loads are wider than
+    /// Returns the tile of workgroups that keep whole channels of `tensors` tensors in registers, and how channels are
+    /// divided among them. Returns `None` if the tuning disables tiles, the tensor is empty, its loads are wider than
     /// [`tile_width`], or a channel does not fit.
-    pub(super) fn tile(&self, tensors: u32) -> Option<(Tile, usize)> {
+    pub(super) fn tile(&self, tensors: u32) -> Option<(Tile, Division)> {
         let (problem, width, profile) = (self.problem, self.width, self.profile);
         let most = self.tuning.tile_loads.min(Tile::MAX_LOADS);
         if most == 0
@@ -154,17 +154,17 @@ impl<'a> GridPlanner<'a> {
         {
             return None;
         }
-        let TileSplit { across, loads, workgroups } = split_into_tiles(problem, width, profile);
+        let TileSplit { across, loads: all, workgroups } = split_into_tiles(problem, width, profile);
         // Starts with four loads a lane, in whole subgroups, up to the default size. More lanes join while each would
         // have too many loads.
         let subgroup = profile.subgroup_max_size.next_power_of_two();
-        let lanes = across * u32_of(loads.div_ceil(4).next_power_of_two().min(1 << 16));
+        let lanes = across * u32_of(all.div_ceil(4).next_power_of_two().min(1 << 16));
         let mut workgroup_size = self.workgroup_size.min(lanes.max(subgroup)).max(across);
         let mut largest = largest_workgroup(profile);
         if profile.is_cpu() {
             largest = largest.min(largest_resident_on_cpu(profile, problem, self.workgroup_size));
         }
-        let loads_each = |size: u32| u32_of(loads.div_ceil((size / across) as usize));
+        let loads_each = |size: u32| u32_of(all.div_ceil((size / across) as usize));
         while loads_each(workgroup_size) > most {
             workgroup_size *= 2;
             if workgroup_size > largest {
@@ -178,16 +178,24 @@ impl<'a> GridPlanner<'a> {
         };
         let values = width.elements() * tensors;
         let registers = u64::from(workgroup_size) * u64::from(loads * values);
-        let (layout, lanes) = if problem.inner == 1 {
-            (TileLayout::Columns { width }, Lanes::Tree { channels: across })
+        let (traversal, lanes, splits) = if problem.inner == 1 {
+            let rows = (workgroup_size / across) as usize;
+            let splits = Splits {
+                count: 1,
+                chunk: u32_of(problem.outer.div_ceil(rows)),
+                period: u32_of(rows * problem.channels / width.elements() as usize),
+                tiles: u32_of(workgroups),
+            };
+            (Traversal::ColumnBlocks { width }, Lanes::Rows { across }, splits)
         } else {
-            (TileLayout::Planes { width }, self.lanes(workgroup_size))
+            let splits = Splits { count: 1, chunk: u32_of(all), ..Splits::default() };
+            (Traversal::Planes { width }, self.lanes(workgroup_size), splits)
         };
-        let tile = Tile { layout, lanes, loads, workgroup_size };
+        let tile = Tile { traversal, lanes, loads, workgroup_size };
         let fits = workgroup_size <= largest
             && tile.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size
             && (profile.is_cpu() || registers <= GPU_TILE_REGISTERS);
-        fits.then_some((tile, workgroups))
+        fits.then_some((tile, Division { traversal, splits, workgroups }))
     }
 
     /// Returns how the lanes of a workgroup merge their results if they share one channel.
@@ -197,7 +205,7 @@ impl<'a> GridPlanner<'a> {
             && max_size.is_power_of_two()
             && min_size.is_power_of_two()
             && workgroup_size.is_multiple_of(max_size);
-        if whole_subgroups { Lanes::Subgroup { min_size, max_size } } else { Lanes::Tree { channels: 1 } }
+        if whole_subgroups { Lanes::Subgroup { min_size, max_size } } else { Lanes::Rows { across: 1 } }
     }
 
     /// Checks whether an elementwise kernel after a reduction should begin with the last elements, which the reduction
@@ -269,9 +277,9 @@ impl<'a> GridPlanner<'a> {
         let traversal = Traversal::Columns { width: self.width, columns_per_lane: u32_of(columns_per_lane) };
         let splits = Splits {
             count: u32_of(blocks * rows),
-            of_inner: u32_of(tiles),
-            outer_chunk: u32_of(chunk),
-            inner_chunk: u32_of(loads),
+            chunk: u32_of(chunk),
+            period: u32_of(loads),
+            tiles: u32_of(tiles),
         };
         Division { traversal, splits, workgroups: blocks * tiles }
     }
@@ -279,36 +287,16 @@ impl<'a> GridPlanner<'a> {
     fn divide_planes(&self, workgroup_size: u32, wanted: usize) -> Division {
         let Problem { outer, channels, inner } = *self.problem;
         let width = self.width.elements() as usize;
-        // Loads along a plane, lanes that they keep busy, and planes that a workgroup visits at once.
+        // A load at a plane's end may reach into its neighbours. A plane then counts as many loads as it can touch.
         let masked = !inner.is_multiple_of(width);
-        let loads = inner.div_ceil(width);
-        let lanes = power_of_two(self.tuning.lanes_per_plane)
-            .min(workgroup_size)
-            .min(u32_of(loads.next_power_of_two()));
-        let planes = (workgroup_size / lanes) as usize;
-        let traversal = if masked {
-            Traversal::PlanesMasked { lanes }
+        let (traversal, loads) = if masked {
+            (Traversal::PlanesMasked, outer * ((inner + 2 * width - 2) / width))
         } else {
-            Traversal::Planes { lanes, width: self.width }
+            (Traversal::Planes { width: self.width }, outer * (inner / width))
         };
-        let lanes = lanes as usize;
-        let mut count = wanted.max(1);
-        loop {
-            // Takes whole planes, or parts of planes if there are too few.
-            let (outer_splits, outer_chunk) = parts(outer, count, planes);
-            let (of_inner, inner_chunk) = parts(loads, count.div_ceil(outer_splits), lanes);
-            // Each plane takes one more trip to go on to the next plane, and another one if loads are masked.
-            let trips = outer_chunk.div_ceil(planes) * (inner_chunk.div_ceil(lanes) + 2);
-            if trips <= MAX_TRIPS || (outer_chunk == planes && inner_chunk == lanes) {
-                let splits = Splits {
-                    count: u32_of(outer_splits * of_inner),
-                    of_inner: u32_of(of_inner),
-                    outer_chunk: u32_of(outer_chunk),
-                    inner_chunk: u32_of(inner_chunk * width),
-                };
-                return Division { traversal, splits, workgroups: outer_splits * of_inner * channels };
-            }
-            count *= 2;
-        }
+        let lanes = workgroup_size as usize;
+        let (count, chunk) = parts(loads, wanted.max(loads.div_ceil(MAX_TRIPS * lanes)).max(1), lanes);
+        let splits = Splits { count: u32_of(count), chunk: u32_of(chunk), ..Splits::default() };
+        Division { traversal, splits, workgroups: count * channels }
     }
 }

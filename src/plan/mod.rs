@@ -138,9 +138,9 @@ impl Plan {
     }
 
     /// Adds a kernel that keeps whole channels in registers.
-    fn push_resident(&mut self, kernel: Kernel, workgroups: usize) {
-        self.params.reduction.count = 1;
-        self.stages.push((kernel, Work::Workgroups(workgroups)));
+    fn push_resident(&mut self, kernel: Kernel, division: Division) {
+        self.params.reduction = division.splits;
+        self.stages.push((kernel, Work::Workgroups(division.workgroups)));
     }
 
     /// Adds an elementwise kernel.

@@ -41,7 +41,6 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
     let splits = if whole { 1 } else { target.div_ceil(workgroups).min(loads / 16).max(1) };
     Tuning {
         workgroup_size,
-        lanes_per_plane: lanes_per_plane(problem, width, workgroup_size),
         splits: u32::try_from(splits).unwrap_or(u32::MAX),
         one_dispatch: true,
         groups: 1,
@@ -62,22 +61,4 @@ fn tile_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
     // FXC takes 6 s to compile 52 loads of four, and 0.5 s to compile 16.
     let most = if profile.is_fxc() { 16 } else { 64 };
     if worth { most } else { 0 }
-}
-
-/// Returns the lanes that go along one plane. Lanes at the ends of short planes are idle: the more lanes share
-/// a plane, the more are idle. Chooses the most lanes that keep at least nine in ten busy. Unless planes are long, half
-/// of the lanes in a second plane are a little faster.
-fn lanes_per_plane(problem: &Problem, width: VectorWidth, workgroup_size: u32) -> u32 {
-    let loads = problem.inner.div_ceil(width.elements() as usize).max(1);
-    let planes_at_once = |lanes: u32| (workgroup_size / lanes) as usize;
-    let mut lanes = workgroup_size;
-    while lanes > 1 && planes_at_once(lanes / 2) <= problem.outer {
-        let busy = loads * 10 >= loads.next_multiple_of(lanes as usize) * 9;
-        let long = loads >= 1024 || lanes < workgroup_size;
-        if busy && long {
-            break;
-        }
-        lanes /= 2;
-    }
-    lanes
 }

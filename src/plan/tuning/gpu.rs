@@ -33,7 +33,6 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
     };
     Tuning {
         workgroup_size,
-        lanes_per_plane: workgroup_size,
         splits: u32::try_from(splits).unwrap_or(u32::MAX),
         one_dispatch: true,
         groups: 1,

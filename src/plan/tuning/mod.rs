@@ -16,8 +16,6 @@ use std::fmt;
 pub struct Tuning {
     /// Invocations in a workgroup.
     pub workgroup_size: u32,
-    /// Neighbouring lanes that go along one plane. The other lanes of the workgroup are in other planes.
-    pub lanes_per_plane: u32,
     /// Splits per channel in a reduction: workgroups for planes, and for columns whose lanes merge; else invocations.
     pub splits: u32,
     /// Whether a pass with batch statistics is one dispatch if its channels are not split.
@@ -96,7 +94,6 @@ const MAX_WORKGROUP: u32 = 1 << 16;
 impl Tuning {
     settings! {
         workgroup_size, "workgroups of #": 1, MAX_WORKGROUP;
-        lanes_per_plane, "# lanes a plane": 1, MAX_WORKGROUP;
         splits, "# splits": 1, u32::MAX;
         one_dispatch, "one dispatch #": 0, 1;
         groups, "# groups": 1, u32::MAX;
@@ -145,16 +142,13 @@ impl Tuning {
             let groups = bytes.div_ceil(megabytes << 20).max(2);
             add(Self { groups: groups as u32, one_dispatch: false, tile_loads: 0, ..base });
         }
-        // Varies the workgroup size. If all lanes go along one plane, they still do. If channels are split, a second
-        // candidate keeps the number of invocations.
+        // Varies the workgroup size. If channels are split, a second candidate keeps the number of invocations.
         let size = base.workgroup_size;
         let sizes = if profile.is_cpu() { vec![size * 2] } else { vec![64, 128, 512, 1024] };
         for workgroup_size in sizes.into_iter().filter(|&size| size <= largest) {
-            let all_lanes = base.lanes_per_plane == size;
-            let lanes_per_plane = if all_lanes { workgroup_size } else { base.lanes_per_plane };
             let no_merge = base.lanes_across == size;
             let lanes_across = if no_merge { workgroup_size } else { base.lanes_across };
-            let resized = Self { workgroup_size, lanes_per_plane, lanes_across, ..base };
+            let resized = Self { workgroup_size, lanes_across, ..base };
             add(resized);
             let invocations = u64::from(base.splits) * u64::from(size);
             let splits = u32::try_from(invocations / u64::from(workgroup_size)).unwrap_or(u32::MAX);
@@ -179,13 +173,6 @@ impl Tuning {
                 [1, base.columns_per_lane / 4, base.columns_per_lane / 2, base.columns_per_lane * 2]
             {
                 add(Self { columns_per_lane: columns_per_lane.clamp(1, Self::MAX_COLUMNS_PER_LANE), ..base });
-            }
-        } else {
-            // Uses no more lanes than a plane has loads.
-            let loads = problem.inner.div_ceil(width.elements() as usize).max(1).next_power_of_two();
-            let most = u32::try_from(loads).unwrap_or(u32::MAX).min(size);
-            for shift in 0..5 {
-                add(Self { lanes_per_plane: (most >> shift).max(1), ..base });
             }
         }
         all
