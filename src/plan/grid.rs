@@ -183,7 +183,8 @@ impl<'a> GridPlanner<'a> {
             let splits = Splits {
                 count: 1,
                 chunk: u32_of(problem.outer.div_ceil(rows)),
-                period: u32_of(rows * problem.channels / width.elements() as usize),
+                // More than fits into 32 bits is too much for a workgroup.
+                period: u32::try_from(rows * problem.channels / width.elements() as usize).ok()?,
                 tiles: u32_of(workgroups),
             };
             (Traversal::ColumnBlocks { width }, Lanes::Rows { across }, splits)

@@ -70,7 +70,7 @@ impl Identity {
             false => "none".to_owned(),
         };
         Self([
-            ("version", concat!(env!("CARGO_PKG_VERSION"), ", format 3").to_owned()),
+            ("version", concat!(env!("CARGO_PKG_VERSION"), ", format 4").to_owned()),
             ("adapter", line(&profile.name)),
             ("driver", line(&profile.driver)),
             ("backend", format!("{:?}", profile.backend)),

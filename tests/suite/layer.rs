@@ -380,7 +380,7 @@ fn subgroups_are_used_where_there_are_some() {
             )
             .unwrap()
     };
-    assert_eq!(lanes(support::gpu_without_subgroups()), Lanes::Tree { channels: 1 });
+    assert_eq!(lanes(support::gpu_without_subgroups()), Lanes::Rows { across: 1 });
     assert!(gpu().profile().has_subgroups(), "this adapter has no subgroups: the shuffles stay untested");
     assert!(matches!(lanes(gpu()), Lanes::Subgroup { .. }));
 }

@@ -274,18 +274,18 @@ fn composed_shaders_are_left_for_other_compilers() {
 
 #[test]
 fn every_load_that_is_held_is_visited_once() {
-    let (_, cases) = parts(files()["iterate/resident"]);
-    let calls = |case: &str, name: &str| -> Vec<&str> {
-        let (_, text) = cases.iter().find(|(found, _)| *found == case).unwrap();
-        text.lines().map(str::trim).filter(|line| line.starts_with(name)).collect()
+    let (shared, cases) = parts(files()["iterate/resident"]);
+    let calls = |text: &str, name: &str| -> Vec<String> {
+        let lines = text.lines().map(str::trim).filter(|line| line.starts_with(name));
+        lines.map(|line| line.split(", ").nth(1).unwrap().trim_end_matches(&[')', ';']).to_owned()).collect()
     };
-    for (case, loads) in [("up_to_4", 4), ("up_to_16", 16)] {
-        let expected: Vec<String> = (0..loads).map(|k| format!("process_one(stage, {k}u);")).collect();
-        assert_eq!(calls(case, "process_one("), expected, "{case}");
-    }
-    let fours = [0, 16, 32, 48].map(|k| format!("for_sixteen_loads(stage, {k}u);"));
-    assert_eq!(calls("up_to_64", "for_sixteen_loads("), fours);
-    let first = "process_one(stage, k);".to_owned();
-    let rest = (1..16).map(|k| format!("process_one(stage, k + {k}u);"));
-    assert_eq!(calls("up_to_64", "process_one("), std::iter::once(first).chain(rest).collect::<Vec<_>>());
+    let of_case = |case: &str, name: &str| calls(cases.iter().find(|(found, _)| *found == case).unwrap().1, name);
+    let after_k = |numbers: &[u32]| -> Vec<String> {
+        numbers.iter().map(|n| if *n == 0 { "k".to_owned() } else { format!("k + {n}u") }).collect()
+    };
+    assert_eq!(calls(shared, "process_one(stage"), after_k(&[0, 1, 2, 3]));
+    assert_eq!(of_case("up_to_4", "process_four("), ["0u"]);
+    assert_eq!(of_case("up_to_16", "process_four("), ["0u", "4u", "8u", "12u"]);
+    assert_eq!(of_case("up_to_64", "process_sixteen("), ["0u", "16u", "32u", "48u"]);
+    assert_eq!(of_case("up_to_64", "process_four("), after_k(&[0, 4, 8, 12]));
 }

@@ -148,7 +148,7 @@ fn a_tuning_beyond_the_limits_is_left_alone() {
     let heuristic = Plan::forward(&input, &ForwardOptions::new()).unwrap();
     let mut tunings = Tunings::new(&profile);
     let tuning = changed(Tuning::new(&problem, VectorWidth::Four, &profile), |tuning| {
-        (tuning.workgroup_size, tuning.lanes_per_plane, tuning.splits) = (1, 1, u32::MAX);
+        (tuning.workgroup_size, tuning.splits) = (1, u32::MAX);
         (tuning.one_dispatch, tuning.groups, tuning.tile_loads) = (false, 1, 0);
         (tuning.loads_per_lane_planes, tuning.loads_per_lane_columns) = (u32::MAX, u32::MAX);
         tuning.columns_per_lane = 1;
@@ -201,7 +201,7 @@ fn write(file: &Path, profile: &AdapterProfile) -> Tunings {
         let problem = Problem::new(&shape, Layout::ChannelsFirst).unwrap();
         for (one_dispatch, direction) in [(true, Direction::Forward), (false, Direction::Backward)] {
             let tuning = changed(Tuning::new(&problem, VectorWidth::Four, profile), |tuning| {
-                (tuning.workgroup_size, tuning.lanes_per_plane, tuning.splits) = (size, size / 2, 3);
+                (tuning.workgroup_size, tuning.splits) = (size, 3);
                 (tuning.one_dispatch, tuning.groups, tuning.tile_loads) = (one_dispatch, 3, 4);
                 (tuning.loads_per_lane_planes, tuning.loads_per_lane_columns) = (5, 6);
                 tuning.columns_per_lane = 7;
@@ -308,7 +308,7 @@ fn a_file_that_is_damaged_is_refused_with_the_line() {
         ("outer=4", "outer=99999999999999999999999"),
         ("channels=3", "channels=NaN"),
         ("workgroup_size=16", "workgroup_size=0"),
-        ("lanes_per_plane=8", "lanes_per_plane=8.5"),
+        ("groups=3", "groups=8.5"),
         ("splits=3", "splits="),
         ("splits=3", "split=3"),
         ("one_dispatch=1", "one_dispatch=2"),

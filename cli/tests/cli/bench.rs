@@ -203,7 +203,7 @@ fn runs_use_the_tunings_of_a_file() {
     let start = text.find(" workgroup_size=").unwrap();
     let line = text[..start].rfind('\n').unwrap() + 1;
     let end = start + text[start..].find('\n').unwrap();
-    let odd = "backward batch outer=4 channels=3 inner=256 workgroup_size=2 lanes_per_plane=1 splits=4 \
+    let odd = "backward batch outer=4 channels=3 inner=256 workgroup_size=2 splits=4 \
                one_dispatch=0 groups=1 tile_loads=0 loads_per_lane_planes=3 \
                loads_per_lane_columns=3 columns_per_lane=1 lanes_across=2";
     assert!(text[line..end].starts_with("backward batch outer=4 channels=3 inner=256 "), "{text}");

@@ -26,7 +26,7 @@ fn channels_that_fit_are_held() {
         let plan = training(&problem, nvidia);
         let [step] = plan.steps() else { panic!("{plan}") };
         let Kernel::ForwardResident(ForwardResident { tile, .. }) = step.kernel else { panic!("{plan}") };
-        let registers = tile.workgroup_size * tile.loads * tile.layout.width().elements();
+        let registers = tile.workgroup_size * tile.loads * tile.traversal.width().elements();
         assert!(registers <= 1 << 15 && tile.loads <= 16, "{plan}");
         assert_eq!(plan.bytes_moved(), plan.floor_bytes());
         for step in training(&problem, intel).steps() {

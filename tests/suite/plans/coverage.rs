@@ -17,27 +17,25 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             let is_blocks = matches!(walk, Traversal::ColumnBlocks { .. });
             match lanes {
                 Lanes::Separate => prop_assert!(walk.is_columns() && !is_blocks),
-                Lanes::Rows => prop_assert!(is_blocks),
-                Lanes::Tree { .. } => prop_assert!(!walk.is_columns()),
+                Lanes::Rows { across } => prop_assert!(is_blocks || (across == 1 && !walk.is_columns())),
                 Lanes::Subgroup { min_size, max_size } => {
-                    prop_assert!(profile.has_subgroups());
+                    prop_assert!(profile.has_subgroups() && !walk.is_columns());
                     let sizes = (profile.subgroup_min_size, profile.subgroup_max_size);
                     prop_assert_eq!((min_size, max_size), sizes);
                     prop_assert!(size.is_multiple_of(max_size));
                 }
             }
-            Ok((params.reduction, walk))
+            Ok((params.reduction, walk, lanes))
         };
         let channels = u64::from(step.channels.1);
-        let elementwise = |traversal| (params.elementwise, traversal);
+        let elementwise = |traversal| (params.elementwise, traversal, Lanes::Separate);
         let whole = |walk: Traversal| {
-            let masked = matches!(walk, Traversal::PlanesMasked { .. });
-            prop_assert!(params.reduction.count == 1 && !masked, "{plan}");
+            prop_assert!(params.reduction.count == 1 && walk != Traversal::PlanesMasked, "{plan}");
             Ok(())
         };
-        // How often the step visits the tensor.
-        let mut passes = 1u64;
-        let (splits, walk) = match step.kernel {
+        // How often the step visits the tensor, and the loads of each lane if it keeps them.
+        let (mut passes, mut kept) = (1u64, None);
+        let (splits, walk, lanes) = match step.kernel {
             Kernel::Moments(moments) => reduction(moments.lanes, moments.traversal)?,
             Kernel::ForwardOneDispatch(all) => {
                 whole(all.traversal)?;
@@ -52,8 +50,10 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             Kernel::ForwardResident(ForwardResident { tile, .. })
             | Kernel::BackwardResident(BackwardResident { tile, .. }) => {
                 prop_assert_eq!(channels, problem.channels() as u64);
-                check_tile(&tile, workgroups, problem)?;
-                continue;
+                prop_assert!((1..=Tile::MAX_LOADS).contains(&tile.loads));
+                whole(tile.traversal)?;
+                kept = Some(u64::from(tile.loads));
+                reduction(tile.lanes, tile.traversal)?
             }
             Kernel::BackwardSums(sums) => reduction(sums.lanes, sums.traversal)?,
             Kernel::Normalize(normalize) => elementwise(normalize.traversal),
@@ -69,101 +69,69 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             }
             _ => continue,
         };
-        let [count, of_inner, outer_chunk, inner_chunk] =
-            [splits.count, splits.of_inner, splits.outer_chunk, splits.inner_chunk].map(u64::from);
+        let [count, chunk, period, tiles] =
+            [splits.count, splits.chunk, splits.period, splits.tiles].map(u64::from);
         let trips = match walk {
-            Traversal::Planes { lanes, .. } | Traversal::PlanesMasked { lanes } => {
-                let masked = matches!(walk, Traversal::PlanesMasked { .. });
+            Traversal::Planes { .. } | Traversal::PlanesMasked => {
                 let width = u64::from(walk.width().elements());
-                prop_assert!(lanes.is_power_of_two() && lanes <= size);
+                let masked = walk == Traversal::PlanesMasked;
                 prop_assert_eq!(masked, !(problem.inner() as u64).is_multiple_of(width));
                 prop_assert!((problem.elements() as u64).is_multiple_of(width));
                 prop_assert!(workgroups >= count * channels);
-                // All values are in some split, and no split is empty.
+                // All loads are in some split, and no split is empty.
                 let (outer, inner) = (problem.outer() as u64, problem.inner() as u64);
                 prop_assert_eq!(inner, u64::from(params.inner));
-                prop_assert!(inner_chunk.is_multiple_of(width));
-                prop_assert!(
-                    inner_chunk * of_inner >= inner && inner_chunk * (of_inner - 1) < inner,
-                    "{plan}"
-                );
-                let of_outer = count / of_inner;
-                prop_assert_eq!(of_outer * of_inner, count);
-                prop_assert!(
-                    outer_chunk * of_outer >= outer && outer_chunk * (of_outer - 1) < outer,
-                    "{plan}"
-                );
-                let planes = u64::from(size / lanes);
-                let loads = (inner_chunk / width).div_ceil(u64::from(lanes)) + u64::from(masked);
-                outer_chunk.div_ceil(planes) * (loads + 1)
+                let touched = (0..width).map(|first| (first + inner).div_ceil(width)).max();
+                let length = if masked { touched.unwrap() } else { inner / width };
+                let loads = outer * length;
+                prop_assert!(chunk * count >= loads && chunk * (count - 1) < loads, "{plan}");
+                chunk.div_ceil(u64::from(size))
             }
             Traversal::Columns { width, columns_per_lane: abreast } => {
                 let (width, abreast) = (u64::from(width.elements()), u64::from(abreast));
-                let (channels, period, tiles) = (problem.channels() as u64, inner_chunk, of_inner);
+                let channels = problem.channels() as u64;
                 // The next load of an invocation has the same channels, and all loads are whole.
                 prop_assert!((period * width).is_multiple_of(channels), "{plan}");
                 prop_assert!((values * channels).is_multiple_of(width), "{plan}");
                 let blocks = count * channels / (period * width);
                 prop_assert_eq!(blocks * period * width, count * channels);
                 // All loads are in some block and tile, and no block or tile is empty.
-                let (loads, chunk) = (values * channels / width, outer_chunk * period);
-                prop_assert!(blocks * chunk >= loads && (blocks - 1) * chunk < loads, "{plan}");
+                let (loads, block) = (values * channels / width, chunk * period);
+                prop_assert!(blocks * block >= loads && (blocks - 1) * block < loads, "{plan}");
                 // All columns of a lane end together.
                 prop_assert!(abreast == 1 || loads.is_multiple_of(period), "{plan}");
                 let at_once = u64::from(size) * abreast;
                 prop_assert!(tiles * at_once >= period && (tiles - 1) * at_once < period, "{plan}");
                 prop_assert!(workgroups >= blocks * tiles, "{plan}");
                 // The limit also holds if a driver does not unroll the loop over the columns of a lane.
-                outer_chunk * (abreast + 1)
+                chunk * (abreast + 1)
             }
-            Traversal::ColumnBlocks { width, lanes_across } => {
-                let (width, across) = (u64::from(width.elements()), u64::from(lanes_across));
-                let (channels, period, tiles) = (problem.channels() as u64, inner_chunk, of_inner);
+            Traversal::ColumnBlocks { width } => {
+                let Lanes::Rows { across } = lanes else { panic!("{lanes}") };
+                let (width, across) = (u64::from(width.elements()), u64::from(across));
+                let channels = problem.channels() as u64;
                 let rows = u64::from(size) / across;
                 let row = period / rows;
                 // Lanes of one column have the same channels, in this period and the next, and all loads are whole.
                 prop_assert_eq!(row * rows, period);
                 // The step from load to load fits into 32 bits, behind the last load, too.
-                prop_assert!(period <= values * channels / width, "{plan}");
+                prop_assert!(kept.is_some() || period <= values * channels / width, "{plan}");
                 prop_assert!((row * width).is_multiple_of(channels), "{plan}");
                 prop_assert!((values * channels).is_multiple_of(width), "{plan}");
                 let blocks = count * channels / (row * width);
                 prop_assert_eq!(blocks * row * width, count * channels);
                 // All loads are in some block and tile, and no block or tile is empty.
-                let (loads, chunk) = (values * channels / width, outer_chunk * period);
-                prop_assert!(blocks * chunk >= loads && (blocks - 1) * chunk < loads, "{plan}");
+                let (loads, block) = (values * channels / width, chunk * period);
+                prop_assert!(blocks * block >= loads && (blocks - 1) * block < loads, "{plan}");
                 prop_assert!(tiles * across >= row && (tiles - 1) * across < row, "{plan}");
                 prop_assert!(workgroups >= blocks * tiles, "{plan}");
-                outer_chunk * 2
+                chunk
             }
         };
+        prop_assert!(kept.is_none_or(|kept| trips <= kept), "{plan}");
         let trips = passes * trips;
         // The moments' loop over blocks comes on top of the loop over values.
         prop_assert!(trips + trips.div_ceil(64) + 8 < LAVAPIPE_LOOP_LIMIT, "{trips} trips in {plan}");
-    }
-    Ok(())
-}
-
-/// Checks that every value has a register of some invocation.
-fn check_tile(tile: &Tile, workgroups: u64, problem: &Problem) -> Result<(), TestCaseError> {
-    let (outer, channels, inner) =
-        (problem.outer() as u64, problem.channels() as u64, problem.inner() as u64);
-    let (size, loads) = (u64::from(tile.workgroup_size), u64::from(tile.loads));
-    prop_assert!((1..=u64::from(Tile::MAX_LOADS)).contains(&loads));
-    let width = u64::from(tile.layout.width().elements());
-    match tile.layout {
-        TileLayout::Planes { .. } => {
-            prop_assert!(inner.is_multiple_of(width) && inner > 1);
-            prop_assert!(!matches!(tile.lanes, Lanes::Separate));
-            prop_assert!(size * loads * width >= outer * inner && workgroups >= channels);
-        }
-        TileLayout::Columns { .. } => {
-            prop_assert!(channels.is_multiple_of(width) && inner == 1);
-            let Lanes::Tree { channels: across } = tile.lanes else { panic!("columns: {}", tile.lanes) };
-            prop_assert!(size.is_multiple_of(across.into()));
-            prop_assert!(size / u64::from(across) * loads >= outer);
-            prop_assert!(workgroups * u64::from(across) * width >= channels);
-        }
     }
     Ok(())
 }

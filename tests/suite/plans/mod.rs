@@ -7,8 +7,8 @@ mod stages;
 use crate::support::{changed, runner};
 use proptest::prelude::*;
 use wgpu_batchnorm::kernels::{
-    BackwardFinalize, BackwardResident, Finalize, ForwardResident, Kernel, Lanes, Tile, TileLayout,
-    Traversal, VectorWidth,
+    BackwardFinalize, BackwardResident, Finalize, ForwardResident, Kernel, Lanes, Tile, Traversal,
+    VectorWidth,
 };
 use wgpu_batchnorm::plan::Step;
 use wgpu_batchnorm::{
