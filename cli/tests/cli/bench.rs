@@ -27,8 +27,9 @@ fn bench_checks_times_and_writes() {
     assert_eq!(folder.entries(), 2);
 
     let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
-    let names = ["adapter", "buffer_copy_gb_per_s", "cases", "driver", "shader_copy_gb_per_s"];
+    let names = ["adapter", "buffer_copy_gb_per_s", "cases", "checked", "driver", "shader_copy_gb_per_s"];
     assert_eq!(fields(&report), names);
+    assert_eq!(report["checked"], true);
     assert_eq!(report["adapter"], adapters()[0]);
     assert!(!report["driver"].as_str().unwrap().is_empty(), "{report}");
     let shader_copy = positive(&report["shader_copy_gb_per_s"]);
@@ -165,6 +166,20 @@ fn bench_refuses_shapes_that_are_none() {
         let run = program(&[&["bench"], options].concat());
         assert!(run.code == Some(2) && run.stderr.contains(says), "{options:?}: {run:?}");
     }
+}
+
+#[test]
+fn without_the_check_everything_says_so() {
+    let folder = Folder::new();
+    let (json, plot) = (folder.path("bench.json"), folder.path("bench.svg"));
+    let run =
+        program(&[&SMALL[..], &["--dtype", "f16", "--no-check", "--json", &json, "--plot", &plot]].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.matches("NOT CHECKED: ").count(), 2, "{run:?}");
+    assert!(!run.stdout.contains("PASS") && !run.stderr.contains("checking"), "{run:?}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!((&report["checked"], report["cases"].as_array().unwrap().len()), (&json!(false), 4));
+    assert!(fs::read_to_string(&plot).unwrap().contains(", not checked"));
 }
 
 /// Options of a short benchmark.

@@ -40,6 +40,24 @@ pub(crate) fn case(shape: &Shape, pass: Pass) -> Case {
     }
 }
 
+/// Most elements of the images that [`repeated`] draws, unless one image has more.
+const DRAWN: usize = 1 << 20;
+
+/// Returns data like that of [`Case::inputs`], but for a few images only, which repeat. Drawing all of a large tensor
+/// takes longer than timing it.
+pub(crate) fn repeated(case: &Case) -> Inputs {
+    let images = case.shape[0];
+    let of_image: usize = case.shape[1..].iter().product();
+    let mut few = case.clone();
+    few.shape[0] = (DRAWN / of_image.max(1)).clamp(1, images.max(1));
+    let mut inputs = few.inputs();
+    for tensor in inputs.xs.iter_mut().chain(&mut inputs.dys).chain(&mut inputs.zs) {
+        let mut values = tensor.iter().copied().cycle();
+        *tensor = ArrayD::from_shape_simple_fn(case.shape.as_slice(), || values.next().unwrap_or_default());
+    }
+    inputs
+}
+
 /// Several sets of the tensors of all passes on one shape. All sets have the same contents.
 pub(crate) struct Memory {
     sets: Vec<Tensors>,
@@ -224,4 +242,32 @@ fn state(inputs: &Inputs) -> Vec<(Binding, Array1<f32>)> {
         (Binding::NumBatchesTracked, count),
     ];
     vectors.into_iter().filter_map(|(binding, values)| Some((binding, values?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DRAWN, case, repeated};
+    use crate::bench::sets::{Shape, Variant};
+    use wgpu_batchnorm::internals::Pass;
+    use wgpu_batchnorm::ndarray::{Array1, Axis};
+    use wgpu_batchnorm::{Activation, DType, Layout};
+
+    #[test]
+    fn small_data_is_drawn_in_full_and_large_data_repeats() {
+        let variant = Variant { dtype: DType::F16, activation: Activation::Relu, add: true, apart: false };
+        let of = |sizes: &[usize]| {
+            case(&Shape { variant, ..Shape::new(sizes.to_vec(), Layout::ChannelsLast) }, Pass::ForwardTrain)
+        };
+        let small = of(&[3, 7, 5]);
+        assert_eq!(repeated(&small), small.inputs());
+
+        let large = of(&[7, DRAWN / 20, 10]);
+        let inputs = repeated(&large);
+        assert_eq!(inputs.state.weight.as_ref().map_or(0, Array1::len), 10);
+        for tensor in [&inputs.xs[0], &inputs.dys[0], &inputs.zs[0]] {
+            assert_eq!(tensor.shape(), large.shape);
+            let image = |k| tensor.index_axis(Axis(0), k);
+            assert!(image(0) == image(2) && image(1) == image(5) && image(0) != image(1));
+        }
+    }
 }

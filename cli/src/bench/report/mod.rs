@@ -11,6 +11,9 @@ use std::fmt::Write;
 use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::{AdapterProfile, DType, Layout};
 
+/// What text and figures say when nothing was compared with the CPU reference.
+pub(crate) const UNCHECKED: &str = "NOT CHECKED: with --no-check, a wrong pass is timed like a right one";
+
 /// A pass that was timed.
 pub(crate) struct Measurement {
     pub(crate) shape: Shape,
@@ -72,6 +75,8 @@ impl Measurement {
 pub(crate) struct Report<'a> {
     pub(crate) profile: &'a AdapterProfile,
     pub(crate) ceilings: Ceilings,
+    /// Whether each pass was compared with the CPU reference before it was timed.
+    pub(crate) checked: bool,
     pub(crate) cases: Vec<Measurement>,
     /// Passes that were not timed because they are wrong, with the reason.
     pub(crate) failures: Vec<String>,
@@ -80,9 +85,11 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// Returns the table, with the plans of each shape below its rows.
     pub(crate) fn text(&self) -> String {
-        let Self { profile, ceilings: Ceilings { shader, buffer, geometry }, cases, failures } = self;
+        let Self { profile, ceilings: Ceilings { shader, buffer, geometry }, checked, cases, failures } =
+            self;
+        let unchecked = if *checked { String::new() } else { format!("{UNCHECKED}\n") };
         let mut text = format!(
-            "{profile}\nbest WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s\n\n\
+            "{profile}\n{unchecked}best WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s\n\n\
              ms: median and least by the device's clock, and wall: as the host sees it, with submission\n\
              GB/s: bytes that any such pass must move, in the median time; beside the rates of both copies\n\
              below: the plans, each kernel with its workgroups × the invocations in one\n\n",
@@ -134,6 +141,7 @@ impl Report<'_> {
         for failure in failures {
             let _ = writeln!(text, "FAIL {failure}");
         }
+        text.push_str(&unchecked);
         text
     }
 
@@ -141,6 +149,7 @@ impl Report<'_> {
         json!({
             "adapter": self.profile.name,
             "driver": self.profile.driver,
+            "checked": self.checked,
             "shader_copy_gb_per_s": self.ceilings.shader,
             "buffer_copy_gb_per_s": self.ceilings.buffer,
             "cases": self.cases.iter().map(|case| case.json(&self.ceilings)).collect::<Vec<_>>(),
@@ -208,7 +217,7 @@ pub(crate) mod tests {
     use super::super::measure::ceiling::Ceilings;
     use super::super::measure::pass::PlannedPass;
     use super::super::measure::timing::Times;
-    use super::{Measurement, Report, digits};
+    use super::{Measurement, Report, UNCHECKED, digits};
     use crate::bench::sets::Shape;
     use wgpu_batchnorm::internals::Pass;
     use wgpu_batchnorm::{AdapterProfile, Layout, Result, Tunings, wgpu};
@@ -248,8 +257,9 @@ pub(crate) mod tests {
         let ceilings =
             Ceilings { shader: bytes / 1e6, buffer: bytes / 4e6, geometry: "workgroups of 64".to_owned() };
         let failures = vec!["4×5: y is wrong".to_owned()];
-        let report = Report { profile: &profile, ceilings, cases, failures };
+        let mut report = Report { profile: &profile, ceilings, checked: true, cases, failures };
         let text = report.text();
+        assert!(!text.contains("NOT CHECKED"), "{text}");
         for pass in Pass::ALL {
             assert_eq!(text.matches(&format!("  {} ", pass.name())).count(), 1, "{text}");
         }
@@ -263,6 +273,15 @@ pub(crate) mod tests {
         let json = report.json();
         assert_eq!(json["cases"][0]["shader_copy_fraction"], 0.5);
         assert_eq!(json["cases"][3]["plan"].as_str().map(|plan| plan.lines().count()), Some(8));
+        assert_eq!(json["checked"], true);
+
+        report.checked = false;
+        let text = report.text();
+        assert_eq!(
+            (text.matches(UNCHECKED).count(), &report.json()["checked"]),
+            (2, &false.into()),
+            "{text}"
+        );
         Ok(())
     }
 }
