@@ -14,14 +14,14 @@ use measure::ceiling::Copies;
 use measure::check::Exact;
 use measure::memory::{BoundPass, Memory, case, repeated};
 use measure::pass::{PlannedPass, pass_parser};
-use measure::timing::{Clock, Runs};
+use measure::timing::{Clock, PassTimes, Runs};
 use measure::tune::tune;
 use report::{Measurement, Report, plot};
 use sets::{Set, Shape, Sizes, Variant};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use wgpu_batchnorm::internals::Pass;
-use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem};
+use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem, wgpu};
 
 /// Time shapes on the adapter, each checked against the CPU reference before (but see --no-check)
 #[derive(Debug, clap::Args)]
@@ -221,7 +221,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Times a pass on its sets of buffers in turn.
+    /// Times a pass on its sets of buffers in turn, alone and in a row.
     fn time(
         &self,
         shape: &Shape,
@@ -236,10 +236,12 @@ impl Bench<'_> {
         let evict: Option<&dyn Fn(&mut _)> = if is_cached { Some(&evict) } else { None };
         // Warms up with every set of buffers, since wgpu clears each on its first use.
         let runs = Runs { warmup: bound.len().max(self.runs.warmup), ..self.runs };
-        let times = self.clock.time(runs, evict, |run, pass| {
+        let record = |run: usize, pass: &mut wgpu::ComputePass<'_>| {
             bound[run % bound.len()].timed.iter().for_each(|plan| plan.record_in(pass));
-        })?;
-        Ok(Measurement::new(shape, planned, &times))
+        };
+        let alone = self.clock.time(runs, evict, record)?;
+        let back_to_back = self.clock.time_back_to_back(runs.timed, record)?;
+        Ok(Measurement::new(shape, planned, &PassTimes { alone, back_to_back }, is_cached))
     }
 }
 

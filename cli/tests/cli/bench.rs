@@ -42,7 +42,10 @@ fn bench_checks_times_and_writes() {
         let names = [
             "activation",
             "add",
+            "back_to_back_cached",
+            "back_to_back_ms",
             "dtype",
+            "floor_bytes",
             "floor_gb_per_s",
             "fused",
             "layout",
@@ -60,6 +63,7 @@ fn bench_checks_times_and_writes() {
         let ms = positive(&case["median_ms"]);
         assert!(positive(&case["min_ms"]) <= ms, "{case}");
         positive(&case["wall_ms"]);
+        positive(&case["back_to_back_ms"]);
         let shape = case["shape"].as_array().unwrap();
         let elements: u64 = shape.iter().map(|size| size.as_u64().unwrap()).product();
         // The plan has one dispatch, or several.
@@ -72,6 +76,9 @@ fn bench_checks_times_and_writes() {
         };
         // The last bits may differ, since the order of the operations differs.
         let same = |value: &Value, expected: f64| (positive(value) / expected - 1.0).abs() < 1e-9;
+        assert_eq!(case["floor_bytes"], elements * 4 * tensors);
+        // The smallest shapes fit into a cache, with all sets of their buffers.
+        assert_eq!(case["back_to_back_cached"], elements < 1000);
         let rate = (elements * 4 * tensors) as f64 / ms / 1e6;
         assert!(same(&case["floor_gb_per_s"], rate), "{case}");
         assert!(same(&case["shader_copy_fraction"], rate / shader_copy), "{case}");

@@ -58,7 +58,8 @@ pub(crate) fn repeated(case: &Case) -> Inputs {
     inputs
 }
 
-/// Several sets of the tensors of all passes on one shape. All sets have the same contents.
+/// Several sets of the tensors of all passes on one shape. All sets have the same contents. They share parameters,
+/// statistics and scratch, so that runs in a row wait for each other, as the passes of a network do.
 pub(crate) struct Memory {
     sets: Vec<Tensors>,
     /// Whether the sets together fit into a last-level cache.
@@ -69,9 +70,12 @@ impl Memory {
     pub(crate) fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
         let bytes = passes.iter().map(PlannedPass::floor_bytes).min().unwrap_or(0);
         let sets = sets(bytes);
-        let of_set = |_| Tensors::new(gpu, shape, passes, inputs);
-        let tensors = (0..sets.unwrap_or(1)).map(of_set).collect::<Result<_>>()?;
-        Ok(Self { sets: tensors, is_cached: sets.is_none() })
+        let first = Tensors::new(gpu, shape, passes, inputs, &BTreeMap::new())?;
+        let shared = first.0.iter().filter(|(slot, _)| !slot.has_elements());
+        let shared = shared.map(|(slot, tensor)| (*slot, tensor.clone())).collect();
+        let others = (1..sets.unwrap_or(1)).map(|_| Tensors::new(gpu, shape, passes, inputs, &shared));
+        let sets_of_all = std::iter::once(Ok(first)).chain(others).collect::<Result<_>>()?;
+        Ok(Self { sets: sets_of_all, is_cached: sets.is_none() })
     }
 
     /// Returns the first set, on which passes are checked.
@@ -97,10 +101,19 @@ pub(crate) struct BoundPass {
 pub(crate) struct Tensors(BTreeMap<Slot, Tensor>);
 
 impl Tensors {
-    fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
-        let mut tensors = BTreeMap::new();
-        for (binding, values) in state(inputs) {
-            tensors.insert(Slot::new(binding, false), Tensor::from_array(gpu, values.view())?);
+    /// Makes all tensors but the shared ones.
+    fn new(
+        gpu: &Gpu,
+        shape: &Shape,
+        passes: &[PlannedPass],
+        inputs: &Inputs,
+        shared: &BTreeMap<Slot, Tensor>,
+    ) -> Result<Self> {
+        let mut tensors = shared.clone();
+        if shared.is_empty() {
+            for (binding, values) in state(inputs) {
+                tensors.insert(Slot::new(binding, false), Tensor::from_array(gpu, values.view())?);
+            }
         }
         let parts = passes.iter().flat_map(|planned| planned.before.iter().chain(&planned.timed));
         let dtype = shape.variant.dtype;
@@ -246,11 +259,27 @@ fn state(inputs: &Inputs) -> Vec<(Binding, Array1<f32>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DRAWN, case, repeated};
+    use super::{Binding, DRAWN, Memory, PlannedPass, Slot, case, repeated};
     use crate::bench::sets::{Shape, Variant};
     use wgpu_batchnorm::internals::Pass;
     use wgpu_batchnorm::ndarray::{Array1, Axis};
-    use wgpu_batchnorm::{Activation, DType, Layout};
+    use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Result};
+
+    #[test]
+    fn sets_have_tensors_of_their_own_and_share_the_rest() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let shape = Shape::new(vec![64, 3, 128, 64], Layout::ChannelsFirst);
+        let inputs = repeated(&case(&shape, Pass::Backward));
+        let passes = [PlannedPass::new(&shape, Pass::Backward, gpu.profile(), &gpu.tunings())?];
+        let memory = Memory::new(&gpu, &shape, &passes, &inputs)?;
+        assert!(memory.sets.len() > 1 && !memory.is_cached);
+        for (slot, tensor) in &memory.sets[0].0 {
+            let is_shared = memory.sets[1].0.get(slot).is_some_and(|other| other.buffer() == tensor.buffer());
+            assert_eq!(is_shared, !slot.has_elements(), "{slot:?}");
+        }
+        assert!(memory.sets[1].0.contains_key(&Slot::new(Binding::Statistics, false)));
+        Ok(())
+    }
 
     #[test]
     fn small_data_is_drawn_in_full_and_large_data_repeats() {

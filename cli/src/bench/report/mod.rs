@@ -4,7 +4,7 @@ pub(super) mod plot;
 
 use super::measure::ceiling::Ceilings;
 use super::measure::pass::PlannedPass;
-use super::measure::timing::{Times, median};
+use super::measure::timing::{PassTimes, median};
 use crate::bench::sets::{Shape, Variant};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -25,6 +25,11 @@ pub(crate) struct Measurement {
     pub(crate) median_ms: f64,
     min_ms: f64,
     wall_ms: f64,
+    /// Milliseconds per run of runs in a row.
+    back_to_back_ms: f64,
+    /// Whether the buffers of all runs fit into a cache. Runs in a row then read from there. The others do not, since
+    /// the benchmark copies other memory between them.
+    is_cached: bool,
     /// The plan in full.
     plan: String,
     /// The plan in brief, one line per part.
@@ -32,15 +37,18 @@ pub(crate) struct Measurement {
 }
 
 impl Measurement {
-    pub(crate) fn new(shape: &Shape, planned: &PlannedPass, times: &Times) -> Self {
+    pub(crate) fn new(shape: &Shape, planned: &PlannedPass, times: &PassTimes, is_cached: bool) -> Self {
+        let PassTimes { alone, back_to_back } = times;
         Self {
             shape: shape.clone(),
             pass: planned.pass,
             floor_bytes: planned.floor_bytes(),
             moved_bytes: planned.moved_bytes(),
-            median_ms: median(&times.device),
-            min_ms: times.device.first().copied().unwrap_or(f64::NAN),
-            wall_ms: median(&times.wall),
+            median_ms: median(&alone.device),
+            min_ms: alone.device.first().copied().unwrap_or(f64::NAN),
+            wall_ms: median(&alone.wall),
+            back_to_back_ms: *back_to_back,
+            is_cached,
             plan: planned.text(),
             lines: planned.lines(),
         }
@@ -64,6 +72,9 @@ impl Measurement {
             "median_ms": self.median_ms,
             "min_ms": self.min_ms,
             "wall_ms": self.wall_ms,
+            "back_to_back_ms": self.back_to_back_ms,
+            "back_to_back_cached": self.is_cached,
+            "floor_bytes": self.floor_bytes,
             "floor_gb_per_s": self.rate(),
             "shader_copy_fraction": self.rate() / ceilings.shader,
             "plan": self.plan,
@@ -90,7 +101,8 @@ impl Report<'_> {
         let unchecked = if *checked { String::new() } else { format!("{UNCHECKED}\n") };
         let mut text = format!(
             "{profile}\n{unchecked}best WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s\n\n\
-             ms: median and least by the device's clock, and wall: as the host sees it, with submission\n\
+             ms: median and least of runs alone, each between two timestamps of the device; in a row: all runs between\n\
+             two timestamps, per run (*: all buffers fit into a cache); wall: as the host sees it, with submission\n\
              GB/s: bytes that any such pass must move, in the median time; beside the rates of both copies\n\
              below: the plans, each kernel with its workgroups × the invocations in one\n\n",
             digits(*shader),
@@ -99,8 +111,17 @@ impl Report<'_> {
         let widest = cases.iter().map(|case| case.shape.name().chars().count()).max().unwrap_or(0).max(5);
         let _ = writeln!(
             text,
-            "{:<widest$}  {:<14}  {:<16} {:>9} {:>9} {:>9} {:>8} {:>7} {:>7}",
-            "shape", "layout", "pass", "median ms", "min ms", "wall ms", "GB/s", "/WGSL", "/buffer"
+            "{:<widest$}  {:<14}  {:<16} {:>9} {:>9} {:>9}  {:>9} {:>8} {:>7} {:>7}",
+            "shape",
+            "layout",
+            "pass",
+            "median ms",
+            "min ms",
+            "in a row",
+            "wall ms",
+            "GB/s",
+            "/WGSL",
+            "/buffer"
         );
         for cases in cases.chunk_by(|one, next| one.shape == next.shape) {
             let mut plans: Vec<&String> = Vec::new();
@@ -111,12 +132,14 @@ impl Report<'_> {
                 let rate = case.rate();
                 let _ = writeln!(
                     text,
-                    "{:<widest$}  {:<14}  {:<16} {:>9.3} {:>9.3} {:>9.3} {:>8} {:>7.3} {:>7.3}",
+                    "{:<widest$}  {:<14}  {:<16} {:>9.3} {:>9.3} {:>9.3}{} {:>9.3} {:>8} {:>7.3} {:>7.3}",
                     case.shape.name(),
                     case.shape.layout.to_string(),
                     case.pass.name(),
                     case.median_ms,
                     case.min_ms,
+                    case.back_to_back_ms,
+                    if case.is_cached { '*' } else { ' ' },
                     case.wall_ms,
                     digits(rate),
                     rate / shader,
@@ -216,7 +239,7 @@ pub(crate) fn digits(value: f64) -> String {
 pub(crate) mod tests {
     use super::super::measure::ceiling::Ceilings;
     use super::super::measure::pass::PlannedPass;
-    use super::super::measure::timing::Times;
+    use super::super::measure::timing::{PassTimes, Times};
     use super::{Measurement, Report, UNCHECKED, digits};
     use crate::bench::sets::Shape;
     use wgpu_batchnorm::internals::Pass;
@@ -232,10 +255,11 @@ pub(crate) mod tests {
     /// Returns all passes on images in this layout, as if each took 2 ms.
     pub(crate) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
         let shape = Shape::new(vec![128, 112, 112, 256], layout);
-        let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
+        let alone = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
+        let times = PassTimes { alone, back_to_back: 1.5 };
         let tunings = Tunings::new(profile);
         let planned = |pass| PlannedPass::new(&shape, pass, profile, &tunings);
-        let measure = |pass| Ok(Measurement::new(&shape, &planned(pass)?, &times));
+        let measure = |pass| Ok(Measurement::new(&shape, &planned(pass)?, &times, false));
         Pass::ALL.map(measure).into_iter().collect()
     }
 
@@ -272,6 +296,10 @@ pub(crate) mod tests {
 
         let json = report.json();
         assert_eq!(json["cases"][0]["shader_copy_fraction"], 0.5);
+        assert_eq!(
+            (&json["cases"][0]["back_to_back_ms"], text.matches("     1.500  ").count()),
+            (&1.5.into(), 4)
+        );
         assert_eq!(json["cases"][3]["plan"].as_str().map(|plan| plan.lines().count()), Some(8));
         assert_eq!(json["checked"], true);
 
