@@ -141,10 +141,11 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     });
     let jobs = jobs.collect::<Result<Vec<_>>>()?;
 
+    let largest = jobs.iter().map(|(shape, _)| shape.tensor_bytes()).max().unwrap_or(0);
     let mut bench = Bench {
         gpu: &gpu,
         clock: Clock::new(&gpu),
-        copies: Copies::new(&gpu)?,
+        copies: Copies::new(&gpu, largest)?,
         runs: Runs { warmup: 3, timed: args.runs },
         checked: !args.no_check,
         cases: Vec::new(),
@@ -184,7 +185,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn run(&mut self, jobs: &[(Shape, Vec<PlannedPass>)]) -> Result<()> {
-        let progress = Progress::new();
+        let progress = Progress::logged();
         progress.show("surveying plain copies");
         self.copies.survey(&self.clock)?;
         for (k, (shape, passes)) in jobs.iter().enumerate() {
@@ -201,7 +202,11 @@ impl Bench<'_> {
         let Some(first) = passes.first() else { return Ok(()) };
         progress("making data");
         let case = case(shape, first.pass);
-        let inputs = if self.checked { case.inputs() } else { repeated(&case) };
+        let mut inputs = if self.checked { case.inputs() } else { repeated(&case) };
+        // Without gradients, the reference computes none.
+        if !passes.iter().any(|planned| planned.pass.has_backward()) {
+            inputs.dys.clear();
+        }
         let memory = Memory::new(self.gpu, shape, passes, &inputs)?;
         let mut exact = Exact::new(shape, &inputs);
         for planned in passes {

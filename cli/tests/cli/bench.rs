@@ -27,9 +27,19 @@ fn bench_checks_times_and_writes() {
     assert_eq!(folder.entries(), 2);
 
     let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
-    let names = ["adapter", "buffer_copy_gb_per_s", "cases", "checked", "driver", "shader_copy_gb_per_s"];
+    let names = [
+        "adapter",
+        "buffer_copy_gb_per_s",
+        "cases",
+        "checked",
+        "copy_bytes",
+        "driver",
+        "shader_copy_gb_per_s",
+    ];
     assert_eq!(fields(&report), names);
     assert_eq!(report["checked"], true);
+    // The copies have the size of the largest tensor, of 12.6 MB, unless the adapter is a GPU.
+    assert!([16 << 20, 64 << 20].map(Value::from).contains(&report["copy_bytes"]), "{report}");
     assert_eq!(report["adapter"], adapters()[0]);
     assert!(!report["driver"].as_str().unwrap().is_empty(), "{report}");
     let shader_copy = positive(&report["shader_copy_gb_per_s"]);
@@ -93,6 +103,13 @@ fn bench_checks_times_and_writes() {
     }
     assert!(run.stdout.lines().all(|line| line.chars().count() <= 120), "{run:?}");
     assert!(!run.stdout.contains("NaN") && !run.stdout.contains("FAIL"), "{run:?}");
+    // Standard error is no terminal here, so it has a line for each phase.
+    for text in ["surveying plain copies\n", "1/4 20×100×35×45: making data\n", "4/4 4×5: timing backward\n"]
+    {
+        assert_eq!(run.stderr.matches(text).count(), 1, "{text}: {run:?}");
+    }
+    assert_eq!(run.stderr.matches(": checking ").count(), 16, "{run:?}");
+    assert!(run.stderr.lines().all(|line| line.contains(" s  ")) && !run.stderr.contains('\r'), "{run:?}");
 
     let svg = fs::read_to_string(&plot).unwrap();
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");

@@ -96,17 +96,23 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// Returns the table, with the plans of each shape below its rows.
     pub(crate) fn text(&self) -> String {
-        let Self { profile, ceilings: Ceilings { shader, buffer, geometry }, checked, cases, failures } =
-            self;
+        let Self {
+            profile,
+            ceilings: Ceilings { shader, buffer, geometry, bytes },
+            checked,
+            cases,
+            failures,
+        } = self;
         let unchecked = if *checked { String::new() } else { format!("{UNCHECKED}\n") };
         let mut text = format!(
-            "{profile}\n{unchecked}best WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s\n\n\
+            "{profile}\n{unchecked}best WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s, of {} MiB\n\n\
              ms: median and least of runs alone, each between two timestamps of the device; in a row: all runs between\n\
              two timestamps, per run (*: all buffers fit into a cache); wall: as the host sees it, with submission\n\
              GB/s: bytes that any such pass must move, in the median time; beside the rates of both copies\n\
              below: the plans, each kernel with its workgroups × the invocations in one\n\n",
             digits(*shader),
-            digits(*buffer)
+            digits(*buffer),
+            bytes >> 20
         );
         let widest = cases.iter().map(|case| case.shape.name().chars().count()).max().unwrap_or(0).max(5);
         let _ = writeln!(
@@ -175,6 +181,7 @@ impl Report<'_> {
             "checked": self.checked,
             "shader_copy_gb_per_s": self.ceilings.shader,
             "buffer_copy_gb_per_s": self.ceilings.buffer,
+            "copy_bytes": self.ceilings.bytes,
             "cases": self.cases.iter().map(|case| case.json(&self.ceilings)).collect::<Vec<_>>(),
         })
     }
@@ -278,8 +285,12 @@ pub(crate) mod tests {
         let cases = cases(&profile, Layout::ChannelsLast)?;
         let bytes = cases[0].floor_bytes as f64;
         assert_eq!(cases[0].rate(), bytes / 2e6);
-        let ceilings =
-            Ceilings { shader: bytes / 1e6, buffer: bytes / 4e6, geometry: "workgroups of 64".to_owned() };
+        let ceilings = Ceilings {
+            shader: bytes / 1e6,
+            buffer: bytes / 4e6,
+            geometry: "workgroups of 64".to_owned(),
+            bytes: 1 << 26,
+        };
         let failures = vec!["4×5: y is wrong".to_owned()];
         let mut report = Report { profile: &profile, ceilings, checked: true, cases, failures };
         let text = report.text();

@@ -188,7 +188,7 @@ mod tests {
         let profile = profile("A <B> & C");
         let mut cases_of_both = cases(&profile, Layout::ChannelsFirst)?;
         cases_of_both.extend(cases(&profile, Layout::ChannelsLast)?);
-        let ceilings = Ceilings { shader: 4000.0, buffer: 4400.0, geometry: String::new() };
+        let ceilings = Ceilings { shader: 4000.0, buffer: 4400.0, geometry: String::new(), bytes: 0 };
         let mut report =
             Report { profile: &profile, ceilings, checked: true, cases: cases_of_both, failures: Vec::new() };
         let svg = svg(&report)?;
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn there_may_be_nothing_to_draw() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let profile = profile("A");
-        let ceilings = Ceilings { shader: f64::NAN, buffer: 0.0, geometry: String::new() };
+        let ceilings = Ceilings { shader: f64::NAN, buffer: 0.0, geometry: String::new(), bytes: 0 };
         let svg = svg(&Report {
             profile: &profile,
             ceilings,
