@@ -4,5 +4,6 @@ pub(super) mod ceiling;
 pub(super) mod check;
 pub(super) mod memory;
 pub(super) mod pass;
+mod reference;
 pub(super) mod timing;
 pub(super) mod tune;
