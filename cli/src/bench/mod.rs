@@ -1,5 +1,6 @@
 //! `bench`: measures how fast the adapter normalises, relative to the rate of its memory.
 
+mod folder;
 mod measure;
 mod report;
 mod sets;
@@ -9,9 +10,12 @@ use crate::adapter::{Common, Device};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::settings;
-use crate::terminal::Progress;
+use crate::terminal::{self, Progress};
+use clap::ValueEnum;
+use folder::Folder;
 use measure::ceiling::Copies;
 use measure::check::Exact;
+use measure::limits::limits;
 use measure::memory::{BoundPass, Memory, case, repeated};
 use measure::pass::{PlannedPass, pass_parser};
 use measure::timing::{Clock, PassTimes, Runs};
@@ -26,7 +30,7 @@ use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem, wgpu};
 /// Time shapes on the adapter, each checked against the CPU reference before (but see --no-check)
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Shapes to time [default: peers, unless there is a --shape]
+    /// Shapes to time [default: peers, unless there is a --shape; all with --gpu-report]
     #[arg(long = "set", value_enum, value_name = "NAME")]
     sets: Vec<Set>,
     /// Another shape to time, as it lies in memory: 8,64,112,112
@@ -69,6 +73,10 @@ pub(crate) struct Args {
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write everything that tells how fast this adapter is to this folder, which must be new or empty: the adapters, a
+    /// survey of its limits, the times and the plans. Times all sets unless some are chosen
+    #[arg(long, value_name = "FOLDER")]
+    gpu_report: Option<PathBuf>,
     /// Draw the figures: bytes against GB/s, below the copies' rates
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -85,8 +93,11 @@ fn count(text: &str) -> std::result::Result<usize, String> {
 impl Args {
     /// Returns the shapes to time, each once.
     fn shapes(&self) -> Result<Vec<Shape>> {
-        let sets =
-            if self.sets.is_empty() && self.shapes.is_empty() { &[Set::Peers][..] } else { &self.sets };
+        let sets = match (self.sets.is_empty() && self.shapes.is_empty(), &self.gpu_report) {
+            (true, None) => &[Set::Peers][..],
+            (true, Some(_)) => Set::value_variants(),
+            (false, _) => &self.sets,
+        };
         let mut shapes: Vec<Shape> = sets.iter().flat_map(|set| set.shapes(self.batch)).collect();
         for sizes in &self.shapes {
             let shape = Shape::new(sizes.clone(), self.layout.unwrap_or(Layout::ChannelsFirst));
@@ -126,6 +137,10 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     let Device::Gpu(gpu) = device else { return Err(Error::BenchNeedsGpu) };
     // Fails before the work, not after it, if a file cannot be written or a plan is impossible.
     args.json.iter().chain(&args.plot).try_for_each(|path| file::check_target(path))?;
+    let folder = args.gpu_report.as_deref().map(Folder::new).transpose()?;
+    if let Some(note) = folder.as_ref().and_then(|_| folder::software(gpu.profile())) {
+        terminal::note(&format!("note: {note}"));
+    }
     if args.tune {
         tune(&gpu, &shapes, args.passes(), common.tunings.as_deref(), out)?;
     }
@@ -148,17 +163,15 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
         copies: Copies::new(&gpu, largest)?,
         runs: Runs { warmup: 3, timed: args.runs },
         checked: !args.no_check,
+        folder: folder.as_ref(),
         cases: Vec::new(),
         failures: Vec::new(),
     };
+    if let Some(folder) = &folder {
+        folder.adapters(common, gpu.profile(), bench.checked)?;
+    }
     let result = bench.run(&jobs);
-    let report = Report {
-        profile: gpu.profile(),
-        ceilings: bench.copies.ceilings(),
-        checked: bench.checked,
-        cases: bench.cases,
-        failures: bench.failures,
-    };
+    let report = bench.report();
     // Prints the report even after an early end, so that earlier measurements are not lost.
     out.write_all(report.text().as_bytes())?;
     result?;
@@ -167,6 +180,10 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     }
     if let Some(path) = &args.plot {
         file::write(path, |file| file.write_all(plot::svg(&report).map_err(io::Error::other)?.as_bytes()))?;
+    }
+    if let Some(folder) = &folder {
+        folder.plot(&report)?;
+        writeln!(out, "written to {}", folder.path().display())?;
     }
     Ok(Outcome::new(report.failures.is_empty()))
 }
@@ -179,6 +196,8 @@ struct Bench<'a> {
     runs: Runs,
     /// Whether results are compared with the CPU reference.
     checked: bool,
+    /// The folder that everything goes to, too.
+    folder: Option<&'a Folder>,
     cases: Vec<Measurement>,
     failures: Vec<String>,
 }
@@ -186,6 +205,10 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn run(&mut self, jobs: &[(Shape, Vec<PlannedPass>)]) -> Result<()> {
         let progress = Progress::logged();
+        if let Some(folder) = self.folder {
+            progress.show("surveying the adapter's limits");
+            folder.limits(self.gpu.profile(), &limits(self.gpu, &self.clock)?)?;
+        }
         progress.show("surveying plain copies");
         self.copies.survey(&self.clock)?;
         for (k, (shape, passes)) in jobs.iter().enumerate() {
@@ -193,8 +216,22 @@ impl Bench<'_> {
             self.shape(shape, passes, progress)?;
             // Samples between the shapes and after the last, since the machine's rate may have changed.
             self.copies.sample(&self.clock)?;
+            // Keeps what was found so far, in case the machine is taken away.
+            if let Some(folder) = self.folder {
+                folder.times(&self.report())?;
+            }
         }
         Ok(())
+    }
+
+    fn report(&self) -> Report<'_> {
+        Report {
+            profile: self.gpu.profile(),
+            ceilings: self.copies.ceilings(),
+            checked: self.checked,
+            cases: &self.cases,
+            failures: &self.failures,
+        }
     }
 
     /// Checks (unless that was declined) and times all passes on one shape.

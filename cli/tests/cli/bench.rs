@@ -206,6 +206,70 @@ fn without_the_check_everything_says_so() {
     assert!(fs::read_to_string(&plot).unwrap().contains(", not checked"));
 }
 
+#[test]
+fn the_folder_of_a_gpu_has_everything() {
+    let folder = Folder::new();
+    let path = folder.path("report");
+    let run = program(&[&SMALL[..], &["--pass", "forward_eval", "--gpu-report", &path]].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stdout.ends_with(&format!("written to {path}\n")), "{run:?}");
+    let mut names: Vec<String> =
+        fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    let expected = ["README.md", "adapters.json", "adapters.txt", "limits.json", "plans.txt"];
+    assert_eq!(names, [&expected[..], &["times.json", "times.md", "times.svg"]].concat());
+
+    let read = |name: &str| fs::read_to_string(format!("{path}/{name}")).unwrap();
+    let json = |name: &str| -> Value { serde_json::from_str(&read(name)).unwrap() };
+    let adapter = adapters().remove(0);
+    let taken = &json("adapters.json")["adapters"][0];
+    assert_eq!(taken["name"], adapter);
+    let is_software = taken["device_type"] == "Cpu";
+    assert_eq!(read("README.md").contains("a driver in software"), is_software);
+    assert_eq!(run.stderr.contains("a driver in software"), is_software, "{run:?}");
+    for (name, words) in [
+        ("adapters.txt", adapter.as_str()),
+        ("times.md", "| 4×3×16×16 | channels-first | f32 | forward_eval | "),
+        ("times.md", ": 1 right, 0 wrong"),
+        ("plans.txt", "normalize "),
+        ("times.svg", "<circle "),
+    ] {
+        assert!(read(name).contains(words), "{name}: {words}");
+    }
+    assert_eq!(
+        (&json("times.json")["checked"], json("times.json")["cases"][0]["pass"].clone()),
+        (&json!(true), json!("forward_eval"))
+    );
+
+    let limits = json("limits.json");
+    let of = |kind: &str| {
+        let limits = limits["limits"].as_array().unwrap().iter();
+        limits.filter(|limit| limit["limit"] == kind).collect::<Vec<_>>()
+    };
+    assert_eq!(of("dispatch").len(), 4);
+    for limit in of("copy").into_iter().chain(of("read")) {
+        positive(&limit["gb_per_s"]);
+    }
+    for limit in of("cache") {
+        positive(&limit["again_us"]);
+    }
+    assert!(of("copy").len() >= 6 && of("copy").len() == of("read").len() && of("cache").len() >= 4);
+
+    // Neither the folder nor what is in it is written again.
+    let times = read("times.json");
+    let again = program(&[&SMALL[..], &["--gpu-report", &path]].concat());
+    assert_eq!((again.code, again.stdout.as_str()), (Some(2), ""), "{again:?}");
+    assert!(again.stderr.contains("name a new folder") && again.stderr.contains(&path), "{again:?}");
+    assert_eq!(read("times.json"), times);
+
+    // All sets are the default.
+    let list = |options: &[&str]| program(&[&["bench", "--list"], options].concat()).stdout;
+    let all = list(&["--gpu-report", &path]);
+    assert!(
+        all.lines().count() > list(&[]).lines().count() + list(&["--set", "channels-last"]).lines().count()
+    );
+}
+
 /// Options of a short benchmark.
 const SMALL: [&str; 5] = ["bench", "--shape", "4,3,16,16", "--runs", "1"];
 

@@ -2,6 +2,7 @@
 
 pub(super) mod ceiling;
 pub(super) mod check;
+pub(super) mod limits;
 pub(super) mod memory;
 pub(super) mod pass;
 mod reference;

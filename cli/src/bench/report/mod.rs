@@ -88,9 +88,9 @@ pub(crate) struct Report<'a> {
     pub(crate) ceilings: Ceilings,
     /// Whether each pass was compared with the CPU reference before it was timed.
     pub(crate) checked: bool,
-    pub(crate) cases: Vec<Measurement>,
+    pub(crate) cases: &'a [Measurement],
     /// Passes that were not timed because they are wrong, with the reason.
-    pub(crate) failures: Vec<String>,
+    pub(crate) failures: &'a [String],
 }
 
 impl Report<'_> {
@@ -129,9 +129,10 @@ impl Report<'_> {
             "/WGSL",
             "/buffer"
         );
+        let is_labelled = cases.iter().any(|case| case.shape.variant != Variant::default());
         for cases in cases.chunk_by(|one, next| one.shape == next.shape) {
             let mut plans: Vec<&String> = Vec::new();
-            if let Some(case) = cases.first().filter(|case| case.shape.variant != Variant::default()) {
+            if let Some(case) = cases.first().filter(|_| is_labelled) {
                 let _ = writeln!(text, "{}:", case.shape.variant);
             }
             for case in cases {
@@ -167,11 +168,68 @@ impl Report<'_> {
             let _ = writeln!(text, "\nside by side: median ms, and their ratio");
             lines.iter().for_each(|line| _ = writeln!(text, "{line}"));
         }
-        for failure in failures {
+        for failure in *failures {
             let _ = writeln!(text, "FAIL {failure}");
         }
         text.push_str(&unchecked);
         text
+    }
+
+    /// Returns the times as a table in Markdown, with what was found wrong.
+    pub(crate) fn markdown(&self) -> String {
+        let Self { profile, ceilings: Ceilings { shader, buffer, geometry, bytes }, .. } = self;
+        let mut text = format!("# Batch norm on {}\n\n{profile}\n\n", profile.name);
+        if !self.checked {
+            let _ = writeln!(text, "**{UNCHECKED}.**\n");
+        }
+        let _ = writeln!(
+            text,
+            "Best WGSL copy {} GB/s ({geometry}), `copy_buffer_to_buffer` {} GB/s, of {} MiB. Times in ms: alone, each \
+             run between two timestamps, median and least; in a row, all runs between two timestamps, per run (*: all \
+             buffers fit into a cache); wall, as the host sees it. GB/s: bytes that any such pass must move, in the \
+             median time.\n",
+            digits(*shader),
+            digits(*buffer),
+            bytes >> 20
+        );
+        text += "| shape | layout | variant | pass | median | least | in a row | wall | GB/s | of the WGSL copy |\n\
+                 |---|---|---|---|---|---|---|---|---|---|\n";
+        for case in self.cases {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {:.4} | {:.4} | {:.4}{} | {:.4} | {} | {:.3} |",
+                case.shape.name(),
+                case.shape.layout,
+                case.shape.variant,
+                case.pass.name(),
+                case.median_ms,
+                case.min_ms,
+                case.back_to_back_ms,
+                if case.is_cached { "*" } else { "" },
+                case.wall_ms,
+                digits(case.rate()),
+                case.rate() / shader
+            );
+        }
+        if self.checked {
+            let _ = writeln!(
+                text,
+                "\nEach pass was compared with the CPU reference first: {} right, {} wrong.\n",
+                self.cases.len(),
+                self.failures.len()
+            );
+        }
+        self.failures.iter().for_each(|failure| _ = writeln!(text, "```text\nFAIL {failure}\n```"));
+        text
+    }
+
+    /// Returns the plan of each pass in full.
+    pub(crate) fn plans(&self) -> String {
+        let plan = |case: &Measurement| {
+            let Measurement { shape, pass, plan, .. } = case;
+            format!("{shape} {} {}\n{plan}\n\n", shape.variant, pass.name())
+        };
+        self.cases.iter().map(plan).collect()
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -292,7 +350,8 @@ pub(crate) mod tests {
             bytes: 1 << 26,
         };
         let failures = vec!["4×5: y is wrong".to_owned()];
-        let mut report = Report { profile: &profile, ceilings, checked: true, cases, failures };
+        let mut report =
+            Report { profile: &profile, ceilings, checked: true, cases: &cases, failures: &failures };
         let text = report.text();
         assert!(!text.contains("NOT CHECKED"), "{text}");
         for pass in Pass::ALL {
@@ -313,8 +372,17 @@ pub(crate) mod tests {
         );
         assert_eq!(json["cases"][3]["plan"].as_str().map(|plan| plan.lines().count()), Some(8));
         assert_eq!(json["checked"], true);
+        let markdown = report.markdown();
+        assert_eq!(markdown.matches("| 128×112×112×256 | channels-last | f32 | ").count(), 4, "{markdown}");
+        assert!(
+            markdown.contains("4 right, 1 wrong") && markdown.contains("FAIL 4×5: y is wrong"),
+            "{markdown}"
+        );
+        assert_eq!(report.plans().matches("128×112×112×256 channels-last f32 ").count(), 4);
 
         report.checked = false;
+        let markdown = report.markdown();
+        assert!(markdown.contains(UNCHECKED) && !markdown.contains("right, "), "{markdown}");
         let text = report.text();
         assert_eq!(
             (text.matches(UNCHECKED).count(), &report.json()["checked"]),

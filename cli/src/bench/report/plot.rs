@@ -89,7 +89,7 @@ fn draw(report: &Report<'_>, root: Area<'_>) -> Result<(), Box<dyn Error>> {
         chart.draw_series([EmptyElement::at((x.start, rate)) + Text::new(label, (8, offset), style)])?;
     }
 
-    for case in &report.cases {
+    for case in report.cases {
         let point = (case.floor_bytes as f64, case.rate());
         match Mark::new(case.pass, case.shape.layout) {
             Mark::Circle(style) => chart.draw_series([Circle::new(point, SIZE_OF_MARK, style)])?,
@@ -190,7 +190,7 @@ mod tests {
         cases_of_both.extend(cases(&profile, Layout::ChannelsLast)?);
         let ceilings = Ceilings { shader: 4000.0, buffer: 4400.0, geometry: String::new(), bytes: 0 };
         let mut report =
-            Report { profile: &profile, ceilings, checked: true, cases: cases_of_both, failures: Vec::new() };
+            Report { profile: &profile, ceilings, checked: true, cases: &cases_of_both, failures: &[] };
         let svg = svg(&report)?;
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(svg.contains("Batch norm on A &lt;B&gt; &amp; C"), "{svg}");
@@ -214,13 +214,7 @@ mod tests {
     fn there_may_be_nothing_to_draw() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let profile = profile("A");
         let ceilings = Ceilings { shader: f64::NAN, buffer: 0.0, geometry: String::new(), bytes: 0 };
-        let svg = svg(&Report {
-            profile: &profile,
-            ceilings,
-            checked: true,
-            cases: Vec::new(),
-            failures: Vec::new(),
-        })?;
+        let svg = svg(&Report { profile: &profile, ceilings, checked: true, cases: &[], failures: &[] })?;
         assert!(svg.trim_end().ends_with("</svg>") && !svg.contains("<circle "), "{svg}");
         Ok(())
     }
