@@ -212,7 +212,13 @@ impl Bench<'_> {
         progress.show("surveying plain copies");
         self.copies.survey(&self.clock)?;
         for (k, (shape, passes)) in jobs.iter().enumerate() {
-            let progress = |doing: &str| progress.show(&format!("{}/{} {shape}: {doing}", k + 1, jobs.len()));
+            let variant = match shape.variant {
+                variant if variant == Variant::default() => String::new(),
+                variant => format!(" {variant}"),
+            };
+            let progress = |doing: &str| {
+                progress.show(&format!("{}/{} {shape}{variant}: {doing}", k + 1, jobs.len()));
+            };
             self.shape(shape, passes, progress)?;
             // Samples between the shapes and after the last, since the machine's rate may have changed.
             self.copies.sample(&self.clock)?;

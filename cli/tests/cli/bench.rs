@@ -404,6 +404,7 @@ fn bench_compares_types_and_fusion() {
         assert!(run.stdout.contains(words), "{words}: {run:?}");
     }
     assert!(run.stdout.lines().all(|line| line.chars().count() <= 120), "{run:?}");
+    assert!(run.stderr.contains("4/4 4×6×8×8 bf16, relu of a sum, apart: timing backward\n"), "{run:?}");
     let alone = program(&["bench", "--add"]);
     assert!(alone.code == Some(2) && alone.stderr.contains("--activation"), "{alone:?}");
 }
