@@ -14,6 +14,10 @@ pub(crate) enum Error {
         "bench times a GPU: leave out --backend reference, or install a driver (one in software will do)"
     )]
     BenchNeedsGpu,
+    #[error("{} is not empty, and nothing in it is overwritten: name a new folder, or an empty one", path.display())]
+    FolderNotEmpty { path: PathBuf },
+    #[error("{} is no folder: name a new folder, or an empty one", path.display())]
+    NoFolder { path: PathBuf },
     #[error("{}", path.display())]
     Content { path: PathBuf, source: Box<Fault> },
     #[error("{} on {adapter}", path.display())]

@@ -21,6 +21,12 @@ pub(crate) struct Args {
     format: Format,
 }
 
+impl Args {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { format: Format { json } }
+    }
+}
+
 pub(crate) fn info(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
     let adapters = Gpu::adapters(None);
     // Only opening the adapter shows which one is taken, and whether it opens.

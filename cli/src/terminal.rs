@@ -1,32 +1,51 @@
-//! Writes to standard error: notes, and progress on a terminal.
+//! Writes to standard error: notes and progress.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
 
 /// Writes a line to standard error. Ignores failure, since nobody could be told.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// A line that the next one overwrites, and that is cleared at the end. Shown only if standard error is a terminal.
-pub(crate) struct Progress {
-    shown: bool,
+/// Tells on standard error what the program does.
+pub(crate) struct Progress(Kind);
+
+enum Kind {
+    /// A line that the next one overwrites, and that is cleared at the end.
+    Line,
+    /// A line for each phase that stays, with the seconds since the beginning.
+    Log(Instant),
+    Silent,
 }
 
 impl Progress {
+    /// Shows progress only if standard error is a terminal.
     pub(crate) fn new() -> Self {
-        Self { shown: io::stderr().is_terminal() }
+        Self(if io::stderr().is_terminal() { Kind::Line } else { Kind::Silent })
+    }
+
+    /// Shows progress on a terminal, and writes a line for each phase to anything else, such as a log.
+    pub(crate) fn logged() -> Self {
+        Self(if io::stderr().is_terminal() { Kind::Line } else { Kind::Log(Instant::now()) })
     }
 
     pub(crate) fn show(&self, text: &str) {
-        if self.shown {
-            // Longer lines would wrap and not be cleared.
-            let text: String = text.chars().take(78).collect();
-            let _ = write!(io::stderr(), "\r\x1b[K{text}");
+        match self.0 {
+            Kind::Line => {
+                // Longer lines would wrap and not be cleared.
+                let text: String = text.chars().take(78).collect();
+                let _ = write!(io::stderr(), "\r\x1b[K{text}");
+            }
+            Kind::Log(start) => note(&format!("{:6.1} s  {text}", start.elapsed().as_secs_f64())),
+            Kind::Silent => {}
         }
     }
 
     pub(crate) fn clear(&self) {
-        self.show("");
+        if matches!(self.0, Kind::Line) {
+            self.show("");
+        }
     }
 }
 

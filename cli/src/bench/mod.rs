@@ -1,5 +1,6 @@
 //! `bench`: measures how fast the adapter normalises, relative to the rate of its memory.
 
+mod folder;
 mod measure;
 mod report;
 mod sets;
@@ -9,24 +10,27 @@ use crate::adapter::{Common, Device};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::settings;
-use crate::terminal::Progress;
+use crate::terminal::{self, Progress};
+use clap::ValueEnum;
+use folder::Folder;
 use measure::ceiling::Copies;
 use measure::check::Exact;
-use measure::memory::{BoundPass, Memory, case};
+use measure::limits::limits;
+use measure::memory::{BoundPass, Memory, case, repeated};
 use measure::pass::{PlannedPass, pass_parser};
-use measure::timing::{Clock, Runs};
+use measure::timing::{Clock, PassTimes, Runs};
 use measure::tune::tune;
 use report::{Measurement, Report, plot};
 use sets::{Set, Shape, Sizes, Variant};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use wgpu_batchnorm::internals::Pass;
-use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem};
+use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem, wgpu};
 
-/// Time shapes on the adapter, each checked against the CPU reference before
+/// Time shapes on the adapter, each checked against the CPU reference before (but see --no-check)
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Shapes to time [default: peers, unless there is a --shape]
+    /// Shapes to time [default: peers, unless there is a --shape; all with --gpu-report]
     #[arg(long = "set", value_enum, value_name = "NAME")]
     sets: Vec<Set>,
     /// Another shape to time, as it lies in memory: 8,64,112,112
@@ -58,6 +62,10 @@ pub(crate) struct Args {
     /// Timed runs of each
     #[arg(long, default_value_t = 20, value_parser = count)]
     runs: usize,
+    /// Do not compare results with the CPU reference, which takes longer than all the rest for large shapes. Output
+    /// and files say so, and exit code 0 then means only that everything ran
+    #[arg(long)]
+    no_check: bool,
     /// First measure which plan of each pass is fastest here, and use it; with --tunings FILE, add it to that
     /// file, for later runs. A file of another adapter, driver or version is replaced
     #[arg(long)]
@@ -65,6 +73,10 @@ pub(crate) struct Args {
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write everything that tells how fast this adapter is to this folder, which must be new or empty: the adapters, a
+    /// survey of its limits, the times and the plans. Times all sets unless some are chosen
+    #[arg(long, value_name = "FOLDER")]
+    gpu_report: Option<PathBuf>,
     /// Draw the figures: bytes against GB/s, below the copies' rates
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -81,8 +93,11 @@ fn count(text: &str) -> std::result::Result<usize, String> {
 impl Args {
     /// Returns the shapes to time, each once.
     fn shapes(&self) -> Result<Vec<Shape>> {
-        let sets =
-            if self.sets.is_empty() && self.shapes.is_empty() { &[Set::Peers][..] } else { &self.sets };
+        let sets = match (self.sets.is_empty() && self.shapes.is_empty(), &self.gpu_report) {
+            (true, None) => &[Set::Peers][..],
+            (true, Some(_)) => Set::value_variants(),
+            (false, _) => &self.sets,
+        };
         let mut shapes: Vec<Shape> = sets.iter().flat_map(|set| set.shapes(self.batch)).collect();
         for sizes in &self.shapes {
             let shape = Shape::new(sizes.clone(), self.layout.unwrap_or(Layout::ChannelsFirst));
@@ -122,6 +137,10 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     let Device::Gpu(gpu) = device else { return Err(Error::BenchNeedsGpu) };
     // Fails before the work, not after it, if a file cannot be written or a plan is impossible.
     args.json.iter().chain(&args.plot).try_for_each(|path| file::check_target(path))?;
+    let folder = args.gpu_report.as_deref().map(Folder::new).transpose()?;
+    if let Some(note) = folder.as_ref().and_then(|_| folder::software(gpu.profile())) {
+        terminal::note(&format!("note: {note}"));
+    }
     if args.tune {
         tune(&gpu, &shapes, args.passes(), common.tunings.as_deref(), out)?;
     }
@@ -137,21 +156,22 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     });
     let jobs = jobs.collect::<Result<Vec<_>>>()?;
 
+    let largest = jobs.iter().map(|(shape, _)| shape.tensor_bytes()).max().unwrap_or(0);
     let mut bench = Bench {
         gpu: &gpu,
         clock: Clock::new(&gpu),
-        copies: Copies::new(&gpu)?,
+        copies: Copies::new(&gpu, largest)?,
         runs: Runs { warmup: 3, timed: args.runs },
+        checked: !args.no_check,
+        folder: folder.as_ref(),
         cases: Vec::new(),
         failures: Vec::new(),
     };
+    if let Some(folder) = &folder {
+        folder.adapters(common, gpu.profile(), bench.checked)?;
+    }
     let result = bench.run(&jobs);
-    let report = Report {
-        profile: gpu.profile(),
-        ceilings: bench.copies.ceilings(),
-        cases: bench.cases,
-        failures: bench.failures,
-    };
+    let report = bench.report();
     // Prints the report even after an early end, so that earlier measurements are not lost.
     out.write_all(report.text().as_bytes())?;
     result?;
@@ -160,6 +180,10 @@ pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Resul
     }
     if let Some(path) = &args.plot {
         file::write(path, |file| file.write_all(plot::svg(&report).map_err(io::Error::other)?.as_bytes()))?;
+    }
+    if let Some(folder) = &folder {
+        folder.plot(&report)?;
+        writeln!(out, "written to {}", folder.path().display())?;
     }
     Ok(Outcome::new(report.failures.is_empty()))
 }
@@ -170,39 +194,74 @@ struct Bench<'a> {
     clock: Clock<'a>,
     copies: Copies,
     runs: Runs,
+    /// Whether results are compared with the CPU reference.
+    checked: bool,
+    /// The folder that everything goes to, too.
+    folder: Option<&'a Folder>,
     cases: Vec<Measurement>,
     failures: Vec<String>,
 }
 
 impl Bench<'_> {
     fn run(&mut self, jobs: &[(Shape, Vec<PlannedPass>)]) -> Result<()> {
-        let progress = Progress::new();
+        let progress = Progress::logged();
+        if let Some(folder) = self.folder {
+            progress.show("surveying the adapter's limits");
+            folder.limits(self.gpu.profile(), &limits(self.gpu, &self.clock)?)?;
+        }
         progress.show("surveying plain copies");
         self.copies.survey(&self.clock)?;
         for (k, (shape, passes)) in jobs.iter().enumerate() {
-            let progress = |doing: &str| progress.show(&format!("{}/{} {shape}: {doing}", k + 1, jobs.len()));
+            let variant = match shape.variant {
+                variant if variant == Variant::default() => String::new(),
+                variant => format!(" {variant}"),
+            };
+            let progress = |doing: &str| {
+                progress.show(&format!("{}/{} {shape}{variant}: {doing}", k + 1, jobs.len()));
+            };
             self.shape(shape, passes, progress)?;
             // Samples between the shapes and after the last, since the machine's rate may have changed.
             self.copies.sample(&self.clock)?;
+            // Keeps what was found so far, in case the machine is taken away.
+            if let Some(folder) = self.folder {
+                folder.times(&self.report())?;
+            }
         }
         Ok(())
     }
 
-    /// Checks and times all passes on one shape.
+    fn report(&self) -> Report<'_> {
+        Report {
+            profile: self.gpu.profile(),
+            ceilings: self.copies.ceilings(),
+            checked: self.checked,
+            cases: &self.cases,
+            failures: &self.failures,
+        }
+    }
+
+    /// Checks (unless that was declined) and times all passes on one shape.
     fn shape(&mut self, shape: &Shape, passes: &[PlannedPass], progress: impl Fn(&str)) -> Result<()> {
         let Some(first) = passes.first() else { return Ok(()) };
         progress("making data");
-        let inputs = case(shape, first.pass).inputs();
+        let case = case(shape, first.pass);
+        let mut inputs = if self.checked { case.inputs() } else { repeated(&case) };
+        // Without gradients, the reference computes none.
+        if !passes.iter().any(|planned| planned.pass.has_backward()) {
+            inputs.dys.clear();
+        }
         let memory = Memory::new(self.gpu, shape, passes, &inputs)?;
         let mut exact = Exact::new(shape, &inputs);
         for planned in passes {
             let name = planned.pass.name();
-            progress(&format!("checking {name}"));
             let bound = memory.bind(self.gpu, planned)?;
-            let report = exact.check(&self.clock, planned.pass, memory.first(), &bound[0])?;
-            if !report.passed() {
-                self.failures.push(report.to_string());
-                continue;
+            if self.checked {
+                progress(&format!("checking {name}"));
+                let report = exact.check(&self.clock, planned.pass, memory.first(), &bound[0])?;
+                if !report.passed() {
+                    self.failures.push(report.to_string());
+                    continue;
+                }
             }
             progress(&format!("timing {name}"));
             self.cases.push(self.time(shape, planned, &bound, memory.is_cached)?);
@@ -210,7 +269,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Times a pass on its sets of buffers in turn.
+    /// Times a pass on its sets of buffers in turn, alone and in a row.
     fn time(
         &self,
         shape: &Shape,
@@ -225,10 +284,12 @@ impl Bench<'_> {
         let evict: Option<&dyn Fn(&mut _)> = if is_cached { Some(&evict) } else { None };
         // Warms up with every set of buffers, since wgpu clears each on its first use.
         let runs = Runs { warmup: bound.len().max(self.runs.warmup), ..self.runs };
-        let times = self.clock.time(runs, evict, |run, pass| {
+        let record = |run: usize, pass: &mut wgpu::ComputePass<'_>| {
             bound[run % bound.len()].timed.iter().for_each(|plan| plan.record_in(pass));
-        })?;
-        Ok(Measurement::new(shape, planned, &times))
+        };
+        let alone = self.clock.time(runs, evict, record)?;
+        let back_to_back = self.clock.time_back_to_back(runs.timed, record)?;
+        Ok(Measurement::new(shape, planned, &PassTimes { alone, back_to_back }, is_cached))
     }
 }
 

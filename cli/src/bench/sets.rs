@@ -130,6 +130,12 @@ impl Shape {
         Self { sizes, layout, variant: Variant::default() }
     }
 
+    /// Returns the bytes of a tensor of the shape.
+    pub(crate) fn tensor_bytes(&self) -> u64 {
+        let elements: u64 = self.sizes.iter().map(|&size| size as u64).product();
+        elements * self.variant.dtype.bytes()
+    }
+
     /// Returns the options of `bench` that choose the shape.
     pub(crate) fn options(&self) -> String {
         let sizes: Vec<String> = self.sizes.iter().map(ToString::to_string).collect();

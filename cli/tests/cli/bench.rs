@@ -27,8 +27,19 @@ fn bench_checks_times_and_writes() {
     assert_eq!(folder.entries(), 2);
 
     let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
-    let names = ["adapter", "buffer_copy_gb_per_s", "cases", "driver", "shader_copy_gb_per_s"];
+    let names = [
+        "adapter",
+        "buffer_copy_gb_per_s",
+        "cases",
+        "checked",
+        "copy_bytes",
+        "driver",
+        "shader_copy_gb_per_s",
+    ];
     assert_eq!(fields(&report), names);
+    assert_eq!(report["checked"], true);
+    // The copies have the size of the largest tensor, of 12.6 MB, unless the adapter is a GPU.
+    assert!([16 << 20, 64 << 20].map(Value::from).contains(&report["copy_bytes"]), "{report}");
     assert_eq!(report["adapter"], adapters()[0]);
     assert!(!report["driver"].as_str().unwrap().is_empty(), "{report}");
     let shader_copy = positive(&report["shader_copy_gb_per_s"]);
@@ -41,7 +52,10 @@ fn bench_checks_times_and_writes() {
         let names = [
             "activation",
             "add",
+            "back_to_back_cached",
+            "back_to_back_ms",
             "dtype",
+            "floor_bytes",
             "floor_gb_per_s",
             "fused",
             "layout",
@@ -59,6 +73,7 @@ fn bench_checks_times_and_writes() {
         let ms = positive(&case["median_ms"]);
         assert!(positive(&case["min_ms"]) <= ms, "{case}");
         positive(&case["wall_ms"]);
+        positive(&case["back_to_back_ms"]);
         let shape = case["shape"].as_array().unwrap();
         let elements: u64 = shape.iter().map(|size| size.as_u64().unwrap()).product();
         // The plan has one dispatch, or several.
@@ -71,6 +86,9 @@ fn bench_checks_times_and_writes() {
         };
         // The last bits may differ, since the order of the operations differs.
         let same = |value: &Value, expected: f64| (positive(value) / expected - 1.0).abs() < 1e-9;
+        assert_eq!(case["floor_bytes"], elements * 4 * tensors);
+        // The smallest shapes fit into a cache, with all sets of their buffers.
+        assert_eq!(case["back_to_back_cached"], elements < 1000);
         let rate = (elements * 4 * tensors) as f64 / ms / 1e6;
         assert!(same(&case["floor_gb_per_s"], rate), "{case}");
         assert!(same(&case["shader_copy_fraction"], rate / shader_copy), "{case}");
@@ -85,6 +103,13 @@ fn bench_checks_times_and_writes() {
     }
     assert!(run.stdout.lines().all(|line| line.chars().count() <= 120), "{run:?}");
     assert!(!run.stdout.contains("NaN") && !run.stdout.contains("FAIL"), "{run:?}");
+    // Standard error is no terminal here, so it has a line for each phase.
+    for text in ["surveying plain copies\n", "1/4 20×100×35×45: making data\n", "4/4 4×5: timing backward\n"]
+    {
+        assert_eq!(run.stderr.matches(text).count(), 1, "{text}: {run:?}");
+    }
+    assert_eq!(run.stderr.matches(": checking ").count(), 16, "{run:?}");
+    assert!(run.stderr.lines().all(|line| line.contains(" s  ")) && !run.stderr.contains('\r'), "{run:?}");
 
     let svg = fs::read_to_string(&plot).unwrap();
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
@@ -165,6 +190,84 @@ fn bench_refuses_shapes_that_are_none() {
         let run = program(&[&["bench"], options].concat());
         assert!(run.code == Some(2) && run.stderr.contains(says), "{options:?}: {run:?}");
     }
+}
+
+#[test]
+fn without_the_check_everything_says_so() {
+    let folder = Folder::new();
+    let (json, plot) = (folder.path("bench.json"), folder.path("bench.svg"));
+    let run =
+        program(&[&SMALL[..], &["--dtype", "f16", "--no-check", "--json", &json, "--plot", &plot]].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert_eq!(run.stdout.matches("NOT CHECKED: ").count(), 2, "{run:?}");
+    assert!(!run.stdout.contains("PASS") && !run.stderr.contains("checking"), "{run:?}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!((&report["checked"], report["cases"].as_array().unwrap().len()), (&json!(false), 4));
+    assert!(fs::read_to_string(&plot).unwrap().contains(", not checked"));
+}
+
+#[test]
+fn the_folder_of_a_gpu_has_everything() {
+    let folder = Folder::new();
+    let path = folder.path("report");
+    let run = program(&[&SMALL[..], &["--pass", "forward_eval", "--gpu-report", &path]].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stdout.ends_with(&format!("written to {path}\n")), "{run:?}");
+    let mut names: Vec<String> =
+        fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    let expected = ["README.md", "adapters.json", "adapters.txt", "limits.json", "plans.txt"];
+    assert_eq!(names, [&expected[..], &["times.json", "times.md", "times.svg"]].concat());
+
+    let read = |name: &str| fs::read_to_string(format!("{path}/{name}")).unwrap();
+    let json = |name: &str| -> Value { serde_json::from_str(&read(name)).unwrap() };
+    let adapter = adapters().remove(0);
+    let taken = &json("adapters.json")["adapters"][0];
+    assert_eq!(taken["name"], adapter);
+    let is_software = taken["device_type"] == "Cpu";
+    assert_eq!(read("README.md").contains("a driver in software"), is_software);
+    assert_eq!(run.stderr.contains("a driver in software"), is_software, "{run:?}");
+    for (name, words) in [
+        ("adapters.txt", adapter.as_str()),
+        ("times.md", "| 4×3×16×16 | channels-first | f32 | forward_eval | "),
+        ("times.md", ": 1 right, 0 wrong"),
+        ("plans.txt", "normalize "),
+        ("times.svg", "<circle "),
+    ] {
+        assert!(read(name).contains(words), "{name}: {words}");
+    }
+    assert_eq!(
+        (&json("times.json")["checked"], json("times.json")["cases"][0]["pass"].clone()),
+        (&json!(true), json!("forward_eval"))
+    );
+
+    let limits = json("limits.json");
+    let of = |kind: &str| {
+        let limits = limits["limits"].as_array().unwrap().iter();
+        limits.filter(|limit| limit["limit"] == kind).collect::<Vec<_>>()
+    };
+    assert_eq!(of("dispatch").len(), 4);
+    for limit in of("copy").into_iter().chain(of("read")) {
+        positive(&limit["gb_per_s"]);
+    }
+    for limit in of("cache") {
+        positive(&limit["again_us"]);
+    }
+    assert!(of("copy").len() >= 6 && of("copy").len() == of("read").len() && of("cache").len() >= 4);
+
+    // Neither the folder nor what is in it is written again.
+    let times = read("times.json");
+    let again = program(&[&SMALL[..], &["--gpu-report", &path]].concat());
+    assert_eq!((again.code, again.stdout.as_str()), (Some(2), ""), "{again:?}");
+    assert!(again.stderr.contains("name a new folder") && again.stderr.contains(&path), "{again:?}");
+    assert_eq!(read("times.json"), times);
+
+    // All sets are the default.
+    let list = |options: &[&str]| program(&[&["bench", "--list"], options].concat()).stdout;
+    let all = list(&["--gpu-report", &path]);
+    assert!(
+        all.lines().count() > list(&[]).lines().count() + list(&["--set", "channels-last"]).lines().count()
+    );
 }
 
 /// Options of a short benchmark.
@@ -301,6 +404,7 @@ fn bench_compares_types_and_fusion() {
         assert!(run.stdout.contains(words), "{words}: {run:?}");
     }
     assert!(run.stdout.lines().all(|line| line.chars().count() <= 120), "{run:?}");
+    assert!(run.stderr.contains("4/4 4×6×8×8 bf16, relu of a sum, apart: timing backward\n"), "{run:?}");
     let alone = program(&["bench", "--add"]);
     assert!(alone.code == Some(2) && alone.stderr.contains("--activation"), "{alone:?}");
 }

@@ -19,6 +19,8 @@ pub(crate) struct Ceilings {
     pub(crate) buffer: f64,
     /// The geometry of the best WGSL copy.
     pub(crate) geometry: String,
+    /// Bytes that each copy reads.
+    pub(crate) bytes: u64,
 }
 
 /// Plain copies, timed between the passes.
@@ -91,16 +93,24 @@ impl Geometry {
     }
 }
 
+/// Returns the bytes of a copy to compare passes with: those of the largest tensor that is timed, as a power of two. A
+/// copy is 4 to 64 MiB on a CPU adapter, and 64 to 256 MiB on others, since the beginning and the end take most of the
+/// time of a small copy on a fast GPU. It may be less if the limit of a buffer requires it.
+fn size(tensor: u64, is_cpu: bool, limit: u64) -> u64 {
+    let (least, most) = if is_cpu { (1 << 22, 1 << 26) } else { (1 << 26, 1 << 28) };
+    tensor.clamp(least, most).next_power_of_two().min(1 << limit.max(1).ilog2())
+}
+
 impl Copies {
-    /// Prepares all copies: 64 MiB each on a CPU adapter and 256 MiB on others, or less if the limits require it.
-    pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
-        // On a fast GPU, the beginning and the end take most of the time of a small copy.
-        let bytes: u64 = if gpu.profile().is_cpu() { 1 << 26 } else { 1 << 28 };
-        let limits = &gpu.profile().limits;
-        let largest = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let bytes = bytes.min(1 << largest.max(1).ilog2());
+    /// Prepares all copies, of the size that [`size`] chooses for tensors of up to `tensor` bytes.
+    pub(crate) fn new(gpu: &Gpu, tensor: u64) -> Result<Self> {
+        let profile = gpu.profile();
+        let limits = &profile.limits;
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let bytes = size(tensor, profile.is_cpu(), limit);
         let mut copies = Self::of_size(gpu, bytes, ROTATED_BYTES.div_ceil(2 * bytes))?;
-        copies.copies = if gpu.profile().is_cpu() { 2 } else { 16 };
+        let in_a_row: u64 = if profile.is_cpu() { 1 << 27 } else { 1 << 32 };
+        copies.copies = (in_a_row / bytes) as usize;
         Ok(copies)
     }
 
@@ -168,6 +178,7 @@ impl Copies {
             shader: best.map_or(f64::NAN, |best| best.rate),
             buffer: self.buffer_rate,
             geometry: best.map_or_else(String::new, |best| best.geometry.to_string()),
+            bytes: self.pairs.first().map_or(0, |(x, _)| x.bytes()),
         }
     }
 
@@ -232,9 +243,20 @@ impl std::fmt::Display for Geometry {
 
 #[cfg(test)]
 mod tests {
-    use super::{Clock, Copies, Geometry};
+    use super::{Clock, Copies, Geometry, size};
     use wgpu_batchnorm::ndarray::Array1;
     use wgpu_batchnorm::{Gpu, Result};
+
+    #[test]
+    fn copies_are_as_large_as_the_tensors_within_bounds() {
+        let (mib, most) = (1 << 20, u64::MAX);
+        let sizes = [(80, 4), (5 * mib, 8), (32 * mib, 32), (33 * mib, 64), (1 << 40, 64)];
+        for (tensor, copy) in sizes {
+            assert_eq!(size(tensor, true, most), copy * mib, "{tensor}");
+        }
+        assert_eq!([80, 100 * mib, 1 << 40].map(|tensor| size(tensor, false, most) / mib), [64, 128, 256]);
+        assert_eq!(size(1 << 40, false, 100 * mib), 64 * mib);
+    }
 
     #[test]
     fn every_shader_copies_everything() -> Result<()> {
@@ -267,7 +289,7 @@ mod tests {
         let first = copies.ceilings();
         assert!(first.shader > 0.0 && first.shader.is_finite(), "{first:?}");
         assert!(first.buffer > 0.0 && first.buffer.is_finite(), "{first:?}");
-        assert!(first.geometry.starts_with("workgroups of "), "{first:?}");
+        assert!(first.geometry.starts_with("workgroups of ") && first.bytes == 1 << 20, "{first:?}");
         copies.sample(&clock)?;
         let second = copies.ceilings();
         assert!(second.shader >= first.shader && second.buffer >= first.buffer, "{first:?}, {second:?}");

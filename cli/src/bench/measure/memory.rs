@@ -40,7 +40,26 @@ pub(crate) fn case(shape: &Shape, pass: Pass) -> Case {
     }
 }
 
-/// Several sets of the tensors of all passes on one shape. All sets have the same contents.
+/// Most elements of the images that [`repeated`] draws, unless one image has more.
+const DRAWN: usize = 1 << 20;
+
+/// Returns data like that of [`Case::inputs`], but for a few images only, which repeat. Drawing all of a large tensor
+/// takes longer than timing it.
+pub(crate) fn repeated(case: &Case) -> Inputs {
+    let images = case.shape[0];
+    let of_image: usize = case.shape[1..].iter().product();
+    let mut few = case.clone();
+    few.shape[0] = (DRAWN / of_image.max(1)).clamp(1, images.max(1));
+    let mut inputs = few.inputs();
+    for tensor in inputs.xs.iter_mut().chain(&mut inputs.dys).chain(&mut inputs.zs) {
+        let mut values = tensor.iter().copied().cycle();
+        *tensor = ArrayD::from_shape_simple_fn(case.shape.as_slice(), || values.next().unwrap_or_default());
+    }
+    inputs
+}
+
+/// Several sets of the tensors of all passes on one shape. All sets have the same contents. They share parameters,
+/// statistics and scratch, so that runs in a row wait for each other, as the passes of a network do.
 pub(crate) struct Memory {
     sets: Vec<Tensors>,
     /// Whether the sets together fit into a last-level cache.
@@ -51,9 +70,12 @@ impl Memory {
     pub(crate) fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
         let bytes = passes.iter().map(PlannedPass::floor_bytes).min().unwrap_or(0);
         let sets = sets(bytes);
-        let of_set = |_| Tensors::new(gpu, shape, passes, inputs);
-        let tensors = (0..sets.unwrap_or(1)).map(of_set).collect::<Result<_>>()?;
-        Ok(Self { sets: tensors, is_cached: sets.is_none() })
+        let first = Tensors::new(gpu, shape, passes, inputs, &BTreeMap::new())?;
+        let shared = first.0.iter().filter(|(slot, _)| !slot.has_elements());
+        let shared = shared.map(|(slot, tensor)| (*slot, tensor.clone())).collect();
+        let others = (1..sets.unwrap_or(1)).map(|_| Tensors::new(gpu, shape, passes, inputs, &shared));
+        let sets_of_all = std::iter::once(Ok(first)).chain(others).collect::<Result<_>>()?;
+        Ok(Self { sets: sets_of_all, is_cached: sets.is_none() })
     }
 
     /// Returns the first set, on which passes are checked.
@@ -79,10 +101,19 @@ pub(crate) struct BoundPass {
 pub(crate) struct Tensors(BTreeMap<Slot, Tensor>);
 
 impl Tensors {
-    fn new(gpu: &Gpu, shape: &Shape, passes: &[PlannedPass], inputs: &Inputs) -> Result<Self> {
-        let mut tensors = BTreeMap::new();
-        for (binding, values) in state(inputs) {
-            tensors.insert(Slot::new(binding, false), Tensor::from_array(gpu, values.view())?);
+    /// Makes all tensors but the shared ones.
+    fn new(
+        gpu: &Gpu,
+        shape: &Shape,
+        passes: &[PlannedPass],
+        inputs: &Inputs,
+        shared: &BTreeMap<Slot, Tensor>,
+    ) -> Result<Self> {
+        let mut tensors = shared.clone();
+        if shared.is_empty() {
+            for (binding, values) in state(inputs) {
+                tensors.insert(Slot::new(binding, false), Tensor::from_array(gpu, values.view())?);
+            }
         }
         let parts = passes.iter().flat_map(|planned| planned.before.iter().chain(&planned.timed));
         let dtype = shape.variant.dtype;
@@ -224,4 +255,48 @@ fn state(inputs: &Inputs) -> Vec<(Binding, Array1<f32>)> {
         (Binding::NumBatchesTracked, count),
     ];
     vectors.into_iter().filter_map(|(binding, values)| Some((binding, values?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Binding, DRAWN, Memory, PlannedPass, Slot, case, repeated};
+    use crate::bench::sets::{Shape, Variant};
+    use wgpu_batchnorm::internals::Pass;
+    use wgpu_batchnorm::ndarray::{Array1, Axis};
+    use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Result};
+
+    #[test]
+    fn sets_have_tensors_of_their_own_and_share_the_rest() -> Result<()> {
+        let gpu = Gpu::new()?;
+        let shape = Shape::new(vec![64, 3, 128, 64], Layout::ChannelsFirst);
+        let inputs = repeated(&case(&shape, Pass::Backward));
+        let passes = [PlannedPass::new(&shape, Pass::Backward, gpu.profile(), &gpu.tunings())?];
+        let memory = Memory::new(&gpu, &shape, &passes, &inputs)?;
+        assert!(memory.sets.len() > 1 && !memory.is_cached);
+        for (slot, tensor) in &memory.sets[0].0 {
+            let is_shared = memory.sets[1].0.get(slot).is_some_and(|other| other.buffer() == tensor.buffer());
+            assert_eq!(is_shared, !slot.has_elements(), "{slot:?}");
+        }
+        assert!(memory.sets[1].0.contains_key(&Slot::new(Binding::Statistics, false)));
+        Ok(())
+    }
+
+    #[test]
+    fn small_data_is_drawn_in_full_and_large_data_repeats() {
+        let variant = Variant { dtype: DType::F16, activation: Activation::Relu, add: true, apart: false };
+        let of = |sizes: &[usize]| {
+            case(&Shape { variant, ..Shape::new(sizes.to_vec(), Layout::ChannelsLast) }, Pass::ForwardTrain)
+        };
+        let small = of(&[3, 7, 5]);
+        assert_eq!(repeated(&small), small.inputs());
+
+        let large = of(&[7, DRAWN / 20, 10]);
+        let inputs = repeated(&large);
+        assert_eq!(inputs.state.weight.as_ref().map_or(0, Array1::len), 10);
+        for tensor in [&inputs.xs[0], &inputs.dys[0], &inputs.zs[0]] {
+            assert_eq!(tensor.shape(), large.shape);
+            let image = |k| tensor.index_axis(Axis(0), k);
+            assert!(image(0) == image(2) && image(1) == image(5) && image(0) != image(1));
+        }
+    }
 }

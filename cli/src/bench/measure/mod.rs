@@ -2,7 +2,9 @@
 
 pub(super) mod ceiling;
 pub(super) mod check;
+pub(super) mod limits;
 pub(super) mod memory;
 pub(super) mod pass;
+mod reference;
 pub(super) mod timing;
 pub(super) mod tune;

@@ -32,6 +32,11 @@ impl Slot {
     pub(crate) fn new(binding: Binding, between: bool) -> Self {
         Self { binding, between }
     }
+
+    /// Returns whether the buffer has an element for each of x.
+    pub(crate) fn has_elements(self) -> bool {
+        matches!(self.binding, Binding::X | Binding::Y | Binding::Z | Binding::Dx | Binding::Dy | Binding::Dz)
+    }
 }
 
 /// A plan and the buffers that it uses.

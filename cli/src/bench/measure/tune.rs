@@ -24,7 +24,7 @@ pub(crate) fn tune(
             PlannedPass::new(shape, pass, gpu.profile(), &tunings)?;
         }
     }
-    let progress = Progress::new();
+    let progress = Progress::logged();
     writeln!(out, "tuning: ms by the heuristic's plan and by the fastest, and their ratio\n")?;
     for (k, shape) in shapes.iter().enumerate() {
         let config = shape.config();

@@ -4,12 +4,15 @@ pub(super) mod plot;
 
 use super::measure::ceiling::Ceilings;
 use super::measure::pass::PlannedPass;
-use super::measure::timing::{Times, median};
+use super::measure::timing::{PassTimes, median};
 use crate::bench::sets::{Shape, Variant};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use wgpu_batchnorm::internals::Pass;
 use wgpu_batchnorm::{AdapterProfile, DType, Layout};
+
+/// What text and figures say when nothing was compared with the CPU reference.
+pub(crate) const UNCHECKED: &str = "NOT CHECKED: with --no-check, a wrong pass is timed like a right one";
 
 /// A pass that was timed.
 pub(crate) struct Measurement {
@@ -22,6 +25,11 @@ pub(crate) struct Measurement {
     pub(crate) median_ms: f64,
     min_ms: f64,
     wall_ms: f64,
+    /// Milliseconds per run of runs in a row.
+    back_to_back_ms: f64,
+    /// Whether the buffers of all runs fit into a cache. Runs in a row then read from there. The others do not, since
+    /// the benchmark copies other memory between them.
+    is_cached: bool,
     /// The plan in full.
     plan: String,
     /// The plan in brief, one line per part.
@@ -29,15 +37,18 @@ pub(crate) struct Measurement {
 }
 
 impl Measurement {
-    pub(crate) fn new(shape: &Shape, planned: &PlannedPass, times: &Times) -> Self {
+    pub(crate) fn new(shape: &Shape, planned: &PlannedPass, times: &PassTimes, is_cached: bool) -> Self {
+        let PassTimes { alone, back_to_back } = times;
         Self {
             shape: shape.clone(),
             pass: planned.pass,
             floor_bytes: planned.floor_bytes(),
             moved_bytes: planned.moved_bytes(),
-            median_ms: median(&times.device),
-            min_ms: times.device.first().copied().unwrap_or(f64::NAN),
-            wall_ms: median(&times.wall),
+            median_ms: median(&alone.device),
+            min_ms: alone.device.first().copied().unwrap_or(f64::NAN),
+            wall_ms: median(&alone.wall),
+            back_to_back_ms: *back_to_back,
+            is_cached,
             plan: planned.text(),
             lines: planned.lines(),
         }
@@ -61,6 +72,9 @@ impl Measurement {
             "median_ms": self.median_ms,
             "min_ms": self.min_ms,
             "wall_ms": self.wall_ms,
+            "back_to_back_ms": self.back_to_back_ms,
+            "back_to_back_cached": self.is_cached,
+            "floor_bytes": self.floor_bytes,
             "floor_gb_per_s": self.rate(),
             "shader_copy_fraction": self.rate() / ceilings.shader,
             "plan": self.plan,
@@ -72,44 +86,67 @@ impl Measurement {
 pub(crate) struct Report<'a> {
     pub(crate) profile: &'a AdapterProfile,
     pub(crate) ceilings: Ceilings,
-    pub(crate) cases: Vec<Measurement>,
+    /// Whether each pass was compared with the CPU reference before it was timed.
+    pub(crate) checked: bool,
+    pub(crate) cases: &'a [Measurement],
     /// Passes that were not timed because they are wrong, with the reason.
-    pub(crate) failures: Vec<String>,
+    pub(crate) failures: &'a [String],
 }
 
 impl Report<'_> {
     /// Returns the table, with the plans of each shape below its rows.
     pub(crate) fn text(&self) -> String {
-        let Self { profile, ceilings: Ceilings { shader, buffer, geometry }, cases, failures } = self;
+        let Self {
+            profile,
+            ceilings: Ceilings { shader, buffer, geometry, bytes },
+            checked,
+            cases,
+            failures,
+        } = self;
+        let unchecked = if *checked { String::new() } else { format!("{UNCHECKED}\n") };
         let mut text = format!(
-            "{profile}\nbest WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s\n\n\
-             ms: median and least by the device's clock, and wall: as the host sees it, with submission\n\
+            "{profile}\n{unchecked}best WGSL copy {} GB/s ({geometry}), copy_buffer_to_buffer {} GB/s, of {} MiB\n\n\
+             ms: median and least of runs alone, each between two timestamps of the device; in a row: all runs between\n\
+             two timestamps, per run (*: all buffers fit into a cache); wall: as the host sees it, with submission\n\
              GB/s: bytes that any such pass must move, in the median time; beside the rates of both copies\n\
              below: the plans, each kernel with its workgroups × the invocations in one\n\n",
             digits(*shader),
-            digits(*buffer)
+            digits(*buffer),
+            bytes >> 20
         );
         let widest = cases.iter().map(|case| case.shape.name().chars().count()).max().unwrap_or(0).max(5);
         let _ = writeln!(
             text,
-            "{:<widest$}  {:<14}  {:<16} {:>9} {:>9} {:>9} {:>8} {:>7} {:>7}",
-            "shape", "layout", "pass", "median ms", "min ms", "wall ms", "GB/s", "/WGSL", "/buffer"
+            "{:<widest$}  {:<14}  {:<16} {:>9} {:>9} {:>9}  {:>9} {:>8} {:>7} {:>7}",
+            "shape",
+            "layout",
+            "pass",
+            "median ms",
+            "min ms",
+            "in a row",
+            "wall ms",
+            "GB/s",
+            "/WGSL",
+            "/buffer"
         );
+        let is_labelled = cases.iter().any(|case| case.shape.variant != Variant::default());
         for cases in cases.chunk_by(|one, next| one.shape == next.shape) {
             let mut plans: Vec<&String> = Vec::new();
-            if let Some(case) = cases.first().filter(|case| case.shape.variant != Variant::default()) {
+            if let Some(case) = cases.first().filter(|_| is_labelled) {
                 let _ = writeln!(text, "{}:", case.shape.variant);
             }
             for case in cases {
                 let rate = case.rate();
                 let _ = writeln!(
                     text,
-                    "{:<widest$}  {:<14}  {:<16} {:>9.3} {:>9.3} {:>9.3} {:>8} {:>7.3} {:>7.3}",
+                    "{:<widest$}  {:<14}  {:<16} {:>9.3} {:>9.3} {:>9.3}{} {:>9.3} {:>8} {:>7.3} {:>7.3}",
                     case.shape.name(),
                     case.shape.layout.to_string(),
                     case.pass.name(),
                     case.median_ms,
                     case.min_ms,
+                    case.back_to_back_ms,
+                    if case.is_cached { '*' } else { ' ' },
                     case.wall_ms,
                     digits(rate),
                     rate / shader,
@@ -131,18 +168,78 @@ impl Report<'_> {
             let _ = writeln!(text, "\nside by side: median ms, and their ratio");
             lines.iter().for_each(|line| _ = writeln!(text, "{line}"));
         }
-        for failure in failures {
+        for failure in *failures {
             let _ = writeln!(text, "FAIL {failure}");
         }
+        text.push_str(&unchecked);
         text
+    }
+
+    /// Returns the times as a table in Markdown, with what was found wrong.
+    pub(crate) fn markdown(&self) -> String {
+        let Self { profile, ceilings: Ceilings { shader, buffer, geometry, bytes }, .. } = self;
+        let mut text = format!("# Batch norm on {}\n\n{profile}\n\n", profile.name);
+        if !self.checked {
+            let _ = writeln!(text, "**{UNCHECKED}.**\n");
+        }
+        let _ = writeln!(
+            text,
+            "Best WGSL copy {} GB/s ({geometry}), `copy_buffer_to_buffer` {} GB/s, of {} MiB. Times in ms: alone, each \
+             run between two timestamps, median and least; in a row, all runs between two timestamps, per run (*: all \
+             buffers fit into a cache); wall, as the host sees it. GB/s: bytes that any such pass must move, in the \
+             median time.\n",
+            digits(*shader),
+            digits(*buffer),
+            bytes >> 20
+        );
+        text += "| shape | layout | variant | pass | median | least | in a row | wall | GB/s | of the WGSL copy |\n\
+                 |---|---|---|---|---|---|---|---|---|---|\n";
+        for case in self.cases {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {:.4} | {:.4} | {:.4}{} | {:.4} | {} | {:.3} |",
+                case.shape.name(),
+                case.shape.layout,
+                case.shape.variant,
+                case.pass.name(),
+                case.median_ms,
+                case.min_ms,
+                case.back_to_back_ms,
+                if case.is_cached { "*" } else { "" },
+                case.wall_ms,
+                digits(case.rate()),
+                case.rate() / shader
+            );
+        }
+        if self.checked {
+            let _ = writeln!(
+                text,
+                "\nEach pass was compared with the CPU reference first: {} right, {} wrong.\n",
+                self.cases.len(),
+                self.failures.len()
+            );
+        }
+        self.failures.iter().for_each(|failure| _ = writeln!(text, "```text\nFAIL {failure}\n```"));
+        text
+    }
+
+    /// Returns the plan of each pass in full.
+    pub(crate) fn plans(&self) -> String {
+        let plan = |case: &Measurement| {
+            let Measurement { shape, pass, plan, .. } = case;
+            format!("{shape} {} {}\n{plan}\n\n", shape.variant, pass.name())
+        };
+        self.cases.iter().map(plan).collect()
     }
 
     pub(crate) fn json(&self) -> Value {
         json!({
             "adapter": self.profile.name,
             "driver": self.profile.driver,
+            "checked": self.checked,
             "shader_copy_gb_per_s": self.ceilings.shader,
             "buffer_copy_gb_per_s": self.ceilings.buffer,
+            "copy_bytes": self.ceilings.bytes,
             "cases": self.cases.iter().map(|case| case.json(&self.ceilings)).collect::<Vec<_>>(),
         })
     }
@@ -207,8 +304,8 @@ pub(crate) fn digits(value: f64) -> String {
 pub(crate) mod tests {
     use super::super::measure::ceiling::Ceilings;
     use super::super::measure::pass::PlannedPass;
-    use super::super::measure::timing::Times;
-    use super::{Measurement, Report, digits};
+    use super::super::measure::timing::{PassTimes, Times};
+    use super::{Measurement, Report, UNCHECKED, digits};
     use crate::bench::sets::Shape;
     use wgpu_batchnorm::internals::Pass;
     use wgpu_batchnorm::{AdapterProfile, Layout, Result, Tunings, wgpu};
@@ -223,10 +320,11 @@ pub(crate) mod tests {
     /// Returns all passes on images in this layout, as if each took 2 ms.
     pub(crate) fn cases(profile: &AdapterProfile, layout: Layout) -> Result<Vec<Measurement>> {
         let shape = Shape::new(vec![128, 112, 112, 256], layout);
-        let times = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
+        let alone = Times { device: vec![1.0, 2.0, 4.0], wall: vec![123.0] };
+        let times = PassTimes { alone, back_to_back: 1.5 };
         let tunings = Tunings::new(profile);
         let planned = |pass| PlannedPass::new(&shape, pass, profile, &tunings);
-        let measure = |pass| Ok(Measurement::new(&shape, &planned(pass)?, &times));
+        let measure = |pass| Ok(Measurement::new(&shape, &planned(pass)?, &times, false));
         Pass::ALL.map(measure).into_iter().collect()
     }
 
@@ -245,11 +343,17 @@ pub(crate) mod tests {
         let cases = cases(&profile, Layout::ChannelsLast)?;
         let bytes = cases[0].floor_bytes as f64;
         assert_eq!(cases[0].rate(), bytes / 2e6);
-        let ceilings =
-            Ceilings { shader: bytes / 1e6, buffer: bytes / 4e6, geometry: "workgroups of 64".to_owned() };
+        let ceilings = Ceilings {
+            shader: bytes / 1e6,
+            buffer: bytes / 4e6,
+            geometry: "workgroups of 64".to_owned(),
+            bytes: 1 << 26,
+        };
         let failures = vec!["4×5: y is wrong".to_owned()];
-        let report = Report { profile: &profile, ceilings, cases, failures };
+        let mut report =
+            Report { profile: &profile, ceilings, checked: true, cases: &cases, failures: &failures };
         let text = report.text();
+        assert!(!text.contains("NOT CHECKED"), "{text}");
         for pass in Pass::ALL {
             assert_eq!(text.matches(&format!("  {} ", pass.name())).count(), 1, "{text}");
         }
@@ -262,7 +366,29 @@ pub(crate) mod tests {
 
         let json = report.json();
         assert_eq!(json["cases"][0]["shader_copy_fraction"], 0.5);
+        assert_eq!(
+            (&json["cases"][0]["back_to_back_ms"], text.matches("     1.500  ").count()),
+            (&1.5.into(), 4)
+        );
         assert_eq!(json["cases"][3]["plan"].as_str().map(|plan| plan.lines().count()), Some(8));
+        assert_eq!(json["checked"], true);
+        let markdown = report.markdown();
+        assert_eq!(markdown.matches("| 128×112×112×256 | channels-last | f32 | ").count(), 4, "{markdown}");
+        assert!(
+            markdown.contains("4 right, 1 wrong") && markdown.contains("FAIL 4×5: y is wrong"),
+            "{markdown}"
+        );
+        assert_eq!(report.plans().matches("128×112×112×256 channels-last f32 ").count(), 4);
+
+        report.checked = false;
+        let markdown = report.markdown();
+        assert!(markdown.contains(UNCHECKED) && !markdown.contains("right, "), "{markdown}");
+        let text = report.text();
+        assert_eq!(
+            (text.matches(UNCHECKED).count(), &report.json()["checked"]),
+            (2, &false.into()),
+            "{text}"
+        );
         Ok(())
     }
 }

@@ -50,7 +50,14 @@ fn draw(report: &Report<'_>, root: Area<'_>) -> Result<(), Box<dyn Error>> {
     let (x_ticks, y_ticks) = (ticks(&x), ticks(&y));
 
     let mut chart = ChartBuilder::on(&picture)
-        .caption(format!("Batch norm on {}", report.profile.name), ("sans-serif", 20))
+        .caption(
+            format!(
+                "Batch norm on {}{}",
+                report.profile.name,
+                if report.checked { "" } else { ", not checked" }
+            ),
+            ("sans-serif", 20),
+        )
         .margin(16)
         .margin_right(28)
         .x_label_area_size(48)
@@ -82,7 +89,7 @@ fn draw(report: &Report<'_>, root: Area<'_>) -> Result<(), Box<dyn Error>> {
         chart.draw_series([EmptyElement::at((x.start, rate)) + Text::new(label, (8, offset), style)])?;
     }
 
-    for case in &report.cases {
+    for case in report.cases {
         let point = (case.floor_bytes as f64, case.rate());
         match Mark::new(case.pass, case.shape.layout) {
             Mark::Circle(style) => chart.draw_series([Circle::new(point, SIZE_OF_MARK, style)])?,
@@ -181,8 +188,9 @@ mod tests {
         let profile = profile("A <B> & C");
         let mut cases_of_both = cases(&profile, Layout::ChannelsFirst)?;
         cases_of_both.extend(cases(&profile, Layout::ChannelsLast)?);
-        let ceilings = Ceilings { shader: 4000.0, buffer: 4400.0, geometry: String::new() };
-        let report = Report { profile: &profile, ceilings, cases: cases_of_both, failures: Vec::new() };
+        let ceilings = Ceilings { shader: 4000.0, buffer: 4400.0, geometry: String::new(), bytes: 0 };
+        let mut report =
+            Report { profile: &profile, ceilings, checked: true, cases: &cases_of_both, failures: &[] };
         let svg = svg(&report)?;
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(svg.contains("Batch norm on A &lt;B&gt; &amp; C"), "{svg}");
@@ -195,14 +203,18 @@ mod tests {
         ] {
             assert_eq!(svg.matches(text).count(), 1, "{text}: {svg}");
         }
+        assert!(!svg.contains("not checked"), "{svg}");
+        report.checked = false;
+        let svg = super::svg(&report)?;
+        assert_eq!(svg.matches(", not checked").count(), 1, "{svg}");
         Ok(())
     }
 
     #[test]
     fn there_may_be_nothing_to_draw() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let profile = profile("A");
-        let ceilings = Ceilings { shader: f64::NAN, buffer: 0.0, geometry: String::new() };
-        let svg = svg(&Report { profile: &profile, ceilings, cases: Vec::new(), failures: Vec::new() })?;
+        let ceilings = Ceilings { shader: f64::NAN, buffer: 0.0, geometry: String::new(), bytes: 0 };
+        let svg = svg(&Report { profile: &profile, ceilings, checked: true, cases: &[], failures: &[] })?;
         assert!(svg.trim_end().ends_with("</svg>") && !svg.contains("<circle "), "{svg}");
         Ok(())
     }
