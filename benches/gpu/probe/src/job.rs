@@ -3,7 +3,10 @@
 use crate::Result;
 use serde_json::json;
 use wgpu_batchnorm::internals::Pass;
-use wgpu_batchnorm::{AdapterProfile, DType, Layout, Plan};
+use wgpu_batchnorm::{
+    Activation, AdapterProfile, BackwardOptions, BatchNormConfig, DType, Error, ForwardOptions, Layout, Plan,
+    PlanInput,
+};
 
 /// Shapes, element types and passes, as `wgpu-batchnorm bench` takes and lists them.
 pub(crate) struct Options {
@@ -50,6 +53,53 @@ impl Options {
         }
         jobs
     }
+
+    /// Hands the plans of the shapes to `add`, forward and backward: in every type, plain and with ReLU of a sum, in
+    /// training and in eval; in place, not in place or both.
+    pub(crate) fn plan_all(
+        &self,
+        profile: &AdapterProfile,
+        in_place: &[bool],
+        add: &mut impl FnMut(Planned) -> std::result::Result<(), Error>,
+    ) -> Result<()> {
+        for (sizes, layout) in &self.shapes {
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                for (activation, residual) in [(Activation::Identity, false), (Activation::Relu, true)] {
+                    let config =
+                        BatchNormConfig::new(sizes[layout.channel_axis(sizes.len())]).activation(activation);
+                    for training in [true, false] {
+                        let shape = (sizes.as_slice(), *layout);
+                        both_ways(profile, &config, shape, training, (dtype, residual), in_place, add)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A plan, or why there is none.
+pub(crate) type Planned = std::result::Result<Plan, Error>;
+
+/// Hands the forward and the backward plan to `add`, each for every item of `in_place`.
+pub(crate) fn both_ways(
+    profile: &AdapterProfile,
+    config: &BatchNormConfig,
+    (sizes, layout): (&[usize], Layout),
+    training: bool,
+    (dtype, residual): (DType, bool),
+    in_place: &[bool],
+    add: &mut impl FnMut(Planned) -> std::result::Result<(), Error>,
+) -> Result<()> {
+    let problem = config.problem(sizes, layout, training)?;
+    let input = PlanInput::new(&problem, config, training, profile);
+    for &in_place in in_place {
+        let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        add(Plan::forward(&input, &forward))?;
+        let backward = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        add(Plan::backward(&input, &backward))?;
+    }
+    Ok(())
 }
 
 /// One pass on one shape.

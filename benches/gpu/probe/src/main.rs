@@ -10,6 +10,9 @@
 //! `probe kernels`, with the same options: prints what the driver reports on each kernel (registers, spills),
 //! through Vulkan itself.
 //!
+//! `probe compile`, with shapes as above: compiles the kernels planned for these shapes with Mesa's driver for AMD
+//! GPUs, and checks what it makes of them.
+//!
 //! `probe write LANGUAGE FOLDER pairs|all`, with shapes as above: writes the kernels planned for these shapes and
 //! for the cases of `verify`, as the compilers of DX12 and Metal get them.
 //!
@@ -18,6 +21,9 @@
 
 #![expect(unsafe_code, reason = "calls Vulkan itself, and measures shaders without wgpu's checks")]
 
+mod compile;
+mod device;
+mod isa;
 mod job;
 mod kernels;
 mod limits;
@@ -33,9 +39,10 @@ fn main() -> Result<()> {
     match args.first().map(String::as_str) {
         Some("time") => time::run(&Gpu::new()?, &args[1..]),
         Some("kernels") => kernels::run(Gpu::adapters(None).first().ok_or("no adapter")?, &args[1..]),
+        Some("compile") => compile::run(Gpu::adapters(None).first().ok_or("no adapter")?, &args[1..]),
         Some("limits") => limits::run(&Gpu::new()?),
         Some("write") => write::run(&args[1..]),
-        _ => Err("first argument: time, kernels, limits or write".into()),
+        _ => Err("first argument: time, kernels, compile, limits or write".into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writes kernels as the compilers of DX12 and Metal get them: naga's text, with the options of wgpu's backends.
 
 use crate::Result;
-use crate::job::Options;
+use crate::job::{Options, Planned, both_ways};
 use naga::back::{hlsl, msl};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -11,10 +11,7 @@ use std::path::PathBuf;
 use wgpu_batchnorm::kernels::{Access, Kernel};
 use wgpu_batchnorm::verify::table;
 use wgpu_batchnorm::wgpu::{AdapterInfo, Backend, DeviceType, Features, Limits};
-use wgpu_batchnorm::{
-    Activation, AdapterProfile, BackwardOptions, BatchNormConfig, DType, Error, ForwardOptions, Layout, Plan,
-    PlanInput, internals,
-};
+use wgpu_batchnorm::{AdapterProfile, Error, internals};
 
 /// The language that kernels are written in.
 #[derive(Clone, Copy, PartialEq)]
@@ -124,7 +121,7 @@ fn planned(language: Language, options: &Options) -> Result<Vec<(Kernel, bool)>>
     let (mut kernels, mut seen, mut plans) = (Vec::new(), HashSet::new(), 0);
     for profile in profiles(language) {
         let has_f16 = profile.features.contains(Features::SHADER_F16);
-        let mut add = |plan: std::result::Result<Plan, Error>| match plan {
+        let mut add = |plan: Planned| match plan {
             Ok(plan) => {
                 plans += 1;
                 let new = plan.kernels().into_iter().filter(|&kernel| seen.insert((kernel, has_f16)));
@@ -135,51 +132,15 @@ fn planned(language: Language, options: &Options) -> Result<Vec<(Kernel, bool)>>
             Err(Error::BindingTooLarge { .. } | Error::Limit { .. }) => Ok(()),
             Err(error) => Err(error),
         };
-        for (sizes, layout) in &options.shapes {
-            for dtype in [DType::F32, DType::F16, DType::BF16] {
-                for (activation, residual) in [(Activation::Identity, false), (Activation::Relu, true)] {
-                    let config =
-                        BatchNormConfig::new(sizes[layout.channel_axis(sizes.len())]).activation(activation);
-                    for training in [true, false] {
-                        every_way(
-                            &profile,
-                            &config,
-                            (sizes, *layout),
-                            training,
-                            (dtype, residual),
-                            &mut add,
-                        )?;
-                    }
-                }
-            }
-        }
+        options.plan_all(&profile, &[false, true], &mut add)?;
         for case in table() {
             let shape = (case.shape.as_slice(), case.config.layout);
-            every_way(&profile, &case.config, shape, case.training, (case.dtype, case.residual), &mut add)?;
+            let (config, kind) = (&case.config, (case.dtype, case.residual));
+            both_ways(&profile, config, shape, case.training, kind, &[false, true], &mut add)?;
         }
     }
     eprintln!("probe: {plans} plans");
     Ok(kernels)
-}
-
-/// Adds the forward and the backward plan, in place and not.
-fn every_way(
-    profile: &AdapterProfile,
-    config: &BatchNormConfig,
-    (sizes, layout): (&[usize], Layout),
-    training: bool,
-    (dtype, residual): (DType, bool),
-    add: &mut impl FnMut(std::result::Result<Plan, Error>) -> std::result::Result<(), Error>,
-) -> Result<()> {
-    let problem = config.problem(sizes, layout, training)?;
-    let input = PlanInput::new(&problem, config, training, profile);
-    for in_place in [false, true] {
-        let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
-        add(Plan::forward(&input, &forward))?;
-        let backward = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
-        add(Plan::backward(&input, &backward))?;
-    }
-    Ok(())
 }
 
 /// Returns every variant of every kernel, for workgroups and subgroups of several sizes. For FXC, leaves out
