@@ -1,4 +1,4 @@
-// uses: data/vector, numerics/float_float, iterate/traversal, statistics/type, epilogue/pre_activation
+// uses: data/params, data/vector, numerics/float_float, iterate/traversal, statistics/type, epilogue/pre_activation
 // uses: backward/deviation, backward/load_gradient, backward/sums
 
 // Reduces the elements that an invocation visits to the sums of dy, behind the activation, and of dy * (x - mean), of
@@ -16,9 +16,9 @@ fn reduce_sums(
     var of_channel = channels;
     var pre_activation = pre_activations;
     var own: array<Sums, COLUMNS_PER_LANE>;
-    while has_next(cursor) {
+    while cursor.loads > 0u {
         var block: array<Terms, COLUMNS_PER_LANE>;
-        for (var fours = 0u; fours < BLOCK && has_next(cursor); fours++) {
+        for (var fours = 0u; fours < BLOCK && cursor.loads > 0u; fours++) {
             // Four loads come before the first use.
             let a = next_place(&cursor);
             let b = next_place(&cursor);
@@ -52,7 +52,7 @@ struct Terms {
 }
 
 fn terms_of(found: Gradients, of_channel: Statistics, pre_activation: PreActivation) -> Terms {
-    let dy = through_pre_activation(found.dy, found.x, found.z, pre_activation);
+    let dy = through_pre_activation(found.dy, found.x, found.z, pre_activation) * params.sum_scale;
     let product = dy * deviation_of(found.x, of_channel);
     return Terms(inside_or_zero(dy, found.place), inside_or_zero(product, found.place));
 }

@@ -1,7 +1,8 @@
 // uses: data/per_channel, numerics/float_float
 
-// The two sums of the backward pass over a set of values: of dy, and of dy times the deviation of x from its mean. Each
-// is float-float, so that a million terms sum as well as a few.
+// The two sums of the backward pass over a set of values: of dy, and of dy times the deviation of x from its mean in
+// units of the channel. Each is float-float, so that a million terms sum as well as a few. Both are multiplied by
+// params.sum_scale, so that finite terms have finite sums.
 struct Sums {
     dy: FloatFloat,
     product: FloatFloat,

@@ -1,4 +1,4 @@
-// uses: data/vector, iterate/traversal, tensors/dx, tensors/dz, epilogue/pre_activation
+// uses: iterate/traversal, tensors/dx, tensors/dz, epilogue/pre_activation
 // uses: backward/deviation, backward/input_gradient, backward/load_gradient
 
 // Computes and stores dx and dz of every element that an invocation visits: write_gradient.
@@ -12,7 +12,7 @@ struct OfColumn {
 fn write_gradient(begin: Cursor, of_column: array<OfColumn, COLUMNS_PER_LANE>, next: OfColumn) {
     var cursor = begin;
     var own = of_column;
-    while has_next(cursor) {
+    while cursor.loads > 0u {
         // Four loads come before the first use.
         let a = next_place(&cursor);
         let b = next_place(&cursor);

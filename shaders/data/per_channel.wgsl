@@ -6,6 +6,7 @@
 // An invocation computes one channel at a time.
 alias PerChannel = f32;
 alias PerChannelBits = u32;
+alias PerChannelMask = bool;
 
 const CHANNELS_PER_VECTOR: u32 = 1u;
 
@@ -31,6 +32,7 @@ fn finite(number: PerChannel) -> bool {
 // An invocation computes four neighbouring channels at a time: a component each. The first channel follows the last.
 alias PerChannel = vec4<f32>;
 alias PerChannelBits = vec4<u32>;
+alias PerChannelMask = vec4<bool>;
 
 const CHANNELS_PER_VECTOR: u32 = 4u;
 

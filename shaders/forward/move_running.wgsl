@@ -13,16 +13,17 @@ struct Momentum {
 
 fn move_running_statistics(first_channel: u32, batch: Moments) {
     let momentum = running_momentum(first_channel);
-    let unbiased_variance = batch.m2 / f32(batch.count - 1u);
+    // Unbiased.
+    let variance = weighted_variance(batch, batch.count - 1u, 1.0);
+    let weighted = weighted_variance(batch, batch.count - 1u, momentum.of_batch);
     for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
         let channel = channel_after(first_channel, k);
         let mean = vec2<f32>(component(batch.mean.hi, k), component(batch.mean.lo, k));
-        let variance = component(unbiased_variance, k);
-        if params.skip_non_finite != 0u && !(is_finite(mean.x) && is_finite(variance)) {
+        if params.skip_non_finite != 0u && !(is_finite(mean.x) && is_finite(component(variance, k))) {
             continue;
         }
         running_mean[channel] =
             momentum.retain * running_mean[channel] + momentum.of_batch * mean.x + momentum.of_batch * mean.y;
-        running_var[channel] = momentum.retain * running_var[channel] + momentum.of_batch * variance;
+        running_var[channel] = momentum.retain * running_var[channel] + component(weighted, k);
     }
 }

@@ -3,24 +3,33 @@
 // Reduces the elements that an invocation visits to moments of each of its columns.
 
 // Plain sums run over blocks of so many times four loads, so that their rounding errors stay small. The first block is
-// short: its pivot is its first value.
+// short, since its pivot is a guess.
 const FIRST_BLOCK: u32 = 2u;
 const BLOCK: u32 = 16u;
+
+// The squares around a pivot may be so many times those around the mean.
+const MOST_CANCELLATION: f32 = 16.0;
 
 fn reduce_moments(begin: Cursor) -> array<Moments, COLUMNS_PER_LANE> {
     var cursor = begin;
     var own: array<Moments, COLUMNS_PER_LANE>;
     var pivot: array<PerChannel, COLUMNS_PER_LANE>;
+    var scale: array<PerChannel, COLUMNS_PER_LANE>;
+    for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+        scale[k] = PerChannel(1.0);
+    }
     var length = FIRST_BLOCK;
-    while has_next(cursor) {
+    var is_second_try = false;
+    while cursor.loads > 0u {
         // Sums over the block. Deviations from a pivot near the mean are small, and so are the rounding errors of their
         // sums.
+        let block = cursor;
         var count = 0u;
         var sum: array<Vector, COLUMNS_PER_LANE>;
         var sum_of_squares: array<Vector, COLUMNS_PER_LANE>;
-        for (var fours = 0u; fours < length && has_next(cursor); fours++) {
+        for (var fours = 0u; fours < length && cursor.loads > 0u; fours++) {
+            let is_first = own[0].count + count == 0u && !is_second_try;
             // Four loads come before the first use.
-            let is_first = own[0].count + count == 0u;
             let a = next_place(&cursor);
             let b = next_place(&cursor);
             let c = next_place(&cursor);
@@ -30,26 +39,45 @@ fn reduce_moments(begin: Cursor) -> array<Moments, COLUMNS_PER_LANE> {
                 let x_b = load_x(column(cursor, b, k).element);
                 let x_c = load_x(column(cursor, c, k).element);
                 let x_d = load_x(column(cursor, d, k).element);
-                let first = finite_or_zero(first_inside(x_a, a));
-                pivot[k] = select(pivot[k], first, is_first);
-                let from_a = inside_or_zero(x_a - pivot[k], a);
-                let from_b = inside_or_zero(x_b - pivot[k], b);
-                let from_c = inside_or_zero(x_c - pivot[k], c);
-                let from_d = inside_or_zero(x_d - pivot[k], d);
+                // The first pivot is one of four values, and neither the least nor the largest of them.
+                let least = min(first_inside(x_a, a), first_inside(x_b, b));
+                let guess = finite_or_zero(max(least, min(first_inside(x_c, c), first_inside(x_d, d))));
+                pivot[k] = select(pivot[k], guess, is_first);
+                let origin = pivot[k] * scale[k];
+                let from_a = inside_or_zero(x_a * scale[k] - origin, a);
+                let from_b = inside_or_zero(x_b * scale[k] - origin, b);
+                let from_c = inside_or_zero(x_c * scale[k] - origin, c);
+                let from_d = inside_or_zero(x_d * scale[k] - origin, d);
                 sum[k] += (from_a + from_b) + (from_c + from_d);
                 sum_of_squares[k] += (from_a * from_a + from_b * from_b) + (from_c * from_c + from_d * from_d);
             }
             count += (values_inside(a) + values_inside(b)) + (values_inside(c) + values_inside(d));
         }
+        // A pivot that one value has spoiled is far from the others, and squares of large values leave f32. The block
+        // is then summed once more, around its own mean.
+        var found: array<Moments, COLUMNS_PER_LANE>;
+        var is_bad = false;
         for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-            own[k] = merge(own[k], block_moments(pivot[k], count, sum[k], sum_of_squares[k]));
-            pivot[k] = finite_or_zero(own[k].mean.hi);
+            let total = horizontal_sum(sum[k]);
+            let squares = horizontal_sum(sum_of_squares[k]);
+            found[k] = moments_around(FloatFloat(pivot[k] * scale[k], PerChannel(0.0)), scale[k], count, total, squares);
+            let is_beyond = !(finite(found[k].mean.hi) & finite(found[k].m2));
+            let is_far = total * (total / f32(count)) > without_mark(found[k].m2) * MOST_CANCELLATION;
+            if count > 0u {
+                is_bad |= !is_second_try && any(is_beyond | is_far);
+                scale[k] = select(scale[k], PerChannel(PER_LARGE), is_beyond);
+                pivot[k] = finite_or_zero(found[k].mean.hi);
+            }
         }
-        length = BLOCK;
+        if is_bad {
+            cursor = block;
+        } else {
+            for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+                own[k] = merge(own[k], found[k]);
+            }
+            length = BLOCK;
+        }
+        is_second_try = is_bad;
     }
     return own;
-}
-
-fn block_moments(pivot: PerChannel, count: u32, sum: Vector, sum_of_squares: Vector) -> Moments {
-    return moments_around(pivot, count, horizontal_sum(sum), horizontal_sum(sum_of_squares));
 }

@@ -17,7 +17,7 @@ fn load_input(place: Place) -> Input {
 fn write_output(begin: Cursor, of_column: array<ScaleShift, COLUMNS_PER_LANE>, next: ScaleShift) {
     var cursor = begin;
     var own = of_column;
-    while has_next(cursor) {
+    while cursor.loads > 0u {
         // Four loads come before the first use.
         let a = next_place(&cursor);
         let b = next_place(&cursor);

@@ -11,10 +11,6 @@ struct Place {
     plane: u32,
 }
 
-fn has_next(cursor: Cursor) -> bool {
-    return cursor.loads > 0u;
-}
-
 // case planes:
 // includes: iterate/whole_loads, iterate/one_column
 // Channels lie in planes: x[o, c, i] is element (o * channels + c) * inner + i. A channel's planes are one run of loads.

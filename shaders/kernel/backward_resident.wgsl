@@ -49,8 +49,9 @@ fn add(stage: u32, k: u32, is_there: bool) {
     let deviation = deviation_of(x, of_channel);
     tile_dy[k] = dy;
     tile_deviation[k] = deviation;
-    sum += select(Vector(), dy, is_there);
-    sum_of_products += select(Vector(), dy * deviation, is_there);
+    let scaled = dy * params.sum_scale;
+    sum += select(Vector(), scaled, is_there);
+    sum_of_products += select(Vector(), scaled * deviation, is_there);
 }
 
 fn store(k: u32, element: u32, z: Vector) {

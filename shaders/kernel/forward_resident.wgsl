@@ -11,10 +11,13 @@ const SQUARE: u32 = 2u;
 const STORE: u32 = 3u;
 
 var<private> tile: array<Vector, TILE_LOADS>;
-// Sums over the invocation's values: of deviations from the first of them, and of squared ones from their mean.
+// A factor for the values, 1 or PER_LARGE. Sums over them: of deviations from the first, and of deviations from their mean
+// and the squares of these.
+var<private> scale: PerChannel;
 var<private> pivot: PerChannel;
 var<private> sum: Vector;
 var<private> mean: FloatFloat;
+var<private> rest: Vector;
 var<private> sum_of_squares: Vector;
 var<private> scale_shift: ScaleShift;
 
@@ -32,12 +35,27 @@ fn kernel(invocation: Invocation) {
 // The moments of the invocation's own values.
 fn load_and_reduce(begin: Cursor) -> Moments {
     for_each_load(LOAD, begin);
-    pivot = finite_or_zero(first_component(tile[0]));
-    for_each_load(SUM, begin);
     let count = begin.loads * VALUES_OF_CHANNEL;
-    mean = two_sum(pivot, horizontal_sum(sum) / f32(max(count, 1u)));
-    for_each_load(SQUARE, begin);
-    return Moments(count, mean, horizontal_sum(sum_of_squares));
+    var own: Moments;
+    scale = PerChannel(1.0);
+    for (var is_second_try = false; ; is_second_try = true) {
+        pivot = finite_or_zero(first_component(tile[0])) * scale;
+        sum = Vector();
+        for_each_load(SUM, begin);
+        mean = two_sum(pivot, horizontal_sum(sum) / f32(max(count, 1u)));
+        rest = Vector();
+        sum_of_squares = Vector();
+        for_each_load(SQUARE, begin);
+        // What rounding took from the mean, if the first value is far from the others, is in the rest.
+        own = moments_around(mean, scale, max(count, 1u), horizontal_sum(rest), horizontal_sum(sum_of_squares));
+        let is_beyond = !(finite(own.mean.hi) & finite(own.m2));
+        if is_second_try || !any(is_beyond) {
+            break;
+        }
+        scale = select(scale, PerChannel(PER_LARGE), is_beyond);
+    }
+    own.count = count;
+    return own;
 }
 
 fn load(k: u32, element: u32) {
@@ -46,9 +64,10 @@ fn load(k: u32, element: u32) {
 
 fn add(stage: u32, k: u32, is_there: bool) {
     if stage == SUM {
-        sum += select(Vector(), tile[k] - pivot, is_there);
+        sum += select(Vector(), tile[k] * scale - pivot, is_there);
     } else {
-        let deviation = opaque_vector(tile[k] - mean.hi) - mean.lo;
+        let deviation = opaque_vector(tile[k] * scale - mean.hi) - mean.lo;
+        rest += select(Vector(), deviation, is_there);
         sum_of_squares += select(Vector(), deviation * deviation, is_there);
     }
 }

@@ -46,6 +46,7 @@ uniform!(
     momentum: f32,
     retain: f32,
     skip_non_finite: u32,
+    sum_scale: f32,
     accumulate: u32,
     slope: f32,
     opaque_zero: u32,

@@ -113,6 +113,7 @@ impl Plan {
             momentum: momentum as f32,
             retain: (1.0 - momentum) as f32,
             skip_non_finite: config.skip_non_finite.into(),
+            sum_scale: 1.0 / problem.values_per_channel().next_power_of_two() as f32,
             slope: config.activation.slope() as f32,
             ..Params::default()
         };

@@ -4,6 +4,7 @@
 //! the same cases, then the kernels by the table of cases, in every way to call them.
 #![expect(clippy::unwrap_used, reason = "a test that meets an unexpected error fails")]
 
+mod any_data;
 mod binding;
 mod blocks;
 mod checkpoint;
