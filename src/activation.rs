@@ -21,7 +21,8 @@ use std::str::FromStr;
 /// | `Gelu` | u · (1 + erf(u/√2)) / 2 | `GELU()` |
 /// | `GeluTanh` | u · (1 + tanh(√(2/π)·(u + 0.044715·u³))) / 2 | `GELU(approximate='tanh')` |
 ///
-/// NaN stays NaN. At a corner, the derivative is PyTorch's: the derivative from below at 0, and 0 at 6.
+/// NaN stays NaN. At a corner, the derivative is PyTorch's: the derivative from below at 0, and 0 at 6. So is the
+/// derivative at NaN: 1 for `Identity`, `Relu` and `Relu6`, the slope for `LeakyRelu`, and NaN for all others.
 ///
 /// As text, an activation is `identity`, `relu`, `leaky-relu=0.1`, `relu6`, `silu`, `sigmoid`, `tanh`, `gelu` or
 /// `gelu-tanh`.
@@ -82,10 +83,10 @@ impl Activation {
                 }
             }
             Self::LeakyRelu { slope } => {
-                if u <= 0.0 {
-                    slope * u
-                } else {
+                if u > 0.0 {
                     u
+                } else {
+                    slope * u
                 }
             }
             // `clamp` keeps NaN, too.
@@ -109,11 +110,12 @@ impl Activation {
                     1.0
                 }
             }
+            // Written as in PyTorch: a comparison with NaN is false.
             Self::LeakyRelu { slope } => {
-                if u <= 0.0 {
-                    slope
-                } else {
+                if u > 0.0 {
                     1.0
+                } else {
+                    slope
                 }
             }
             Self::Relu6 => {
@@ -140,9 +142,13 @@ impl Activation {
 
     /// Returns the gradient with respect to u, given the gradient `dy` with respect to the function's value. Where the
     /// derivative of `Relu` or `Relu6` is 0, returns 0 even if `dy` is infinite.
+    ///
+    /// The gradient of `GeluTanh` is NaN where u² is infinite in f32, from |u| ≈ 1.8·10¹⁹ on: PyTorch and the kernels
+    /// multiply the derivative of tanh, which is 0 there, by that of its argument, which has the term u².
     pub fn backward(self, dy: f64, u: f64) -> f64 {
         match self {
             Self::Relu | Self::Relu6 if self.derivative(u) == 0.0 => 0.0,
+            Self::GeluTanh if ((u * u) as f32).is_infinite() => f64::NAN,
             _ => dy * self.derivative(u),
         }
     }
@@ -289,6 +295,11 @@ mod tests {
         assert_eq!(Activation::Relu.derivative(0.0), 0.0);
         assert_eq!(Activation::LeakyRelu { slope: 0.1 }.derivative(0.0), 0.1);
         assert_eq!(Activation::Relu.backward(f64::INFINITY, -1.0), 0.0);
+        // 1.9e19² is above the largest f32, and 1.8e19² below.
+        assert_eq!([1.8e19, -1.8e19].map(|u| Activation::GeluTanh.backward(3.0, u)), [3.0, 0.0]);
+        assert!(
+            [1.9e19, -1.9e19].map(|u| Activation::GeluTanh.backward(3.0, u)).iter().all(|dx| dx.is_nan())
+        );
         for activation in Activation::ALL {
             assert!(activation.value(f64::NAN).is_nan(), "{activation}");
         }
@@ -298,6 +309,20 @@ mod tests {
         // 0 times infinity is NaN, as in PyTorch.
         assert!(Activation::Silu.value(f64::NEG_INFINITY).is_nan());
         assert!(Activation::Gelu.value(f64::NEG_INFINITY).is_nan());
+    }
+
+    /// The derivatives at NaN that PyTorch 2.15 gives on a CPU, for one value: its vectorised ReLU6 gives 0 instead.
+    #[test]
+    fn derivatives_at_nan_are_those_of_pytorch() {
+        for activation in Activation::ALL {
+            let expected = match activation {
+                Activation::Identity | Activation::Relu | Activation::Relu6 => 3.0,
+                Activation::LeakyRelu { slope } => 3.0 * slope,
+                _ => f64::NAN,
+            };
+            let found = activation.backward(3.0, f64::NAN);
+            assert!(found == expected || (found.is_nan() && expected.is_nan()), "{activation}: {found}");
+        }
     }
 
     #[test]

@@ -21,14 +21,21 @@ fn through_activation(dy: Vector, value: Vector) -> Vector {
 }
 
 // case leaky_relu:
-// uses: data/params, numerics/sign
-// The value, times a slope if it is not positive.
+// uses: data/params
+// The value, times a slope unless it is positive.
 fn activated(value: Vector) -> Vector {
-    return select(value, value * params.slope, is_not_positive(value));
+    return select(value * params.slope, value, is_positive(value));
 }
 
+// The gradient that goes through: also times the slope at NaN.
 fn through_activation(dy: Vector, value: Vector) -> Vector {
-    return select(dy, dy * params.slope, is_not_positive(value));
+    return select(dy * params.slope, dy, is_positive(value));
+}
+
+// Whether a value is above 0; false for NaN. The bits tell, as in numerics/sign.
+fn is_positive(value: Vector) -> VectorMask {
+    // Less one, the bits of 0 and of everything negative are above those of infinity, and so are those of NaN.
+    return bitcast<VectorBits>(value) - VectorBits(1u) < VectorBits(0x7f800000u);
 }
 
 // case relu6:

@@ -6,6 +6,9 @@
 //! `BatchNorm1d/2d/3d`. It shares no method with the GPU kernels: no flat indices, no partial sums, no pivots. The
 //! kernels are checked against it. It also serves to compute without a GPU.
 //!
+//! A layer keeps its statistics, and what it gives to an activation, in f32. The reference keeps them in f64, but it
+//! goes on as a layer would: from infinity, where they are beyond f32's range. Results themselves may be beyond it.
+//!
 //! ```
 //! use wgpu_batchnorm::{BatchNormConfig, ndarray::array, reference::BatchNorm};
 //!
@@ -30,6 +33,9 @@ use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayViewD, Axis, Dimension, Zip
 /// x_hat   = (x − mean) · inv_std
 /// y       = activation(x_hat · weight + bias)
 /// ```
+///
+/// If var is a running variance of 0 or less, var + eps is the sum of two f32 numbers, rounded to f32: most digits may
+/// cancel.
 ///
 /// A new layer is in training mode.
 #[derive(Clone, Debug)]
@@ -66,6 +72,8 @@ struct Statistics {
 #[derive(Clone, Debug)]
 struct Saved {
     x_hat: ArrayD<f64>,
+    /// x − mean. Only kept where an inv_std is infinite: x_hat does not tell it then.
+    deviation: Option<ArrayD<f64>>,
     /// Input of the activation. `is_sum` tells whether it includes z.
     activated: ArrayD<f64>,
     is_sum: bool,
@@ -252,10 +260,22 @@ impl BatchNorm {
             }
         };
 
-        let inv_std = statistics.var.mapv(|var| 1.0 / (var + self.config.eps).sqrt());
+        let eps = self.config.eps;
+        let inv_std = statistics.var.mapv(|var| {
+            let sum = if used_batch_statistics || var > 0.0 {
+                within_f32(var) + eps
+            } else {
+                f64::from(var as f32 + eps as f32)
+            };
+            1.0 / sum.sqrt()
+        });
         let mut x_hat = x.to_owned();
         for (c, mut channel) in x_hat.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
-            channel.mapv_inplace(|x| (x - statistics.mean[c]) * inv_std[c]);
+            channel.mapv_inplace(|x| x - statistics.mean[c]);
+        }
+        let deviation = inv_std.iter().any(|inv_std| inv_std.is_infinite()).then(|| x_hat.clone().into_dyn());
+        for (c, mut channel) in x_hat.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
+            channel.mapv_inplace(|deviation| deviation * inv_std[c]);
         }
         let mut y = x_hat.clone();
         if let Some(Affine { weight, bias }) = &self.affine {
@@ -265,10 +285,11 @@ impl BatchNorm {
         }
         let is_sum = z.is_some();
         if let Some(z) = z {
-            y += &z;
+            y.zip_mut_with(&z, |y, z| *y = after_f32(*y, |y| y + z));
         }
         self.saved = Some(Saved {
             x_hat: x_hat.into_dyn(),
+            deviation,
             activated: y.clone().into_dyn(),
             is_sum,
             inv_std,
@@ -276,7 +297,7 @@ impl BatchNorm {
             batch,
         });
         let activation = self.config.activation;
-        Ok(y.mapv_into(|u| activation.value(u)))
+        Ok(y.mapv_into(|u| after_f32(u, |u| activation.value(u))))
     }
 
     fn check_shape(&self, name: &'static str, shape: &[usize], expected: &[usize]) -> Result<()> {
@@ -294,12 +315,13 @@ impl BatchNorm {
         let Some(batch) = batch else { return };
         let m = self.config.momentum.unwrap_or(1.0 / *num_batches_tracked as f64);
         for (c, (&mean, &var)) in batch.mean.iter().zip(&batch.var).enumerate() {
-            if self.config.skip_non_finite && !(mean.is_finite() && var.is_finite()) {
+            let unbiased_var = var * n / (n - 1.0);
+            if self.config.skip_non_finite && !(mean.is_finite() && within_f32(unbiased_var).is_finite()) {
                 continue;
             }
-            let unbiased_var = var * n / (n - 1.0);
-            running.mean[c] = (1.0 - m) * running.mean[c] + m * mean;
-            running.var[c] = (1.0 - m) * running.var[c] + m * unbiased_var;
+            running.mean[c] = (1.0 - m) * within_f32(running.mean[c]) + m * mean;
+            let retained_var = (1.0 - m) * within_f32(running.var[c]);
+            running.var[c] = after_f32(unbiased_var, |var| retained_var + m * var);
         }
     }
 
@@ -310,6 +332,8 @@ impl BatchNorm {
     /// dx = weight·inv_std·(dy − Σdy/n − x_hat·Σ(dy·x_hat)/n)    after batch statistics
     /// dx = weight·inv_std·dy                                    after running statistics
     /// ```
+    ///
+    /// If inv_std is infinite, dweight is inv_std·Σ dy·(x − mean).
     ///
     /// With an activation, dy is first multiplied by the activation's derivative. The product is also dz. After batch
     /// statistics, the gradient also flows through mean and variance (the paper's section 3, simplified). The function
@@ -328,11 +352,17 @@ impl BatchNorm {
         let activation = self.config.activation;
         Zip::from(dx.view_mut().into_dyn())
             .and(&saved.activated)
-            .for_each(|dy, &u| *dy = activation.backward(*dy, u));
+            .for_each(|dy, &u| *dy = activation.backward(*dy, within_f32(u)));
         let dz = saved.is_sum.then(|| dx.clone());
         for (c, mut channel) in dx.view_mut().into_dyn().axis_iter_mut(axis).enumerate() {
             let x_hat = saved.x_hat.index_axis(axis, c);
-            dweight[c] = (&channel * &x_hat).sum();
+            dweight[c] = match &saved.deviation {
+                // Σ dy·x_hat may be the difference of infinities.
+                Some(deviation) if saved.inv_std[c].is_infinite() => {
+                    (&channel * &deviation.index_axis(axis, c)).sum() * saved.inv_std[c]
+                }
+                _ => (&channel * &x_hat).sum(),
+            };
             dbias[c] = channel.sum();
             if saved.used_batch_statistics {
                 let n = channel.len() as f64;
@@ -347,6 +377,19 @@ impl BatchNorm {
         let affine = self.affine.is_some();
         Ok(Gradients { dx, dweight: affine.then_some(dweight), dbias: affine.then_some(dbias), dz })
     }
+}
+
+/// Returns the value, or infinity with its sign if f32 rounds it to infinity.
+pub(crate) fn within_f32(value: f64) -> f64 {
+    let rounded = f64::from(value as f32);
+    if rounded.is_infinite() { rounded } else { value }
+}
+
+/// Returns f(value), for a value that f32 holds before f is applied. If the result is beyond f32's range as well, it is
+/// that of the value in f64: a finite number, which tells how far beyond.
+fn after_f32(value: f64, f: impl Fn(f64) -> f64) -> f64 {
+    let result = f(value);
+    if within_f32(result).is_infinite() { result } else { f(within_f32(value)) }
 }
 
 /// Returns mean and biased variance of each channel, in two passes. Every channel has at least one value.

@@ -383,3 +383,52 @@ fn errors_leave_the_layer_as_it_was() -> Result<()> {
     assert!(matches!(BatchNorm::new(BatchNormConfig::new(0)), Err(Error::InvalidConfig { .. })));
     Ok(())
 }
+
+/// What is beyond f32's range goes on as infinity, and is itself returned in f64.
+#[test]
+fn what_f32_cannot_hold_goes_on_as_infinity() -> Result<()> {
+    let outputs = |activation: Activation| -> Result<Array2<f64>> {
+        let config = BatchNormConfig::new(1).eps(0.0).activation(activation);
+        let mut state = BatchNormState::new(&config);
+        state.weight = Some(arr1(&[3e38]));
+        let mut layer = BatchNorm::with_state(config, &state)?;
+        layer.eval();
+        layer.forward(array![[2.0], [-2.0], [1.0], [-1.0]].view())
+    };
+    let large = f64::from(3e38f32);
+    let minus = f64::NEG_INFINITY;
+    assert_eq!(outputs(Activation::Identity)?, array![[2.0 * large], [-2.0 * large], [large], [-large]]);
+    assert_eq!(outputs(Activation::Relu)?, array![[2.0 * large], [0.0], [large], [0.0]]);
+    let leaky = Activation::LeakyRelu { slope: 0.5 };
+    assert_eq!(outputs(leaky)?, array![[2.0 * large], [minus], [large], [-0.5 * large]]);
+    let silu = outputs(Activation::Silu)?;
+    assert!(silu[[1, 0]].is_nan() && silu[[3, 0]] == 0.0, "{silu}");
+
+    // −1e20 and 1e20: the variance is 1e40, and the running one 2e40.
+    let mut layer = BatchNorm::new(BatchNormConfig::new(1).momentum(1.0))?;
+    let y = layer.forward(array![[-1e20], [1e20]].view())?;
+    assert_eq!(y, array![[0.0], [0.0]]);
+    assert_eq!((layer.batch_var(), layer.running_var()), (Some(&arr1(&[1e40])), Some(&arr1(&[2e40]))));
+    Ok(())
+}
+
+#[test]
+fn eps_and_a_negative_variance_add_up_in_f32() -> Result<()> {
+    let run = |var: f32| -> Result<_> {
+        let config = BatchNormConfig::new(1);
+        let mut state = BatchNormState::new(&config);
+        state.running_var = Some(arr1(&[var]));
+        let mut layer = BatchNorm::with_state(config, &state)?;
+        layer.eval();
+        let y = layer.forward(array![[1.0], [-2.0]].view())?;
+        let dweight = layer.backward(array![[1.0], [-1.0]].view())?.dweight;
+        Ok((y[[0, 0]], y[[1, 0]], dweight.ok_or(Error::NoForward)?[0]))
+    };
+    let infinity = f64::INFINITY;
+    assert_eq!(run(-1e-5)?, (infinity, -infinity, infinity));
+    assert!(run(-2e-5)?.0.is_nan());
+    let sum = f64::from(-9.9e-6f32 + 1e-5f32);
+    assert_eq!(run(-9.9e-6)?.0, 1.0 / sum.sqrt());
+    assert_eq!(run(1.0)?.0, 1.0 / 1.000_01f64.sqrt());
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! The error measure and the mismatches.
 
 use crate::dtype::DType;
+use half::{bf16, f16};
 use ndarray::{ArrayView, Dimension};
 
 /// Two results differ that should agree.
@@ -120,9 +121,14 @@ where
     compare_by(name, actual, exact, scale, tolerance, difference)
 }
 
-/// Compares as [`compare_scaled`] does, for results that were rounded to `dtype` when they were stored. Rounds each
-/// exact value as well, and allows a unit in its last place beside the tolerance. For f32, only the tolerance
-/// applies.
+/// Compares as [`compare_scaled`] does, for results that were rounded to `dtype` when they were stored. A scale above
+/// the largest f32 counts as that number.
+///
+/// For f16 and bf16, rounds each exact value as well, and allows a unit in its last place beside the tolerance. For
+/// f32, only the tolerance applies.
+///
+/// Where an exact value rounds to infinity, the result must be the same infinity. Within tolerance · scale of the
+/// least number that rounds to infinity, it may be infinite, and it may be the largest number.
 ///
 /// # Errors
 /// As [`compare_scaled`].
@@ -138,13 +144,45 @@ where
     D: Dimension,
     E: Dimension,
 {
-    if dtype == DType::F32 {
-        return compare_scaled(name, actual, exact, scale, tolerance);
+    let scale = usable(scale).min(f32::MAX.into());
+    let stored = |actual, exact| stored_difference(actual, exact, dtype, tolerance * scale);
+    compare_by(name, actual, exact, scale, tolerance, stored)
+}
+
+/// Returns the difference to what is stored for the exact value. Numbers no farther than `margin` from overflow may
+/// overflow or not.
+fn stored_difference(actual: f64, exact: f64, dtype: DType, margin: f64) -> f64 {
+    let nearest = dtype.round(exact);
+    let to_overflow = (exact.abs() - overflow(dtype)).abs();
+    let wanted = match (actual.is_infinite(), nearest.is_infinite()) {
+        (false, false) if dtype == DType::F32 => exact,
+        (false, false) | (true, true) => nearest,
+        (true, false) if to_overflow <= margin && actual.signum() == exact.signum() => return to_overflow,
+        (false, true) if to_overflow <= margin => largest_of(dtype).copysign(exact),
+        _ => return f64::INFINITY,
+    };
+    let unit = if dtype == DType::F32 { 0.0 } else { dtype.unit(wanted) };
+    (difference(actual, wanted) - unit).max(0.0)
+}
+
+/// Returns the largest number of the type.
+fn largest_of(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => f32::MAX.into(),
+        DType::F16 => f16::MAX.into(),
+        DType::BF16 => bf16::MAX.into(),
     }
-    compare_by(name, actual, exact, scale, tolerance, |actual, exact| {
-        let nearest = dtype.round(exact);
-        (difference(actual, nearest) - dtype.unit(nearest)).max(0.0)
-    })
+}
+
+/// Returns the least number that rounds to infinity: half a unit in the last place above the largest number.
+fn overflow(dtype: DType) -> f64 {
+    let largest = largest_of(dtype);
+    largest + 0.5 * dtype.unit(largest)
+}
+
+/// Returns the scale, or 1 if it is 0 or not a finite number.
+fn usable(scale: f64) -> f64 {
+    if scale > 0.0 && scale.is_finite() { scale } else { 1.0 }
 }
 
 fn compare_by<T, D, E>(
@@ -167,7 +205,7 @@ where
             exact: exact.shape().to_vec(),
         });
     }
-    let scale = if scale > 0.0 && scale.is_finite() { scale } else { 1.0 };
+    let scale = usable(scale);
     let (mut position, mut worst) = (0, 0.0);
     for (k, (&actual, &exact)) in actual.iter().zip(&exact).enumerate() {
         let error = difference(actual.into(), exact) / scale;
@@ -206,7 +244,7 @@ fn difference(actual: f64, exact: f64) -> f64 {
 mod tests {
     use super::{Mismatch, compare, compare_scaled, compare_stored};
     use crate::dtype::DType;
-    use ndarray::{arr0, arr1, arr2};
+    use ndarray::{arr0, arr1, arr2, s};
 
     const NAN: f64 = f64::NAN;
     const INF: f64 = f64::INFINITY;
@@ -269,8 +307,49 @@ mod tests {
             assert!(stored(NAN, 1.0, dtype).is_err() && stored(1.0, NAN, dtype).is_err());
             assert!(stored(INF, 1.0, dtype).is_err() && stored(NAN, NAN, dtype).is_ok());
         }
-        // Beyond the largest f16, infinity is the nearest value.
-        assert!(stored(INF, 70_000.0, DType::F16).is_ok());
+    }
+
+    #[test]
+    fn what_overflows_when_stored_is_infinite() {
+        // The tolerance allows what f32 rounds wrong before it stores.
+        for (dtype, largest, limit) in [
+            (DType::F16, 65_504.0, 65_520.0),
+            (DType::BF16, 255.0 * 2f64.powi(120), 511.0 * 2f64.powi(119)),
+            (DType::F32, f64::from(f32::MAX), (2f64.powi(25) - 1.0) * 2f64.powi(103)),
+        ] {
+            assert_eq!((dtype.round(limit), dtype.round(limit * (1.0 - 5e-8))), (INF, largest));
+            for sign in [1.0, -1.0] {
+                let passes = |actual: f64, exact: f64| {
+                    let (actual, exact) = (arr1(&[sign * actual]), arr1(&[sign * exact, largest]));
+                    let scale = super::largest(exact.view());
+                    compare_stored("y", actual.view(), exact.slice(s![..1]), dtype, scale, 1e-6).is_ok()
+                };
+                for exact in [1.01 * limit, 2.0 * limit, 1e10 * limit, 1e300, INF] {
+                    assert!(passes(INF, exact), "{dtype} {exact:e}");
+                    for wrong in [largest, 0.5 * largest, 1.0, 0.0, -INF, NAN] {
+                        assert!(!passes(wrong, exact), "{dtype} {wrong:e} for {exact:e}");
+                    }
+                }
+                for exact in [0.0, 1.0, 0.5 * largest, 0.99 * largest, NAN] {
+                    assert!(!passes(INF, exact) && !passes(-INF, exact), "{dtype} {exact:e}");
+                }
+                for exact in [1.0 - 9e-7, 1.0, 1.0 + 9e-7].map(|factor| factor * limit) {
+                    assert!(passes(INF, exact) && passes(largest, exact), "{dtype} {exact:e}");
+                    for wrong in [-INF, -largest, NAN, 0.99 * largest] {
+                        assert!(!passes(wrong, exact), "{dtype} {wrong:e} for {exact:e}");
+                    }
+                }
+                let (below, above) = (limit * (1.0 - 1.1e-6), limit * (1.0 + 1.1e-6));
+                assert!(!passes(INF, below) && !passes(largest, above), "{dtype}");
+            }
+        }
+        // An exact value far beyond f32 does not make others less strict.
+        let exact = arr1(&[1e300, 3e38]);
+        let passes = |second: f64| {
+            let actual = arr1(&[INF, second]);
+            compare_stored("y", actual.view(), exact.view(), DType::F32, 1e300, 1e-6).is_ok()
+        };
+        assert!(passes(3.000_001e38) && !passes(3.001e38) && !passes(0.0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The exact results of a case, and the scales of its gradients.
 
 use super::{Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, TOLERANCE, largest};
-use crate::reference::{self, BatchNorm};
+use crate::reference::{self, BatchNorm, within_f32};
 use ndarray::{ArrayD, Axis, Zip};
 
 /// The CPU reference, [`reference::BatchNorm`].
@@ -55,7 +55,7 @@ fn gradient_scales(layer: &BatchNorm, dy: &ArrayD<f64>) -> GradientScales {
     let activation = layer.config().activation;
     let upstream = dy;
     let mut dy = dy.clone();
-    Zip::from(&mut dy).and(activated).for_each(|dy, &u| *dy = activation.backward(*dy, u));
+    Zip::from(&mut dy).and(activated).for_each(|dy, &u| *dy = activation.backward(*dy, within_f32(u)));
     scales.dz = largest(dy.view());
     let axis = Axis(layer.config().layout.channel_axis(dy.ndim()));
     for (c, (dy, x_hat)) in dy.axis_iter(axis).zip(x_hat.axis_iter(axis)).enumerate() {

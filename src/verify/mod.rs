@@ -199,7 +199,8 @@ pub fn check(
 }
 
 /// Compares each quantity of each step with the exact one. The largest error allowed is [`TOLERANCE`]. Tensors of f16
-/// or bf16 may also be off by a unit in the last place of the element type.
+/// or bf16 may also be off by a unit in the last place of the element type. What is beyond the largest number of its
+/// type is infinite: see [`compare_stored`].
 ///
 /// An error is relative to the **scale** of its quantity:
 ///
@@ -237,8 +238,8 @@ pub fn judge(case: &Case, actual: &Outputs, exact: &Outputs) -> CheckReport {
                     let std = exact_var.as_ref().map_or(0.0, |var| largest(var.view()).sqrt());
                     let scale = largest(exact.view()).max(std);
                     let name = name(quantity);
-                    report
-                        .note(quantity, compare_scaled(&name, actual.view(), exact.view(), scale, TOLERANCE));
+                    let (actual, exact) = (actual.view(), exact.view());
+                    report.note(quantity, compare_stored(&name, actual, exact, DType::F32, scale, TOLERANCE));
                 }
                 (None, None) => {}
                 (_, exact) => {
@@ -296,7 +297,8 @@ fn judge_gradients(
     for (quantity, actual, exact, scale) in vectors {
         let result = match (actual, exact) {
             (Some(actual), Some(exact)) => {
-                compare_scaled(&name(quantity), actual.view(), exact.view(), scale, TOLERANCE)
+                let (actual, exact) = (actual.view(), exact.view());
+                compare_stored(&name(quantity), actual, exact, DType::F32, scale, TOLERANCE)
             }
             (None, None) => continue,
             (_, exact) => Err(Mismatch::Presence { name: name(quantity), expected: exact.is_some() }),
@@ -397,6 +399,66 @@ mod tests {
                     );
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// In each quantity, infinity is right for what f32 cannot hold, and for nothing else.
+    #[test]
+    fn infinity_is_for_what_overflows() -> Result<()> {
+        let (mut case, mut exact) = outputs()?;
+        case.residual = true;
+        for step in &mut exact.steps {
+            let gradients = step.gradients.as_mut().expect("there is a dy");
+            gradients.dz = Some(gradients.dx.clone());
+        }
+        let quantities =
+            ["y", "dx", "dz", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
+        let first = |outputs: &mut Outputs, quantity: &str, value: f64| {
+            let step = &mut outputs.steps[1];
+            let gradients = step.gradients.as_mut().expect("there is a dy");
+            let found = match quantity {
+                "y" => step.y.first_mut(),
+                "dx" => gradients.dx.first_mut(),
+                "dz" => gradients.dz.as_mut().and_then(|dz| dz.first_mut()),
+                "dweight" => gradients.dweight.as_mut().and_then(|vector| vector.first_mut()),
+                "dbias" => gradients.dbias.as_mut().and_then(|vector| vector.first_mut()),
+                "batch_mean" => step.batch_mean.as_mut().and_then(|vector| vector.first_mut()),
+                "batch_var" => step.batch_var.as_mut().and_then(|vector| vector.first_mut()),
+                "running_mean" => step.running_mean.as_mut().and_then(|vector| vector.first_mut()),
+                _ => step.running_var.as_mut().and_then(|vector| vector.first_mut()),
+            };
+            *found.expect("the case has every quantity") = value;
+            let scales = &mut gradients.scales;
+            (scales.dx, scales.dz, scales.dweight, scales.dbias) =
+                (value.abs(), value.abs(), value.abs(), value.abs());
+        };
+        let (max, inf) = (f64::from(f32::MAX), f64::INFINITY);
+        for quantity in quantities {
+            let passes = |right: f64, found: f64| {
+                let (mut actual, mut exact) = (exact.clone(), exact.clone());
+                first(&mut exact, quantity, right);
+                first(&mut actual, quantity, found);
+                let report = judge(&case, &actual, &exact);
+                assert!(report.mismatches.iter().all(|mismatch| mismatch.quantity() == quantity), "{report}");
+                report.passed()
+            };
+            for right in [3.5e38, 1e39, 1e300, inf] {
+                assert!(passes(right, inf), "{quantity}: infinity for {right:e}");
+                for wrong in [max, 3e38, 0.0, -inf, f64::NAN] {
+                    assert!(!passes(right, wrong), "{quantity}: {wrong:e} for {right:e}");
+                }
+            }
+            for right in [1.0, 1e30, 3e38, 3.39e38] {
+                for wrong in [inf, -inf, f64::NAN] {
+                    assert!(!passes(right, wrong), "{quantity}: {wrong:e} for {right:e}");
+                }
+                assert!(
+                    passes(right, right * (1.0 + 5e-7)) && !passes(right, right * (1.0 + 1e-5)),
+                    "{quantity}"
+                );
+            }
+            assert!(passes(max, inf) && passes(max * (1.0 + 5e-7), max), "{quantity}");
         }
         Ok(())
     }

@@ -116,6 +116,29 @@ fn values_and_derivatives_over_a_dense_grid() {
     }
 }
 
+/// NaN stays NaN, and the gradient that goes through is the one of [`Activation::backward`]: PyTorch's.
+#[test]
+fn nan_is_treated_as_in_pytorch() {
+    let odd = [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)];
+    for activation in activations() {
+        // Loads of four, of one, and in columns.
+        for shape in [[1, 1, 64], [1, 1, 35], [35, 1, 1]] {
+            let mut layer = transparent(activation);
+            let size = shape.iter().product();
+            let x: Vec<f32> = odd.into_iter().chain([-2.0, 1.0]).cycle().take(size).collect();
+            let x = ArrayD::from_shape_vec(IxDyn(&shape), x).unwrap();
+            let y = layer.forward_array(x.view()).unwrap();
+            let dx = layer.backward_array(ArrayD::from_elem(IxDyn(&shape), 3.0).view()).unwrap().input;
+            for ((&u, y), &dx) in x.iter().zip(&y).zip(&dx).filter(|((u, _), _)| u.is_nan()) {
+                assert!(y.is_nan(), "{activation}: {y}");
+                let exact = activation.backward(3.0, u.into()) as f32;
+                let same = dx == exact || (dx.is_nan() && exact.is_nan());
+                assert!(same, "{activation} at {:x}: {dx}, not {exact}", u.to_bits());
+            }
+        }
+    }
+}
+
 /// Compares with (−f(u + 2h) + 8 f(u + h) − 8 f(u − h) + f(u − 2h)) / 12h, all of it on the GPU.
 #[test]
 fn derivatives_are_finite_differences() {
