@@ -1,4 +1,5 @@
-// uses: data/params, statistics/type, backward/dbias, backward/dweight, backward/projections, backward/sums
+// uses: data/params, numerics/float_float, statistics/type, backward/dbias, backward/dweight
+// uses: backward/projections, backward/sums
 
 // Stores what follows from the sums of a channel: dbias = sum of dy, dweight = sum of dy * x_hat, and what dx needs.
 fn finish_channel(channel: u32, sums: Sums, of_channel: Statistics) {

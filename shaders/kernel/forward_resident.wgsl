@@ -46,8 +46,10 @@ fn load_and_reduce(begin: Cursor) -> Moments {
         rest = Vector();
         sum_of_squares = Vector();
         for_each_load(SQUARE, begin);
-        // What rounding took from the mean, if the first value is far from the others, is in the rest.
-        own = moments_around(mean, scale, max(count, 1u), horizontal_sum(rest), horizontal_sum(sum_of_squares));
+        // What rounding took from the mean, if the first value is far from the others, is in the rest. From infinity,
+        // nothing was taken.
+        let left = select(PerChannel(0.0), horizontal_sum(rest), finite(mean.hi));
+        own = moments_around(mean, scale, max(count, 1u), left, horizontal_sum(sum_of_squares));
         let is_beyond = !(finite(own.mean.hi) & finite(own.m2));
         if is_second_try || !any(is_beyond) {
             break;

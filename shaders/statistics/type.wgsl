@@ -1,4 +1,4 @@
-// uses: data/params, data/per_channel, numerics/float_float
+// uses: data/per_channel, numerics/float_float
 
 // What a channel is normalised with.
 struct Statistics {

@@ -6,8 +6,10 @@
 //! `BatchNorm1d/2d/3d`. It shares no method with the GPU kernels: no flat indices, no partial sums, no pivots. The
 //! kernels are checked against it. It also serves to compute without a GPU.
 //!
-//! A layer keeps its statistics, and what it gives to an activation, in f32. The reference keeps them in f64, but it
-//! goes on as a layer would: from infinity, where they are beyond f32's range. Results themselves may be beyond it.
+//! A layer keeps its running statistics, and what it gives to an activation, in f32. The reference keeps them in f64,
+//! but it goes on as a layer would: from infinity, where they are beyond f32's range. Results themselves may be beyond
+//! it. So may the variance of a batch, which the kernels keep with more bits of exponent: where PyTorch's y is the bias,
+//! y is right here.
 //!
 //! ```
 //! use wgpu_batchnorm::{BatchNormConfig, ndarray::array, reference::BatchNorm};
@@ -263,7 +265,7 @@ impl BatchNorm {
         let eps = self.config.eps;
         let inv_std = statistics.var.mapv(|var| {
             let sum = if used_batch_statistics || var > 0.0 {
-                within_f32(var) + eps
+                var + eps
             } else {
                 f64::from(var as f32 + eps as f32)
             };
@@ -320,8 +322,7 @@ impl BatchNorm {
                 continue;
             }
             running.mean[c] = (1.0 - m) * within_f32(running.mean[c]) + m * mean;
-            let retained_var = (1.0 - m) * within_f32(running.var[c]);
-            running.var[c] = after_f32(unbiased_var, |var| retained_var + m * var);
+            running.var[c] = (1.0 - m) * within_f32(running.var[c]) + m * unbiased_var;
         }
     }
 
