@@ -1,4 +1,4 @@
-// uses: data/params, data/vector, numerics/float_float, iterate/traversal, statistics/type, epilogue/pre_activation
+// uses: data/params, data/vector, numerics/float_float, iterate/places, iterate/traversal, statistics/type, epilogue/pre_activation
 // uses: backward/deviation, backward/load_gradient, backward/sums
 
 // Reduces the elements that an invocation visits to the sums of dy, behind the activation, and of dy * (x - mean), of
@@ -19,16 +19,13 @@ fn reduce_sums(
     while cursor.loads > 0u {
         var block: array<Terms, COLUMNS_PER_LANE>;
         for (var fours = 0u; fours < BLOCK && cursor.loads > 0u; fours++) {
-            // Four loads come before the first use.
-            let a = next_place(&cursor);
-            let b = next_place(&cursor);
-            let c = next_place(&cursor);
-            let d = next_place(&cursor);
+            // All loads come before the first use.
+            let at = next_places(&cursor);
             for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                let found_a = load_gradient(column(cursor, a, k));
-                let found_b = load_gradient(column(cursor, b, k));
-                let found_c = load_gradient(column(cursor, c, k));
-                let found_d = load_gradient(column(cursor, d, k));
+                let found_a = load_gradient(column(cursor, at.a, k));
+                let found_b = load_gradient(column(cursor, at.b, k));
+                let found_c = load_gradient(column(cursor, at.c, k));
+                let found_d = load_gradient(column(cursor, at.d, k));
                 let from_a = terms_of(found_a, of_channel[k], pre_activation[k]);
                 let from_b = terms_of(found_b, of_channel[k], pre_activation[k]);
                 let from_c = terms_of(found_c, of_channel[k], pre_activation[k]);

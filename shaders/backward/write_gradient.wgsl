@@ -1,4 +1,4 @@
-// uses: iterate/traversal, tensors/dx, tensors/dz, epilogue/pre_activation
+// uses: iterate/places, iterate/traversal, tensors/dx, tensors/dz, epilogue/pre_activation
 // uses: backward/deviation, backward/input_gradient, backward/load_gradient
 
 // Computes and stores dx and dz of every element that an invocation visits: write_gradient.
@@ -13,16 +13,13 @@ fn write_gradient(begin: Cursor, of_column: array<OfColumn, COLUMNS_PER_LANE>, n
     var cursor = begin;
     var own = of_column;
     while cursor.loads > 0u {
-        // Four loads come before the first use.
-        let a = next_place(&cursor);
-        let b = next_place(&cursor);
-        let c = next_place(&cursor);
-        let d = next_place(&cursor);
+        // All loads come before the first use.
+        let at = next_places(&cursor);
         for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-            let from_a = load_gradient(column(cursor, a, k));
-            let from_b = load_gradient(column(cursor, b, k));
-            let from_c = load_gradient(column(cursor, c, k));
-            let from_d = load_gradient(column(cursor, d, k));
+            let from_a = load_gradient(column(cursor, at.a, k));
+            let from_b = load_gradient(column(cursor, at.b, k));
+            let from_c = load_gradient(column(cursor, at.c, k));
+            let from_d = load_gradient(column(cursor, at.d, k));
             write_load(from_a, own[k], next);
             write_load(from_b, own[k], next);
             write_load(from_c, own[k], next);

@@ -1,4 +1,4 @@
-// uses: data/per_channel, data/vector, numerics/float_float, iterate/traversal, tensors/x, forward/moments
+// uses: data/per_channel, data/vector, numerics/float_float, iterate/places, iterate/traversal, tensors/x, forward/moments
 
 // Reduces the elements that an invocation visits to moments of each of its columns.
 
@@ -29,29 +29,26 @@ fn reduce_moments(begin: Cursor) -> array<Moments, COLUMNS_PER_LANE> {
         var sum_of_squares: array<Vector, COLUMNS_PER_LANE>;
         for (var fours = 0u; fours < length && cursor.loads > 0u; fours++) {
             let is_first = own[0].count + count == 0u && !is_second_try;
-            // Four loads come before the first use.
-            let a = next_place(&cursor);
-            let b = next_place(&cursor);
-            let c = next_place(&cursor);
-            let d = next_place(&cursor);
+            // All loads come before the first use.
+            let at = next_places(&cursor);
             for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                let x_a = load_x(column(cursor, a, k).element);
-                let x_b = load_x(column(cursor, b, k).element);
-                let x_c = load_x(column(cursor, c, k).element);
-                let x_d = load_x(column(cursor, d, k).element);
+                let x_a = load_x(column(cursor, at.a, k).element);
+                let x_b = load_x(column(cursor, at.b, k).element);
+                let x_c = load_x(column(cursor, at.c, k).element);
+                let x_d = load_x(column(cursor, at.d, k).element);
                 // The first pivot is one of four values, and neither the least nor the largest of them.
-                let least = min(first_inside(x_a, a), first_inside(x_b, b));
-                let guess = finite_or_zero(max(least, min(first_inside(x_c, c), first_inside(x_d, d))));
+                let least = min(first_inside(x_a, at.a), first_inside(x_b, at.b));
+                let guess = finite_or_zero(max(least, min(first_inside(x_c, at.c), first_inside(x_d, at.d))));
                 pivot[k] = select(pivot[k], guess, is_first);
                 let origin = pivot[k] * scale[k];
-                let from_a = inside_or_zero(x_a * scale[k] - origin, a);
-                let from_b = inside_or_zero(x_b * scale[k] - origin, b);
-                let from_c = inside_or_zero(x_c * scale[k] - origin, c);
-                let from_d = inside_or_zero(x_d * scale[k] - origin, d);
+                let from_a = inside_or_zero(x_a * scale[k] - origin, at.a);
+                let from_b = inside_or_zero(x_b * scale[k] - origin, at.b);
+                let from_c = inside_or_zero(x_c * scale[k] - origin, at.c);
+                let from_d = inside_or_zero(x_d * scale[k] - origin, at.d);
                 sum[k] += (from_a + from_b) + (from_c + from_d);
                 sum_of_squares[k] += (from_a * from_a + from_b * from_b) + (from_c * from_c + from_d * from_d);
             }
-            count += (values_inside(a) + values_inside(b)) + (values_inside(c) + values_inside(d));
+            count += (values_inside(at.a) + values_inside(at.b)) + (values_inside(at.c) + values_inside(at.d));
         }
         // A pivot that one value has spoiled is far from the others, and squares of large values leave f32. The block
         // is then summed once more, around its own mean.

@@ -1,4 +1,4 @@
-// uses: data/vector, iterate/traversal, tensors/x, tensors/y, epilogue/activation, epilogue/residual
+// uses: data/vector, iterate/places, iterate/traversal, tensors/x, tensors/y, epilogue/activation, epilogue/residual
 // uses: forward/scale_shift
 
 // Computes and stores y of every element that an invocation visits: write_output.
@@ -18,16 +18,13 @@ fn write_output(begin: Cursor, of_column: array<ScaleShift, COLUMNS_PER_LANE>, n
     var cursor = begin;
     var own = of_column;
     while cursor.loads > 0u {
-        // Four loads come before the first use.
-        let a = next_place(&cursor);
-        let b = next_place(&cursor);
-        let c = next_place(&cursor);
-        let d = next_place(&cursor);
+        // All loads come before the first use.
+        let at = next_places(&cursor);
         for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-            let from_a = load_input(column(cursor, a, k));
-            let from_b = load_input(column(cursor, b, k));
-            let from_c = load_input(column(cursor, c, k));
-            let from_d = load_input(column(cursor, d, k));
+            let from_a = load_input(column(cursor, at.a, k));
+            let from_b = load_input(column(cursor, at.b, k));
+            let from_c = load_input(column(cursor, at.c, k));
+            let from_d = load_input(column(cursor, at.d, k));
             write_load(from_a, own[k], next);
             write_load(from_b, own[k], next);
             write_load(from_c, own[k], next);

@@ -150,11 +150,9 @@ fn next_channel(channel: u32) -> u32 {
     return select(channel + 1u, 0u, channel + 1u == params.channels);
 }
 
-// Which elements of a load are the channel's.
-fn inside(place: Place) -> VectorMask {
-    let numbers = vec4<u32>(place.element * VECTOR_WIDTH) + vec4<u32>(0u, 1u, 2u, 3u);
-    let after = numbers < vec4<u32>(place.plane + params.inner);
-    return (numbers >= vec4<u32>(place.plane)) & after & VectorMask(place.is_there);
+// The numbers of a load's elements in the plane: those before it are beyond 2^31.
+fn numbers_in_plane(place: Place) -> vec4<u32> {
+    return vec4<u32>(place.element * VECTOR_WIDTH - place.plane) + vec4<u32>(0u, 1u, 2u, 3u);
 }
 
 fn first_inside(value: Vector, place: Place) -> PerChannel {
@@ -169,12 +167,13 @@ fn values_inside(place: Place) -> u32 {
 }
 
 fn inside_or_zero(value: Vector, place: Place) -> Vector {
-    return select(Vector(0.0), value, inside(place));
+    let end = select(0u, params.inner, place.is_there);
+    return select(Vector(0.0), value, numbers_in_plane(place) < vec4<u32>(end));
 }
 
 // A load with its elements behind the plane replaced by other ones: they belong to the next channel.
 fn inside_or(other: Vector, value: Vector, place: Place) -> Vector {
-    return select(other, value, inside(place));
+    return select(other, value, numbers_in_plane(place) < vec4<u32>(params.inner));
 }
 
 // Whether the lane writes the load: if its first element is the channel's, so that each load is written by one lane.

@@ -166,7 +166,9 @@ impl Variants {
             for statistics in [Statistics::Batch, Statistics::Running] {
                 for output in plain_outputs().into_iter().chain(fused_outputs()) {
                     let reversed = statistics == Statistics::Batch;
-                    let normalize = Normalize { traversal, statistics, output, reversed, workgroup_size };
+                    let loads_at_once = if reversed { 4 } else { 1 };
+                    let normalize =
+                        Normalize { traversal, statistics, output, loads_at_once, reversed, workgroup_size };
                     kernels.push(Kernel::Normalize(normalize));
                 }
             }
@@ -251,6 +253,7 @@ impl Variants {
                         traversal,
                         statistics,
                         gradient,
+                        loads_at_once: if reversed { 4 } else { 1 },
                         reversed,
                         workgroup_size,
                     });

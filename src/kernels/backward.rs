@@ -26,8 +26,7 @@ pub struct BackwardSums {
 
 impl Variant for BackwardSums {
     fn source(&self) -> Source {
-        let source = Source::new("backward_sums", self.lanes, self.workgroup_size)
-            .traversal(self.traversal)
+        let source = Source::reduction("backward_sums", self.traversal, self.lanes, self.workgroup_size)
             .choose([("tensors/dy", "read"), self.statistics.choice()])
             .choose(self.pre_activation.choices(self.traversal.width()))
             .choose(x_choices(self.statistics != Statistics::None));
@@ -86,6 +85,8 @@ pub struct BackwardInput {
     pub statistics: Statistics,
     /// How dx and dz are written.
     pub gradient: InputGradient,
+    /// Loads that a lane makes before it uses the first: 1 or 4.
+    pub loads_at_once: u32,
     /// Whether the last workgroups come first, since a reduction has left their elements in a cache.
     pub reversed: bool,
     /// Invocations in a workgroup.
@@ -97,9 +98,15 @@ impl Variant for BackwardInput {
         let batch = self.statistics == Statistics::Batch;
         // Without dx, nothing is projected.
         let projections = if batch && self.gradient.dx { "read" } else { "none" };
-        Source::elementwise("backward_input", self.traversal, self.reversed, self.workgroup_size)
-            .choose([self.statistics.choice(), ("backward/projections", projections)])
-            .gradient(self.gradient, self.traversal.width(), batch)
+        Source::elementwise(
+            "backward_input",
+            self.traversal,
+            self.loads_at_once,
+            self.reversed,
+            self.workgroup_size,
+        )
+        .choose([self.statistics.choice(), ("backward/projections", projections)])
+        .gradient(self.gradient, self.traversal.width(), batch)
     }
 }
 
@@ -136,8 +143,7 @@ impl BackwardOneDispatch {
 
 impl Variant for BackwardOneDispatch {
     fn source(&self) -> Source {
-        Source::new("backward_one_dispatch", self.lanes, self.workgroup_size)
-            .traversal(self.traversal)
+        Source::reduction("backward_one_dispatch", self.traversal, self.lanes, self.workgroup_size)
             .choose([Statistics::Batch.choice()])
             .choose(self.gradients().choices())
             .gradient(self.gradient, self.traversal.width(), true)

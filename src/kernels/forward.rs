@@ -38,8 +38,7 @@ impl Variant for Moments {
             MomentsResult::Partials => &[("split_result", "partial")],
             MomentsResult::Statistics(running) => &[("split_result", "statistics"), running.choice()],
         };
-        Source::new("moments", self.lanes, self.workgroup_size)
-            .traversal(self.traversal)
+        Source::reduction("moments", self.traversal, self.lanes, self.workgroup_size)
             .choose(self.storage.choices(self.traversal.width()))
             .choose([("tensors/x", "read")])
             .choose(result.iter().copied())
@@ -90,6 +89,8 @@ pub struct Normalize {
     pub statistics: Statistics,
     /// How y is written.
     pub output: Output,
+    /// Loads that a lane makes before it uses the first: 1 or 4.
+    pub loads_at_once: u32,
     /// Whether the last workgroups come first, since a reduction has left their elements in a cache.
     pub reversed: bool,
     /// Invocations in a workgroup.
@@ -98,9 +99,15 @@ pub struct Normalize {
 
 impl Variant for Normalize {
     fn source(&self) -> Source {
-        Source::elementwise("normalize", self.traversal, self.reversed, self.workgroup_size)
-            .choose([self.statistics.choice()])
-            .output(self.output, self.traversal.width())
+        Source::elementwise(
+            "normalize",
+            self.traversal,
+            self.loads_at_once,
+            self.reversed,
+            self.workgroup_size,
+        )
+        .choose([self.statistics.choice()])
+        .output(self.output, self.traversal.width())
     }
 }
 
@@ -129,8 +136,7 @@ pub struct ForwardOneDispatch {
 
 impl Variant for ForwardOneDispatch {
     fn source(&self) -> Source {
-        Source::new("forward_one_dispatch", self.lanes, self.workgroup_size)
-            .traversal(self.traversal)
+        Source::reduction("forward_one_dispatch", self.traversal, self.lanes, self.workgroup_size)
             .choose([self.running.choice()])
             .output(self.output, self.traversal.width())
     }

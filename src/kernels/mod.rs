@@ -141,9 +141,22 @@ impl Source {
     }
 
     /// Makes an elementwise kernel, whose last workgroups come first if `reversed`.
-    fn elementwise(stem: &'static str, traversal: Traversal, reversed: bool, workgroup_size: u32) -> Self {
+    fn elementwise(
+        stem: &'static str,
+        traversal: Traversal,
+        loads_at_once: u32,
+        reversed: bool,
+        workgroup_size: u32,
+    ) -> Self {
         let mut source = Self::new(stem, Lanes::Separate, workgroup_size).traversal(traversal);
-        source.constants.push(("REVERSED", reversed.into()));
+        source.constants.extend([("LOADS_AT_ONCE", loads_at_once), ("REVERSED", reversed.into())]);
+        source
+    }
+
+    /// Makes a kernel that reduces channels.
+    fn reduction(stem: &'static str, traversal: Traversal, lanes: Lanes, workgroup_size: u32) -> Self {
+        let mut source = Self::new(stem, lanes, workgroup_size).traversal(traversal);
+        source.constants.push(("LOADS_AT_ONCE", 4));
         source
     }
 

@@ -6,8 +6,8 @@ use super::{BackwardOptions, Direction, Plan, PlanInput, Work, width};
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::kernels::{
-    ActivationKind, BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums, ChannelGradients,
-    InputGradient, Kernel, PreActivation, Statistics, Storage, VectorWidth,
+    ActivationKind, BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums,
+    ChannelGradients, InputGradient, Kernel, PreActivation, Statistics, Storage, VectorWidth,
 };
 use crate::shape::Problem;
 
@@ -120,7 +120,9 @@ impl Plan {
             let statistics = if needs_statistics { statistics } else { Statistics::None };
             let reversed = has_sums && grid.reverses();
             let traversal = division.traversal;
-            let input = BackwardInput { traversal, statistics, gradient, reversed, workgroup_size };
+            let loads_at_once = grid.loads_at_once();
+            let input =
+                BackwardInput { traversal, statistics, gradient, loads_at_once, reversed, workgroup_size };
             plan.push_elementwise(division, Kernel::BackwardInput(input));
         }
         plan.lay_out(grid);

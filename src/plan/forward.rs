@@ -87,7 +87,9 @@ impl Plan {
             // Batch statistics come from a reduction.
             let reversed = statistics == Statistics::Batch && grid.reverses();
             let traversal = division.traversal;
-            let normalize = Normalize { traversal, statistics, output, reversed, workgroup_size };
+            let loads_at_once = grid.loads_at_once();
+            let normalize =
+                Normalize { traversal, statistics, output, loads_at_once, reversed, workgroup_size };
             plan.push_elementwise(division, Kernel::Normalize(normalize));
         }
         plan.lay_out(grid);

@@ -28,7 +28,13 @@ const LARGE: [(&str, Kind); 6] = [
     ("1e20 as bf16", |k, _, random| if k % 7 == 3 { 1.0027e20 } else { random.normal() }),
     ("lowest f32", |k, n, random| if k == n / 2 { f64::from(f32::MIN) } else { random.normal() }),
     ("both ends of f32", |k, n, random| {
-        if k == n / 2 { f64::from(f32::MIN) } else if k == 1 { f64::from(f32::MAX) } else { random.normal() }
+        if k == n / 2 {
+            f64::from(f32::MIN)
+        } else if k == 1 {
+            f64::from(f32::MAX)
+        } else {
+            random.normal()
+        }
     }),
 ];
 

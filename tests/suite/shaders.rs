@@ -279,7 +279,8 @@ fn every_load_that_is_held_is_visited_once() {
         let lines = text.lines().map(str::trim).filter(|line| line.starts_with(name));
         lines.map(|line| line.split(", ").nth(1).unwrap().trim_end_matches(&[')', ';']).to_owned()).collect()
     };
-    let of_case = |case: &str, name: &str| calls(cases.iter().find(|(found, _)| *found == case).unwrap().1, name);
+    let of_case =
+        |case: &str, name: &str| calls(cases.iter().find(|(found, _)| *found == case).unwrap().1, name);
     let after_k = |numbers: &[u32]| -> Vec<String> {
         numbers.iter().map(|n| if *n == 0 { "k".to_owned() } else { format!("k + {n}u") }).collect()
     };
