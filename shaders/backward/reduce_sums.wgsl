@@ -1,4 +1,4 @@
-// uses: data/params, data/vector, numerics/float_float, iterate/places, iterate/traversal, statistics/type, epilogue/pre_activation
+// uses: data/params, data/vector, numerics/float_float, iterate/traversal, statistics/type, epilogue/pre_activation
 // uses: backward/deviation, backward/load_gradient, backward/sums
 
 // Reduces the elements that an invocation visits to the sums of dy, behind the activation, and of dy * (x - mean), of

@@ -2,6 +2,14 @@
 
 // The activation, activated, and its gradient, through_activation.
 
+// Whether a value is 0 or less; false for NaN. The bits tell: comparisons with NaN are not reliable under the drivers'
+// fast-math rules.
+fn is_not_positive(value: Vector) -> VectorMask {
+    let bits = bitcast<VectorBits>(value);
+    // Only the bits of positive values, less one, are below those of the largest NaN.
+    return (bits - VectorBits(1u) >= VectorBits(0x7fffffffu)) & (bits <= VectorBits(0xff800000u));
+}
+
 // case identity:
 // No activation.
 fn activated(value: Vector) -> Vector {
@@ -9,7 +17,6 @@ fn activated(value: Vector) -> Vector {
 }
 
 // case relu:
-// uses: numerics/sign
 // max(value, 0), and NaN for NaN.
 fn activated(value: Vector) -> Vector {
     return select(value, Vector(0.0), is_not_positive(value));
@@ -32,14 +39,13 @@ fn through_activation(dy: Vector, value: Vector) -> Vector {
     return select(dy * params.slope, dy, is_positive(value));
 }
 
-// Whether a value is above 0; false for NaN. The bits tell, as in numerics/sign.
+// Whether a value is above 0; false for NaN. The bits tell, as in is_not_positive.
 fn is_positive(value: Vector) -> VectorMask {
     // Less one, the bits of 0 and of everything negative are above those of infinity, and so are those of NaN.
     return bitcast<VectorBits>(value) - VectorBits(1u) < VectorBits(0x7f800000u);
 }
 
 // case relu6:
-// uses: numerics/sign
 // min(max(value, 0), 6), and NaN for NaN.
 fn activated(value: Vector) -> Vector {
     return select(select(value, Vector(6.0), is_six_or_more(value)), Vector(0.0), is_not_positive(value));

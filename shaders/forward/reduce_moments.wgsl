@@ -1,4 +1,4 @@
-// uses: data/per_channel, data/vector, numerics/float_float, iterate/places, iterate/traversal, tensors/x, forward/moments
+// uses: data/per_channel, data/vector, numerics/float_float, iterate/traversal, tensors/x, forward/moments
 
 // Reduces the elements that an invocation visits to moments of each of its columns.
 

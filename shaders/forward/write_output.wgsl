@@ -1,4 +1,4 @@
-// uses: data/vector, iterate/places, iterate/traversal, tensors/x, tensors/y, epilogue/activation, epilogue/residual
+// uses: data/vector, iterate/traversal, tensors/x, tensors/y, epilogue/activation, epilogue/residual
 // uses: forward/scale_shift
 
 // Computes and stores y of every element that an invocation visits: write_output.

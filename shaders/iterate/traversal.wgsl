@@ -1,6 +1,7 @@
 // uses: data/params, data/vector
+// needs: Cursor, next_place
 
-// The loads of an invocation, one after the other: Cursor, cursor_begin, next_place.
+// The loads of an invocation, one after the other: Cursor, cursor_begin, next_place, next_places.
 
 // Where a load is, and whether the invocation has it at all. If not, it is another load of the same workgroup, which
 // does no harm to read. So kernels make several loads before they use the first, without a branch.
@@ -9,6 +10,25 @@ struct Place {
     is_there: bool,
     // For masked loads: the first element of their plane.
     plane: u32,
+}
+
+// Up to four places: LOADS_AT_ONCE of them.
+struct Places {
+    a: Place,
+    b: Place,
+    c: Place,
+    d: Place,
+}
+
+fn next_places(cursor: ptr<function, Cursor>) -> Places {
+    var places: Places;
+    places.a = next_place(cursor);
+    if LOADS_AT_ONCE == 4u {
+        places.b = next_place(cursor);
+        places.c = next_place(cursor);
+        places.d = next_place(cursor);
+    }
+    return places;
 }
 
 // case planes:

@@ -157,7 +157,7 @@ impl InputGradient {
             ("tensors/dy", dy),
             ("tensors/dx", store(self.dx)),
             ("tensors/dz", store(self.dz)),
-            ("backward/center", center),
+            ("backward/input_gradient", center),
         ]);
         choices.extend(x_choices(needs_x));
         choices
