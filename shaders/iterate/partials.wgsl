@@ -1,11 +1,21 @@
 // uses: entry, lanes, data/params
 // needs: Partial, merge, unpack
 
-// The merge of all partial results of a channel: merged_channel. A workgroup takes LANES_ACROSS channels.
-// Lanes whose numbers are equal modulo that share one, and the first of them gets the result.
+// The merge of all partial results of a channel: merged_channel. The lanes that share a channel take
+// its results in turn, and the order is fixed.
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
 
+// Some of a channel's results, step apart.
+fn every_split(channel: u32, first: u32, step: u32) -> Partial {
+    var own = Partial();
+    for (var split = first; split < params.reduction.count; split += step) {
+        own = merge(own, unpack(partials[channel * params.reduction.count + split]));
+    }
+    return own;
+}
+
+// case by_channel:
 struct MergedChannel {
     channel: u32,
     merged: Partial,
@@ -13,16 +23,24 @@ struct MergedChannel {
     is_valid: bool,
 }
 
+// A workgroup takes LANES_ACROSS channels. Lanes whose numbers are equal modulo that share one, and the first of them
+// gets the result.
 fn merged_channel(invocation: Invocation) -> MergedChannel {
     let in_group = invocation.workgroup * LANES_ACROSS + invocation.lane % LANES_ACROSS;
     let channel = params.first_channel + in_group;
     var own = Partial();
     if in_group < params.group_channels {
-        let lanes = WORKGROUP_SIZE / LANES_ACROSS;
-        for (var split = invocation.lane / LANES_ACROSS; split < params.reduction.count; split += lanes) {
-            own = merge(own, unpack(partials[split * params.channels + channel]));
-        }
+        own = every_split(channel, invocation.lane / LANES_ACROSS, WORKGROUP_SIZE / LANES_ACROSS);
     }
     let merged = reduce_lanes(own, invocation);
     return MergedChannel(channel, merged, is_leader(invocation) && in_group < params.group_channels);
+}
+
+// case by_workgroup:
+// All lanes of the workgroup share a channel, and each gets the result.
+fn merged_channel(channel: u32, invocation: Invocation) -> Partial {
+    // Another channel may have been merged before.
+    workgroupBarrier();
+    let own = every_split(channel, invocation.lane, WORKGROUP_SIZE);
+    return broadcast(reduce_lanes(own, invocation), invocation);
 }

@@ -5,6 +5,6 @@
 fn kernel(invocation: Invocation) {
     let result = merged_channel(invocation);
     if result.is_valid {
-        finish_channel(result.channel, result.merged, channel_statistics(result.channel));
+        finish_channel(result.channel, result.merged, channel_statistics(result.channel, invocation, false));
     }
 }

@@ -13,18 +13,19 @@ fn kernel(invocation: Invocation) {
     let cursor = cursor_begin(workgroup, invocation.lane, params.elementwise);
     var own: array<OfColumn, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-        own[k] = of_channel(channel_of(cursor, k));
+        own[k] = of_channel(channel_of(cursor, k), invocation, split_of(cursor, k) == 0u);
     }
     // A masked load may reach into the next channel's plane: dx of that channel is computed, too.
     var next = own[0];
     if MASKED {
-        next = of_channel(next_channel(channel_of(cursor, 0u)));
+        next = of_channel(next_channel(channel_of(cursor, 0u)), invocation, false);
     }
     write_gradient(cursor, own, next);
 }
 
-fn of_channel(channel: u32) -> OfColumn {
-    let statistics = channel_statistics(channel);
-    let gradient = gradient_of(channel, statistics, channel_projection(channel));
+fn of_channel(channel: u32, invocation: Invocation, finishes: bool) -> OfColumn {
+    let statistics = channel_statistics(channel, invocation, finishes);
+    let projection = channel_projection(channel, statistics, invocation, finishes);
+    let gradient = gradient_of(channel, statistics, projection);
     return OfColumn(gradient, pre_activation_of(channel, statistics));
 }

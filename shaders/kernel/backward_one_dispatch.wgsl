@@ -10,7 +10,7 @@ fn kernel(invocation: Invocation) {
     var statistics: array<Statistics, COLUMNS_PER_LANE>;
     var pre_activations: array<PreActivation, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-        statistics[k] = channel_statistics(channel_of(cursor, k));
+        statistics[k] = channel_statistics(channel_of(cursor, k), invocation, false);
         pre_activations[k] = pre_activation_of(channel_of(cursor, k), statistics[k]);
     }
     var own = reduce_sums(cursor, statistics, pre_activations);

@@ -23,7 +23,7 @@ var<private> gradient: Gradient;
 fn kernel(invocation: Invocation) {
     let begin = cursor_begin(invocation.workgroup, invocation.lane, params.reduction);
     let channel = channel_of(begin, 0u);
-    of_channel = channel_statistics(channel);
+    of_channel = channel_statistics(channel, invocation, false);
     pre_activation = pre_activation_of(channel, of_channel);
     for_each_load(LOAD, begin);
     for_each_load(SUM, begin);

@@ -9,7 +9,7 @@ fn kernel(invocation: Invocation) {
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let merged = reduce_lanes(own[k], invocation);
         if is_leader(invocation) && split_of(cursor, k) < params.reduction.count {
-            store_result(split_of(cursor, k), channel_of(cursor, k), merged);
+            store_result(split_of(cursor, k), channel_of(cursor, k), merged, invocation);
         }
     }
 }

@@ -12,13 +12,13 @@ fn kernel(invocation: Invocation) {
     var own: array<ScaleShift, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let channel = channel_of(cursor, k);
-        own[k] = scale_shift_of(channel, channel_statistics(channel));
+        own[k] = scale_shift_of(channel, channel_statistics(channel, invocation, split_of(cursor, k) == 0u));
     }
     // A masked load may reach into the next channel's plane: that channel is normalised, too.
     var next = own[0];
     if MASKED {
         let channel = next_channel(channel_of(cursor, 0u));
-        next = scale_shift_of(channel, channel_statistics(channel));
+        next = scale_shift_of(channel, channel_statistics(channel, invocation, false));
     }
     write_output(cursor, own, next);
 }

@@ -1,13 +1,14 @@
-// uses: statistics/type
+// uses: entry, statistics/type
 
-// channel_statistics: where the statistics of a channel come from.
+// channel_statistics: where the statistics of a channel come from. `finishes` says whether it is for this workgroup to
+// store what follows from partial results.
 
 // case batch:
 // uses: data/per_channel, numerics/float_float
 // The batch's own statistics, as the forward pass left them: mean (two parts), inv_std and variance.
 @group(0) @binding(3) var<storage, read> statistics: array<vec4<f32>>;
 
-fn channel_statistics(channel: u32) -> Statistics {
+fn channel_statistics(channel: u32, invocation: Invocation, finishes: bool) -> Statistics {
     var mean: FloatFloat;
     var inv_std: PerChannel;
     var variance: PerChannel;
@@ -21,13 +22,24 @@ fn channel_statistics(channel: u32) -> Statistics {
     return statistics_of(mean, inv_std, variance);
 }
 
+// case merged:
+// uses: lanes, iterate/partials, forward/finish_channel
+// The batch's own statistics: each workgroup merges the partial moments of its channel, in the same order.
+fn channel_statistics(channel: u32, invocation: Invocation, finishes: bool) -> Statistics {
+    let merged = merged_channel(channel, invocation);
+    if finishes && is_leader(invocation) {
+        finish_channel(channel, merged);
+    }
+    return batch_statistics(merged);
+}
+
 // case running:
 // uses: data/params, data/per_channel, numerics/float_float
 // The running statistics.
 @group(0) @binding(6) var<storage, read> running_mean: array<f32>;
 @group(0) @binding(7) var<storage, read> running_var: array<f32>;
 
-fn channel_statistics(channel: u32) -> Statistics {
+fn channel_statistics(channel: u32, invocation: Invocation, finishes: bool) -> Statistics {
     var mean: FloatFloat;
     var variance: PerChannel;
     for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
@@ -39,6 +51,6 @@ fn channel_statistics(channel: u32) -> Statistics {
 
 // case none:
 // No statistics: the gradient of the bias alone does not depend on x.
-fn channel_statistics(channel: u32) -> Statistics {
+fn channel_statistics(channel: u32, invocation: Invocation, finishes: bool) -> Statistics {
     return Statistics();
 }

@@ -69,6 +69,7 @@ impl Variants {
         self.moments(&mut kernels);
         self.finalize(&mut kernels);
         self.normalize(&mut kernels);
+        self.merging(&mut kernels);
         self.forward_passes(&mut kernels);
         self.backward_sums(&mut kernels);
         self.backward_finalize(&mut kernels);
@@ -167,10 +168,55 @@ impl Variants {
                 for output in plain_outputs().into_iter().chain(fused_outputs()) {
                     let reversed = statistics == Statistics::Batch;
                     let loads_at_once = if reversed { 4 } else { 1 };
-                    let normalize =
-                        Normalize { traversal, statistics, output, loads_at_once, reversed, workgroup_size };
+                    let normalize = Normalize {
+                        traversal,
+                        statistics,
+                        merge: None,
+                        output,
+                        loads_at_once,
+                        reversed,
+                        workgroup_size,
+                    };
                     kernels.push(Kernel::Normalize(normalize));
                 }
+            }
+        }
+    }
+
+    /// Returns the reductions in planes, each with its index: elementwise kernels may merge their partial results.
+    fn merges(&self) -> impl Iterator<Item = (usize, (Traversal, Lanes))> {
+        self.reductions().into_iter().filter(|(traversal, _)| !traversal.is_columns()).enumerate()
+    }
+
+    /// Adds the kernels that merge partial moments or sums and then compute elements.
+    fn merging(&self, kernels: &mut Vec<Kernel>) {
+        let (workgroup_size, loads_at_once, reversed) = (self.workgroup_size, 4, true);
+        let statistics = Statistics::Batch;
+        for (index, (traversal, lanes)) in self.merges() {
+            for (running, output) in whole_forward_passes(index) {
+                let merge = Some((lanes, running));
+                kernels.push(Kernel::Normalize(Normalize {
+                    traversal,
+                    statistics,
+                    merge,
+                    output,
+                    loads_at_once,
+                    reversed,
+                    workgroup_size,
+                }));
+            }
+            let exact = has_exact_products(traversal.width(), false);
+            for (gradient, weight, bias) in whole_backward_passes(index, exact) {
+                let merge = Some((lanes, ChannelGradients { weight, bias, projection: true }));
+                kernels.push(Kernel::BackwardInput(BackwardInput {
+                    traversal,
+                    statistics,
+                    merge,
+                    gradient,
+                    loads_at_once,
+                    reversed,
+                    workgroup_size,
+                }));
             }
         }
     }
@@ -252,6 +298,7 @@ impl Variants {
                     variants.push(BackwardInput {
                         traversal,
                         statistics,
+                        merge: None,
                         gradient,
                         loads_at_once: if reversed { 4 } else { 1 },
                         reversed,

@@ -2,7 +2,8 @@
 
 use super::epilogue::x_choices;
 use super::{
-    ChannelGradients, InputGradient, Lanes, PreActivation, Source, Statistics, Tile, Traversal, Variant,
+    ChannelGradients, InputGradient, LOADS_AT_ONCE, Lanes, PreActivation, Source, Statistics, Tile,
+    Traversal, Variant,
 };
 use std::fmt;
 
@@ -26,7 +27,9 @@ pub struct BackwardSums {
 
 impl Variant for BackwardSums {
     fn source(&self) -> Source {
-        let source = Source::reduction("backward_sums", self.traversal, self.lanes, self.workgroup_size)
+        let source = Source::new("backward_sums", self.lanes, self.workgroup_size)
+            .traversal(self.traversal)
+            .constants([LOADS_AT_ONCE])
             .choose([("tensors/dy", "read"), self.statistics.choice()])
             .choose(self.pre_activation.choices(self.traversal.width()))
             .choose(x_choices(self.statistics != Statistics::None));
@@ -64,7 +67,11 @@ impl Variant for BackwardFinalize {
     fn source(&self) -> Source {
         let lanes = Lanes::Rows { across: self.channels_per_workgroup };
         Source::new("backward_finalize", lanes, self.workgroup_size)
-            .choose([("data/per_channel", "one"), self.statistics.choice()])
+            .choose([
+                ("data/per_channel", "one"),
+                ("iterate/partials", "by_channel"),
+                self.statistics.choice(),
+            ])
             .choose(self.gradients.choices())
     }
 }
@@ -83,6 +90,9 @@ pub struct BackwardInput {
     pub traversal: Traversal,
     /// The statistics of the forward pass. Gradient flows through batch statistics, so x is read with them.
     pub statistics: Statistics,
+    /// If each workgroup merges the partial sums of its channel: how its lanes do, and what is computed of them. The channel
+    /// lies in planes.
+    pub merge: Option<(Lanes, ChannelGradients)>,
     /// How dx and dz are written.
     pub gradient: InputGradient,
     /// Loads that a lane makes before it uses the first: 1 or 4.
@@ -96,24 +106,33 @@ pub struct BackwardInput {
 impl Variant for BackwardInput {
     fn source(&self) -> Source {
         let batch = self.statistics == Statistics::Batch;
-        // Without dx, nothing is projected.
-        let projections = if batch && self.gradient.dx { "read" } else { "none" };
-        Source::elementwise(
-            "backward_input",
-            self.traversal,
-            self.loads_at_once,
-            self.reversed,
-            self.workgroup_size,
-        )
-        .choose([self.statistics.choice(), ("backward/projections", projections)])
-        .gradient(self.gradient, self.traversal.width(), batch)
+        let (lanes, gradients) = self.merge.unzip();
+        let source = Source::new("backward_input", lanes.unwrap_or(Lanes::Separate), self.workgroup_size)
+            .traversal(self.traversal)
+            .constants([("LOADS_AT_ONCE", self.loads_at_once), ("REVERSED", self.reversed.into())]);
+        let projections = match gradients {
+            Some(_) => "merged",
+            // Without dx, nothing is projected.
+            None if batch && self.gradient.dx => "read",
+            None => "none",
+        };
+        let gradients = gradients.map(|gradients| gradients.of_parameters());
+        source
+            .choose([self.statistics.choice(), ("backward/projections", projections)])
+            .choose([("iterate/partials", "by_workgroup")])
+            .choose(gradients.into_iter().flatten())
+            .gradient(self.gradient, self.traversal.width(), batch)
     }
 }
 
 impl fmt::Display for BackwardInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last_first = if self.reversed { ", last first" } else { "" };
-        write!(f, "{}, {}{}{last_first}", self.traversal, self.statistics.name(), self.gradient)
+        write!(f, "{}, {}", self.traversal, self.statistics.name())?;
+        if let Some((lanes, gradients)) = self.merge {
+            write!(f, ", merged sums, {lanes}{gradients}")?;
+        }
+        write!(f, "{}{last_first}", self.gradient)
     }
 }
 
@@ -143,7 +162,9 @@ impl BackwardOneDispatch {
 
 impl Variant for BackwardOneDispatch {
     fn source(&self) -> Source {
-        Source::reduction("backward_one_dispatch", self.traversal, self.lanes, self.workgroup_size)
+        Source::new("backward_one_dispatch", self.lanes, self.workgroup_size)
+            .traversal(self.traversal)
+            .constants([LOADS_AT_ONCE])
             .choose([Statistics::Batch.choice()])
             .choose(self.gradients().choices())
             .gradient(self.gradient, self.traversal.width(), true)

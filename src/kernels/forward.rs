@@ -1,7 +1,9 @@
 //! The kernels of the forward pass.
 
 use super::compose::Choice;
-use super::{Lanes, Output, RunningUpdate, Source, Statistics, Storage, Tile, Traversal, Variant};
+use super::{
+    LOADS_AT_ONCE, Lanes, Output, RunningUpdate, Source, Statistics, Storage, Tile, Traversal, Variant,
+};
 use std::fmt;
 
 /// Adds 1 to `num_batches_tracked`. Uses one invocation and no uniform.
@@ -38,7 +40,9 @@ impl Variant for Moments {
             MomentsResult::Partials => &[("split_result", "partial")],
             MomentsResult::Statistics(running) => &[("split_result", "statistics"), running.choice()],
         };
-        Source::reduction("moments", self.traversal, self.lanes, self.workgroup_size)
+        Source::new("moments", self.lanes, self.workgroup_size)
+            .traversal(self.traversal)
+            .constants([LOADS_AT_ONCE])
             .choose(self.storage.choices(self.traversal.width()))
             .choose([("tensors/x", "read")])
             .choose(result.iter().copied())
@@ -69,8 +73,11 @@ pub struct Finalize {
 impl Variant for Finalize {
     fn source(&self) -> Source {
         let lanes = Lanes::Rows { across: self.channels_per_workgroup };
-        Source::new("finalize", lanes, self.workgroup_size)
-            .choose([("data/per_channel", "one"), self.running.choice()])
+        Source::new("finalize", lanes, self.workgroup_size).choose([
+            ("data/per_channel", "one"),
+            ("iterate/partials", "by_channel"),
+            self.running.choice(),
+        ])
     }
 }
 
@@ -87,6 +94,9 @@ pub struct Normalize {
     pub traversal: Traversal,
     /// The statistics to use.
     pub statistics: Statistics,
+    /// If each workgroup merges the partial moments of its channel: how its lanes do, and how the running statistics are
+    /// updated. The channel lies in planes.
+    pub merge: Option<(Lanes, RunningUpdate)>,
     /// How y is written.
     pub output: Output,
     /// Loads that a lane makes before it uses the first: 1 or 4.
@@ -99,22 +109,31 @@ pub struct Normalize {
 
 impl Variant for Normalize {
     fn source(&self) -> Source {
-        Source::elementwise(
-            "normalize",
-            self.traversal,
-            self.loads_at_once,
-            self.reversed,
-            self.workgroup_size,
-        )
-        .choose([self.statistics.choice()])
-        .output(self.output, self.traversal.width())
+        let (lanes, running) = self.merge.unzip();
+        let source = Source::new("normalize", lanes.unwrap_or(Lanes::Separate), self.workgroup_size)
+            .traversal(self.traversal)
+            .constants([("LOADS_AT_ONCE", self.loads_at_once), ("REVERSED", self.reversed.into())]);
+        let source = match running {
+            None => source.choose([self.statistics.choice()]),
+            Some(running) => source.choose([
+                ("statistics/source", "merged"),
+                ("iterate/partials", "by_workgroup"),
+                running.choice(),
+            ]),
+        };
+        source.output(self.output, self.traversal.width())
     }
 }
 
 impl fmt::Display for Normalize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last_first = if self.reversed { ", last first" } else { "" };
-        write!(f, "{}, {}{}{last_first}", self.traversal, self.statistics.name(), self.output)
+        write!(f, "{}, ", self.traversal)?;
+        match self.merge {
+            None => f.write_str(self.statistics.name())?,
+            Some((lanes, running)) => write!(f, "merged moments, {lanes}{}", running.name())?,
+        }
+        write!(f, "{}{last_first}", self.output)
     }
 }
 
@@ -136,7 +155,9 @@ pub struct ForwardOneDispatch {
 
 impl Variant for ForwardOneDispatch {
     fn source(&self) -> Source {
-        Source::reduction("forward_one_dispatch", self.traversal, self.lanes, self.workgroup_size)
+        Source::new("forward_one_dispatch", self.lanes, self.workgroup_size)
+            .traversal(self.traversal)
+            .constants([LOADS_AT_ONCE])
             .choose([self.running.choice()])
             .output(self.output, self.traversal.width())
     }

@@ -18,12 +18,14 @@ pub struct ChannelGradients {
 impl ChannelGradients {
     /// Returns the cases of the shader files, except the source of the statistics.
     pub(super) fn choices(self) -> [Choice; 3] {
-        let store = |wanted, otherwise| if wanted { "store" } else { otherwise };
-        [
-            ("backward/dweight", store(self.weight, "none")),
-            ("backward/dbias", store(self.bias, "none")),
-            ("backward/projections", store(self.projection, "not_stored")),
-        ]
+        let [weight, bias] = self.of_parameters();
+        [weight, bias, ("backward/projections", if self.projection { "store" } else { "not_stored" })]
+    }
+
+    /// Returns the cases for dweight and dbias.
+    pub(super) fn of_parameters(self) -> [Choice; 2] {
+        let store = |wanted| if wanted { "store" } else { "none" };
+        [("backward/dweight", store(self.weight)), ("backward/dbias", store(self.bias))]
     }
 }
 

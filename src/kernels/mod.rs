@@ -91,6 +91,9 @@ pub enum Kernel {
     BackwardResident(BackwardResident),
 }
 
+/// How many loads a lane of a reduction makes before it uses the first.
+const LOADS_AT_ONCE: (&str, u32) = ("LOADS_AT_ONCE", 4);
+
 /// The parts of a kernel.
 struct Source {
     /// The name of its file.
@@ -124,9 +127,10 @@ impl Source {
 
     /// Creates the source of a kernel that keeps whole channels in registers.
     fn resident(stem: &'static str, tile: &Tile) -> Self {
-        let mut source = Self::new(stem, tile.lanes, tile.workgroup_size).traversal(tile.traversal);
-        source.constants.push(("TILE_LOADS", tile.loads));
-        source.choose([("iterate/resident", tile.case())])
+        Self::new(stem, tile.lanes, tile.workgroup_size)
+            .traversal(tile.traversal)
+            .constants([("TILE_LOADS", tile.loads), LOADS_AT_ONCE])
+            .choose([("iterate/resident", tile.case())])
     }
 
     fn choose(mut self, choices: impl IntoIterator<Item = Choice>) -> Self {
@@ -135,29 +139,13 @@ impl Source {
     }
 
     fn traversal(mut self, traversal: Traversal) -> Self {
-        self.constants.extend(traversal.constants());
         self.channels_at_once = traversal.channels_at_once();
-        self.choose(traversal.choices())
+        self.constants(traversal.constants()).choose(traversal.choices())
     }
 
-    /// Makes an elementwise kernel, whose last workgroups come first if `reversed`.
-    fn elementwise(
-        stem: &'static str,
-        traversal: Traversal,
-        loads_at_once: u32,
-        reversed: bool,
-        workgroup_size: u32,
-    ) -> Self {
-        let mut source = Self::new(stem, Lanes::Separate, workgroup_size).traversal(traversal);
-        source.constants.extend([("LOADS_AT_ONCE", loads_at_once), ("REVERSED", reversed.into())]);
-        source
-    }
-
-    /// Makes a kernel that reduces channels.
-    fn reduction(stem: &'static str, traversal: Traversal, lanes: Lanes, workgroup_size: u32) -> Self {
-        let mut source = Self::new(stem, lanes, workgroup_size).traversal(traversal);
-        source.constants.push(("LOADS_AT_ONCE", 4));
-        source
+    fn constants(mut self, constants: impl IntoIterator<Item = (&'static str, u32)>) -> Self {
+        self.constants.extend(constants);
+        self
     }
 
     fn output(mut self, output: Output, width: VectorWidth) -> Self {

@@ -7,7 +7,7 @@ use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::kernels::{
     ActivationKind, BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums,
-    ChannelGradients, InputGradient, Kernel, PreActivation, Statistics, Storage, VectorWidth,
+    ChannelGradients, InputGradient, Kernel, Lanes, PreActivation, Statistics, Storage, VectorWidth,
 };
 use crate::shape::Problem;
 
@@ -70,6 +70,22 @@ impl Plan {
         let mut concluded = !(dweight || dbias || projection);
         let needs_statistics = dweight || projection || pre_activation.is_activated();
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
+        let mut merge = None;
+        let input = |merge: Option<(Lanes, ChannelGradients)>, has_sums| {
+            let (workgroup_size, division) = (grid.workgroup_size, grid.elementwise(merge.is_some()));
+            // dz depends on statistics only through an activation.
+            let needs_statistics = mask.input || pre_activation.is_activated();
+            let kernel = BackwardInput {
+                traversal: division.traversal,
+                statistics: if needs_statistics { statistics } else { Statistics::None },
+                merge,
+                gradient,
+                loads_at_once: grid.loads_at_once(),
+                reversed: has_sums && grid.reverses(),
+                workgroup_size,
+            };
+            (division, Kernel::BackwardInput(kernel))
+        };
         let resident = if projection { grid.tile(resident_tensors(config, options)) } else { None };
         let resident = resident.map(|(tile, division)| {
             (Kernel::BackwardResident(BackwardResident { tile, gradient, dweight, dbias }), division)
@@ -102,6 +118,11 @@ impl Plan {
                 let conclusion = sums(Some(gradients));
                 concluded = reduction.is_unsplit() && grid.binds(&conclusion);
                 plan.push_reduction(division, if concluded { conclusion } else { sums(None) });
+                if projection && !concluded {
+                    let merging = grid.merge(&reduction).map(|lanes| (lanes, gradients));
+                    merge = merging.filter(|_| grid.binds(&input(merging, true).1));
+                    concluded = merge.is_some();
+                }
             }
         }
         if !concluded {
@@ -111,19 +132,9 @@ impl Plan {
                 BackwardFinalize { statistics: of_sums, gradients, channels_per_workgroup, workgroup_size };
             plan.stages.push((Kernel::BackwardFinalize(finalize), Work::Channels(channels_per_workgroup)));
         }
-        let has_sums = !plan.stages.is_empty();
         if !has_dx {
-            let workgroup_size = grid.workgroup_size;
-            let division = grid.elementwise();
-            // dz depends on statistics only through an activation.
-            let needs_statistics = mask.input || pre_activation.is_activated();
-            let statistics = if needs_statistics { statistics } else { Statistics::None };
-            let reversed = has_sums && grid.reverses();
-            let traversal = division.traversal;
-            let loads_at_once = grid.loads_at_once();
-            let input =
-                BackwardInput { traversal, statistics, gradient, loads_at_once, reversed, workgroup_size };
-            plan.push_elementwise(division, Kernel::BackwardInput(input));
+            let (division, kernel) = input(merge, !plan.stages.is_empty());
+            plan.push_elementwise(division, kernel);
         }
         plan.lay_out(grid);
         plan.check_limits(profile)?;

@@ -5,8 +5,8 @@ use super::tile::tile_width;
 use super::{Direction, ForwardOptions, Plan, PlanInput, Work, width};
 use crate::error::Result;
 use crate::kernels::{
-    CountBatch, Finalize, ForwardOneDispatch, ForwardResident, Kernel, Moments, MomentsResult, Normalize,
-    Output, RunningUpdate, Statistics, Storage,
+    CountBatch, Finalize, ForwardOneDispatch, ForwardResident, Kernel, Lanes, Moments, MomentsResult,
+    Normalize, Output, RunningUpdate, Statistics, Storage,
 };
 
 impl Plan {
@@ -46,6 +46,16 @@ impl Plan {
             plan.stages.push((Kernel::CountBatch(CountBatch), Work::Once));
         }
         let mut normalized = empty;
+        let mut merge = None;
+        // Batch statistics come from a reduction.
+        let reversed = statistics == Statistics::Batch && grid.reverses();
+        let normalize = |merge: Option<(Lanes, RunningUpdate)>| {
+            let (workgroup_size, division) = (grid.workgroup_size, grid.elementwise(merge.is_some()));
+            let (traversal, loads_at_once) = (division.traversal, grid.loads_at_once());
+            let kernel =
+                Normalize { traversal, statistics, merge, output, loads_at_once, reversed, workgroup_size };
+            (division, Kernel::Normalize(kernel))
+        };
         let resident = if statistics == Statistics::Batch && !empty { grid.tile(1) } else { None };
         let resident = resident.map(|(tile, division)| {
             (Kernel::ForwardResident(ForwardResident { tile, output, running }), division)
@@ -64,33 +74,28 @@ impl Plan {
                 running,
                 workgroup_size,
             });
+            let moments =
+                |result| Kernel::Moments(Moments { traversal, lanes, storage, result, workgroup_size });
             if reduction.can_be_one_dispatch() && grid.one_dispatch() && grid.binds(&all) {
                 plan.push_reduction(division, all);
                 normalized = true;
             } else if reduction.is_unsplit() {
-                let result = MomentsResult::Statistics(running);
-                let moments = Moments { traversal, lanes, storage, result, workgroup_size };
-                plan.push_reduction(division, Kernel::Moments(moments));
+                plan.push_reduction(division, moments(MomentsResult::Statistics(running)));
             } else {
-                let result = MomentsResult::Partials;
-                let moments = Moments { traversal, lanes, storage, result, workgroup_size };
-                plan.push_reduction(division, Kernel::Moments(moments));
-                let channels_per_workgroup = grid.channels_per_workgroup(plan.params.reduction.count);
-                let workgroup_size = grid.workgroup_size;
-                let finalize = Finalize { running, channels_per_workgroup, workgroup_size };
-                plan.stages.push((Kernel::Finalize(finalize), Work::Channels(channels_per_workgroup)));
+                plan.push_reduction(division, moments(MomentsResult::Partials));
+                let merging = grid.merge(&reduction).map(|lanes| (lanes, running));
+                merge = merging.filter(|_| grid.binds(&normalize(merging).1));
+                if merge.is_none() {
+                    let channels_per_workgroup = grid.channels_per_workgroup(plan.params.reduction.count);
+                    let workgroup_size = grid.workgroup_size;
+                    let finalize = Finalize { running, channels_per_workgroup, workgroup_size };
+                    plan.stages.push((Kernel::Finalize(finalize), Work::Channels(channels_per_workgroup)));
+                }
             }
         }
         if !normalized {
-            let workgroup_size = grid.workgroup_size;
-            let division = grid.elementwise();
-            // Batch statistics come from a reduction.
-            let reversed = statistics == Statistics::Batch && grid.reverses();
-            let traversal = division.traversal;
-            let loads_at_once = grid.loads_at_once();
-            let normalize =
-                Normalize { traversal, statistics, output, loads_at_once, reversed, workgroup_size };
-            plan.push_elementwise(division, Kernel::Normalize(normalize));
+            let (division, kernel) = normalize(merge);
+            plan.push_elementwise(division, kernel);
         }
         plan.lay_out(grid);
         plan.check_limits(profile)?;

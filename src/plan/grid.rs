@@ -11,6 +11,10 @@ use crate::shape::Problem;
 /// 65,536 iterations. A quarter of that leaves room for a second traversal and for the loops over blocks, at no cost.
 const MAX_TRIPS: usize = 1 << 14;
 
+/// Most partial results of a channel that every workgroup of an elementwise kernel merges: one or two for each lane of a
+/// subgroup, so that one load is all it waits for.
+const MOST_MERGED: u32 = 64;
+
 /// Most registers that a workgroup fills with values: half of the registers of an NVIDIA or AMD processor, so that the
 /// rest of the kernel has room.
 const GPU_TILE_REGISTERS: u64 = 1 << 15;
@@ -221,16 +225,26 @@ impl<'a> GridPlanner<'a> {
         if self.profile.is_cpu() { 1 } else { 4 }
     }
 
+    /// Returns how the lanes of an elementwise kernel merge the partial results of its channel, so that no dispatch of its
+    /// own has to. A GPU waits for a dispatch as long as for reading millions of bytes; a CPU hardly waits. In columns, a
+    /// lane would have to merge the results of four channels alone.
+    pub(super) fn merge(&self, reduction: &Reduction) -> Option<Lanes> {
+        let few = reduction.division.splits.count <= MOST_MERGED;
+        (!self.profile.is_cpu() && few && self.problem.inner > 1).then(|| self.lanes(self.workgroup_size))
+    }
+
     /// Divides every channel for an elementwise kernel.
-    pub(super) fn elementwise(&self) -> Division {
+    pub(super) fn elementwise(&self, merges: bool) -> Division {
         let (problem, width) = (self.problem, self.width.elements() as usize);
         let wanted = if problem.inner == 1 {
             let periods =
                 problem.outer.div_ceil(period_rows(problem, self.width, self.workgroup_size as usize));
             periods.div_ceil(self.tuning.loads_per_lane_columns.max(1) as usize)
         } else {
-            let loads = self.workgroup_size as usize * self.tuning.loads_per_lane_planes.max(1) as usize;
-            problem.values_per_channel().div_ceil(loads * width)
+            // More loads hide the time that the merge of partial results takes.
+            let loads_per_lane =
+                self.tuning.loads_per_lane_planes.max(1) as usize * if merges { 4 } else { 1 };
+            problem.values_per_channel().div_ceil(self.workgroup_size as usize * loads_per_lane * width)
         };
         self.divide(self.workgroup_size, wanted)
     }
