@@ -25,17 +25,26 @@ fn write_output(begin: Cursor, of_column: array<ScaleShift, COLUMNS_PER_LANE>, n
             let from_b = load_input(column(cursor, at.b, k));
             let from_c = load_input(column(cursor, at.c, k));
             let from_d = load_input(column(cursor, at.d, k));
-            write_load(from_a, own[k], next);
-            write_load(from_b, own[k], next);
-            write_load(from_c, own[k], next);
-            write_load(from_d, own[k], next);
+            // All are used before a branch: otherwise compilers move each load behind it.
+            let of_a = output_of(from_a, own[k], next);
+            let of_b = output_of(from_b, own[k], next);
+            let of_c = output_of(from_c, own[k], next);
+            let of_d = output_of(from_d, own[k], next);
+            write_load(from_a.place, of_a);
+            write_load(from_b.place, of_b);
+            write_load(from_c.place, of_c);
+            write_load(from_d.place, of_d);
         }
     }
 }
 
-fn write_load(found: Input, own: ScaleShift, next: ScaleShift) {
-    if is_written(found.place) {
-        let normalized = inside_or(apply(found.x, next), apply(found.x, own), found.place);
-        store_y(found.place.element, activated(with_residual(normalized, found.z)));
+fn output_of(found: Input, own: ScaleShift, next: ScaleShift) -> Vector {
+    let normalized = inside_or(apply(found.x, next), apply(found.x, own), found.place);
+    return activated(with_residual(normalized, found.z));
+}
+
+fn write_load(place: Place, y: Vector) {
+    if is_written(place) {
+        store_y(place.element, y);
     }
 }
