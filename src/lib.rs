@@ -38,7 +38,7 @@ pub use gpu::{Gpu, GpuOptions};
 pub use layer::{ArrayGradients, BatchNorm, BatchStatistics, Gradients, Saved};
 pub use layout::Layout;
 pub use plan::{BackwardOptions, Direction, ForwardOptions, GradientMask, Plan, PlanInput, Tuning};
-pub use profile::AdapterProfile;
+pub use profile::{AdapterProfile, Hardware, HardwareSource};
 pub use record::{BoundPlan, Buffers, PreparedPlan};
 pub use shape::Problem;
 pub use state::BatchNormState;

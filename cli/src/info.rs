@@ -164,6 +164,7 @@ fn text_of(profile: &AdapterProfile, mark: &str) -> String {
         ("reductions by", reductions(profile)),
         ("f16 tensors", half_precision(profile)),
         ("largest tensor", format!("{}, {} values of f32", size(largest), largest / 4)),
+        ("hardware", profile.hardware.to_string()),
     ];
     text.push('\n');
     for (name, value) in lines {
@@ -194,6 +195,11 @@ fn json_of(profile: &AdapterProfile, taken: bool) -> Value {
         "reductions_by": reductions(profile),
         "f16_tensors": half_precision(profile),
         "largest_tensor_bytes": largest_tensor(profile),
+        "processors": profile.hardware.processors,
+        "registers_of_processor": profile.hardware.registers,
+        "cache_bytes": profile.hardware.cache,
+        "bytes_per_second": profile.hardware.bandwidth,
+        "hardware_from": format!("{:?}", profile.hardware.source),
     })
 }
 

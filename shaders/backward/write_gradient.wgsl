@@ -1,4 +1,4 @@
-// uses: iterate/traversal, tensors/dx, tensors/dz, epilogue/pre_activation
+// uses: data/vector, iterate/traversal, tensors/dx, tensors/dz, epilogue/pre_activation
 // uses: backward/deviation, backward/input_gradient, backward/load_gradient
 
 // Computes and stores dx and dz of every element that an invocation visits: write_gradient.

@@ -1,9 +1,13 @@
 //! Items beside the public API, for this crate's own tests, benchmarks and command line. They follow no version.
 
+mod cost;
+mod gpus;
 mod pairs;
 mod passes;
 mod variants;
 
+pub use cost::{Cost, cost};
+pub use gpus::known_gpus;
 pub use pairs::covering_pairs;
 pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};

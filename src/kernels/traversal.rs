@@ -73,7 +73,7 @@ impl Traversal {
     }
 
     /// Returns the number of channels for which a lane has partial results.
-    pub(super) fn channels_at_once(self) -> u32 {
+    pub(crate) fn channels_at_once(self) -> u32 {
         if self.is_columns() { self.width().elements() } else { 1 }
     }
 

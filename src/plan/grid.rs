@@ -11,13 +11,12 @@ use crate::shape::Problem;
 /// 65,536 iterations. A quarter of that leaves room for a second traversal and for the loops over blocks, at no cost.
 const MAX_TRIPS: usize = 1 << 14;
 
-/// Most partial results of a channel that every workgroup of an elementwise kernel merges: one or two for each lane of a
-/// subgroup, so that one load is all it waits for.
-const MOST_MERGED: u32 = 64;
+/// Most partial results of a channel that every workgroup of an elementwise kernel merges: two for each lane.
+const MOST_MERGED: u32 = 512;
 
-/// Most registers that a workgroup fills with values: half of the registers of an NVIDIA or AMD processor, so that the
-/// rest of the kernel has room.
-const GPU_TILE_REGISTERS: u64 = 1 << 15;
+/// Registers that a lane of a resident kernel needs beside the values that it keeps: with one channel at a time, and with
+/// four. (Mesa's compiler for AMD takes up to 60 and 96: benches/results/gpu-compiler.md.)
+const OWN_REGISTERS: (u32, u32) = (64, 96);
 
 /// Lays out the kernels of a problem.
 pub(super) struct GridPlanner<'a> {
@@ -181,7 +180,6 @@ impl<'a> GridPlanner<'a> {
             many => many.next_multiple_of(4).min(most),
         };
         let values = width.elements() * tensors;
-        let registers = u64::from(workgroup_size) * u64::from(loads * values);
         let (traversal, lanes, splits) = if problem.inner == 1 {
             let rows = (workgroup_size / across) as usize;
             let splits = Splits {
@@ -199,8 +197,19 @@ impl<'a> GridPlanner<'a> {
         let tile = Tile { traversal, lanes, loads, workgroup_size };
         let fits = workgroup_size <= largest
             && tile.workgroup_memory() <= profile.limits.max_compute_workgroup_storage_size
-            && (profile.is_cpu() || registers <= GPU_TILE_REGISTERS);
+            && (profile.is_cpu() || self.has_room(&tile, loads * values, workgroups));
         fits.then_some((tile, Division { traversal, splits, workgroups }))
+    }
+
+    /// Checks whether workgroups that keep so many values a lane fit on a processor: two, if there are more of them than
+    /// processors. One alone loads, reduces and stores in turn; then, memory is idle as long as reading values twice
+    /// would take.
+    fn has_room(&self, tile: &Tile, values: u32, workgroups: usize) -> bool {
+        let own = if tile.traversal.channels_at_once() == 1 { OWN_REGISTERS.0 } else { OWN_REGISTERS.1 };
+        let hardware = &self.profile.hardware;
+        let at_once = if workgroups > hardware.processors as usize { 2 } else { 1 };
+        own + values <= hardware.registers_of_lane
+            && at_once * tile.workgroup_size * (own + values) <= hardware.registers
     }
 
     /// Returns how the lanes of a workgroup merge their results if they share one channel.
@@ -241,9 +250,11 @@ impl<'a> GridPlanner<'a> {
                 problem.outer.div_ceil(period_rows(problem, self.width, self.workgroup_size as usize));
             periods.div_ceil(self.tuning.loads_per_lane_columns.max(1) as usize)
         } else {
-            // More loads hide the time that the merge of partial results takes.
-            let loads_per_lane =
-                self.tuning.loads_per_lane_planes.max(1) as usize * if merges { 4 } else { 1 };
+            // More loads hide the time that the merge of partial results takes, if enough lanes are left.
+            let enough = self.profile.hardware.processors as usize * 2048;
+            let fours = problem.elements() / width / (enough * 4);
+            let more = if merges { fours.clamp(1, 4) } else { 1 };
+            let loads_per_lane = self.tuning.loads_per_lane_planes.max(1) as usize * more;
             problem.values_per_channel().div_ceil(self.workgroup_size as usize * loads_per_lane * width)
         };
         self.divide(self.workgroup_size, wanted)

@@ -24,8 +24,8 @@ use report::{Measurement, Report, plot};
 use sets::{Set, Shape, Sizes, Variant};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use wgpu_batchnorm::internals::Pass;
-use wgpu_batchnorm::{Activation, DType, Gpu, Layout, Problem, wgpu};
+use wgpu_batchnorm::internals::{Pass, cost, known_gpus};
+use wgpu_batchnorm::{Activation, AdapterProfile, DType, Gpu, Layout, Problem, wgpu};
 
 /// Time shapes on the adapter, each checked against the CPU reference before (but see --no-check)
 #[derive(Debug, clap::Args)]
@@ -53,6 +53,10 @@ pub(crate) struct Args {
     /// Only list the shapes, each as the options that choose it
     #[arg(long)]
     list: bool,
+    /// With --list: also print the plans of each shape on this GPU, which need not be here, and what a model says they
+    /// take: h100, rtx-4090, rx-7900, arc-a770, m3-max or webgpu
+    #[arg(long, value_name = "NAME", requires = "list", value_parser = known_gpu)]
+    profile: Option<AdapterProfile>,
     /// Only these passes
     #[arg(long = "pass", value_parser = pass_parser(), value_name = "PASS")]
     passes: Vec<Pass>,
@@ -125,11 +129,51 @@ impl Args {
     }
 }
 
+/// Returns the profile of a GPU that need not be here.
+fn known_gpu(name: &str) -> std::result::Result<AdapterProfile, String> {
+    let gpus = known_gpus();
+    let names: Vec<_> = gpus.iter().map(|(name, _)| *name).collect();
+    let unknown = format!("it may be {}", names.join(", "));
+    gpus.into_iter().find(|(known, _)| *known == name).map(|(_, profile)| profile).ok_or(unknown)
+}
+
+/// Prints the plans of a shape on a GPU that need not be here, and what the model says they take.
+fn list_plans(shape: &Shape, args: &Args, profile: &AdapterProfile, out: &mut impl Write) -> Result<()> {
+    let dtypes = if args.dtypes.is_empty() { &[DType::F32][..] } else { &args.dtypes };
+    for &dtype in dtypes {
+        for pass in args.passes().iter().filter(|pass| **pass != Pass::ForwardBackward) {
+            let plans = match pass.plans(&shape.sizes, shape.layout, dtype, profile) {
+                Ok(plans) => plans,
+                Err(error) => {
+                    writeln!(out, "{}, {dtype}: {error}", pass.name())?;
+                    continue;
+                }
+            };
+            for plan in plans {
+                let cost = cost(&plan, profile);
+                writeln!(
+                    out,
+                    "{}, {dtype}: {:.1} µs by the model, of which the floor is {:.1}; {:.0} % in flight at least",
+                    pass.name(),
+                    cost.seconds * 1e6,
+                    plan.floor_bytes() as f64 / profile.hardware.bandwidth * 1e6,
+                    cost.in_flight * 100.0
+                )?;
+                write!(out, "{plan}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn bench(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
     let shapes = args.shapes()?;
     if args.list {
         for shape in &shapes {
             writeln!(out, "{}", shape.options())?;
+            if let Some(profile) = &args.profile {
+                list_plans(shape, args, profile, out)?;
+            }
         }
         return Ok(Outcome::Right);
     }

@@ -4,32 +4,29 @@ use super::Tuning;
 use crate::kernels::VectorWidth;
 use crate::plan::arithmetic::{largest_workgroup, row_of_loads};
 use crate::plan::tile::{split_into_tiles, tile_width};
-use crate::profile::AdapterProfile;
+use crate::profile::{AdapterProfile, Hardware};
 use crate::shape::Problem;
 
-/// Workgroups of 256 that are resident on a large GPU at once: an H100 has 132 processors, and each has room for five of
-/// them with 48 registers a lane.
-const RESIDENT_WORKGROUPS: usize = 660;
+/// Workgroups of 256 that are resident on a processor at once: an NVIDIA one has room for five of them with 48 registers a
+/// lane.
+const RESIDENT_WORKGROUPS: usize = 5;
 
-/// Invocations of a reduction that reach the memory's rate on a large GPU: 132 processors take 2,048 each at most.
-const INVOCATIONS: usize = 1 << 18;
+/// Invocations of a processor that reach the memory's rate in a reduction: NVIDIA and AMD processors take so many at most.
+const INVOCATIONS: usize = 2048;
 
-/// Workgroups that reduce columns: about four a processor. Each of them writes a partial result for each of its columns.
-const COLUMN_WORKGROUPS: usize = 528;
+/// Workgroups of a processor that reduce columns. Each of them writes a partial result for each of its columns.
+const COLUMN_WORKGROUPS: usize = 4;
 
-/// Bytes that stay in a cache until they are read again: half of the 50 MB of an H100.
-const CACHE: usize = 25 << 20;
-
-/// Fewer loads a lane are not worth a workgroup of its own.
-const LEAST_LOADS: usize = 8;
+/// Fewer loads a lane are not worth a workgroup of its own: so many are in flight at once.
+const LEAST_LOADS: usize = 4;
 
 pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Tuning {
     let workgroup_size = largest_workgroup(profile).min(256);
     let (lanes, elements) = (workgroup_size as usize, width.elements() as usize);
     let (lanes_across, splits) = if problem.inner == 1 {
-        columns(problem, width, lanes)
+        columns(problem, width, lanes, &profile.hardware)
     } else {
-        (lanes, planes(problem, lanes, elements))
+        (lanes, planes(problem, lanes, elements, &profile.hardware))
     };
     Tuning {
         workgroup_size,
@@ -45,20 +42,25 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
 }
 
 /// Returns the splits of a channel that lies in planes. One dispatch reads a channel twice: it pays if its invocations
-/// fill the GPU, and if all channels that are read at a time fit into the cache.
-fn planes(problem: &Problem, lanes: usize, elements: usize) -> usize {
+/// fill the GPU, and if all channels that are read at a time fit into half of the cache.
+fn planes(problem: &Problem, lanes: usize, elements: usize, hardware: &Hardware) -> usize {
     let Problem { channels, .. } = *problem;
     let values = problem.values_per_channel();
     let loads = values.div_ceil(lanes * elements);
-    let is_cached = channels.min(RESIDENT_WORKGROUPS).saturating_mul(values) <= CACHE / 4;
-    if loads <= LEAST_LOADS || (channels * lanes >= INVOCATIONS && is_cached) {
+    let processors = hardware.processors as usize;
+    let at_once = channels.min(processors * RESIDENT_WORKGROUPS) as u64;
+    let is_cached = at_once.saturating_mul(4 * values as u64) <= hardware.cache / 2;
+    let enough = processors * INVOCATIONS;
+    if loads <= LEAST_LOADS || (channels * lanes >= enough && is_cached) {
         return 1;
     }
-    (INVOCATIONS / lanes).div_ceil(channels).min(loads / LEAST_LOADS).max(1)
+    let splits = (enough / lanes).div_ceil(channels).min(loads / LEAST_LOADS).max(1);
+    // Splits are a whole number of loads a lane, rounded down.
+    loads.div_ceil(loads / splits)
 }
 
 /// Returns the lanes of a workgroup that go along a row, and the splits of a channel that is a column.
-fn columns(problem: &Problem, width: VectorWidth, lanes: usize) -> (usize, usize) {
+fn columns(problem: &Problem, width: VectorWidth, lanes: usize, hardware: &Hardware) -> (usize, usize) {
     let (rows, loads) = row_of_loads(problem, width);
     // At least 16 loads in a row and four rows, if there are as many. Of these, the fewest that keep most lanes busy: the
     // more rows a workgroup has, the fewer partial results there are.
@@ -70,8 +72,9 @@ fn columns(problem: &Problem, width: VectorWidth, lanes: usize) -> (usize, usize
     let tiles = loads.div_ceil(lanes_across);
     let trips = problem.outer.div_ceil(lanes / lanes_across * rows);
     // Partial results take a sixteenth of an f32 tensor at most, also if blocks are up to an eighth more than asked for.
-    let most = (problem.outer / (72 * rows)).min(trips / LEAST_LOADS);
-    (lanes_across, COLUMN_WORKGROUPS.div_ceil(tiles).min(most).max(1))
+    let most = (problem.outer / (72 * rows)).min(trips / (2 * LEAST_LOADS));
+    let workgroups = hardware.processors as usize * COLUMN_WORKGROUPS;
+    (lanes_across, workgroups.div_ceil(tiles).min(most).max(1))
 }
 
 /// Returns how many loads of each tensor a lane should keep.

@@ -95,7 +95,7 @@ fn few_channels_with_many_values_are_split() {
 }
 
 /// Shapes of networks, channels first: stages of a ResNet-50, a perceptron, a single image, few and odd channels.
-const NETWORKS: [[usize; 4]; 14] = [
+pub(super) const NETWORKS: [[usize; 4]; 14] = [
     [32, 64, 112, 112],
     [32, 64, 56, 56],
     [32, 256, 56, 56],

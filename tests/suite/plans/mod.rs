@@ -2,6 +2,7 @@
 
 mod adapters;
 mod coverage;
+mod gpus;
 mod stages;
 
 use crate::support::{changed, runner};
@@ -41,7 +42,7 @@ fn profiles() -> Vec<AdapterProfile> {
         profile("lavapipe", Cpu, Some((8, 8)), 1024),
         profile("SwiftShader", Cpu, Some((4, 4)), 256),
         profile("WARP", Cpu, Some((4, 128)), 1024),
-        profile("NVIDIA", DiscreteGpu, Some((32, 32)), 1024),
+        profile("NVIDIA H100", DiscreteGpu, Some((32, 32)), 1024),
         profile("AMD", DiscreteGpu, Some((32, 64)), 1024),
         profile("Intel", IntegratedGpu, Some((8, 32)), 1024),
         profile("Adreno", IntegratedGpu, Some((64, 128)), 1024),

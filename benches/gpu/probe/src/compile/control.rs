@@ -24,7 +24,7 @@ fn control(loads: u32, each: impl Fn(u32) -> String, result: &str) -> Subject {
         ),
         bindings: vec![(0, Access::Read), (1, Access::ReadWrite)],
         workgroup_size: 256,
-        kept: Some(Kept { bindings: vec![0], loads }),
+        kept: Some(Kept { bindings: vec![0], loads, counts_on_two: true }),
     }
 }
 

@@ -14,9 +14,6 @@ pub(super) const LONGEST: Duration = Duration::from_secs(2);
 /// Workgroups that a processor must have room for, so that one loads while another computes.
 const LEAST_RESIDENT: u32 = 2;
 
-/// Larger workgroups may be alone on a processor. Plans take them only where channels fit into no smaller ones.
-const LARGEST_WITH_ANOTHER: u32 = 512;
-
 /// What the compiler makes of a kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Figures {
@@ -76,7 +73,7 @@ impl Figures {
             if loads < of {
                 faults.push(Fault::Loads { loads, of });
             }
-            if subject.workgroup_size <= LARGEST_WITH_ANOTHER && self.workgroups < LEAST_RESIDENT {
+            if kept.counts_on_two && self.workgroups < LEAST_RESIDENT {
                 faults.push(Fault::Alone { workgroups: self.workgroups, registers: self.registers });
             }
         }
@@ -154,7 +151,7 @@ mod tests {
             wgsl: String::new(),
             bindings: Vec::new(),
             workgroup_size: 256,
-            kept: Some(Kept { bindings: vec![0], loads: 12 }),
+            kept: Some(Kept { bindings: vec![0], loads: 12, counts_on_two: true }),
         };
         (subject, Figures { registers: 60, loads: 12, workgroups: LEAST_RESIDENT, ..Figures::default() })
     }
@@ -173,8 +170,8 @@ mod tests {
         assert_eq!(found(Figures { loads: 11, ..good }), [Fault::Loads { loads: 11, of: 12 }]);
         let alone = Fault::Alone { workgroups: 1, registers: 60 };
         assert_eq!(found(Figures { workgroups: 1, ..good }), [alone]);
-        // A large workgroup may be alone, and other kernels may load as they like.
-        subject.workgroup_size = 1024;
+        // A workgroup may be alone if the plan says so, and other kernels may load as they like.
+        subject.kept = Some(Kept { bindings: vec![0], loads: 12, counts_on_two: false });
         assert_eq!(Figures { workgroups: 1, ..good }.faults(&subject), []);
         subject.kept = None;
         assert_eq!(Figures { loads: 0, workgroups: 1, ..good }.faults(&subject), []);

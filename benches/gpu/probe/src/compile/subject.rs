@@ -25,10 +25,12 @@ pub(super) struct Kept {
     pub(super) bindings: Vec<u32>,
     /// Loads of all these tensors.
     pub(super) loads: u32,
+    /// Whether the plan counts on a second workgroup on each processor: it has more of them than there are processors.
+    pub(super) counts_on_two: bool,
 }
 
 impl Subject {
-    pub(super) fn new(kernel: &Kernel) -> Self {
+    pub(super) fn new(kernel: &Kernel, counts_on_two: bool) -> Self {
         let in_order = kernel.bindings();
         let number = |binding| in_order.iter().position(|(found, _)| *found == binding);
         let in_place = kernel.is_in_place();
@@ -42,6 +44,7 @@ impl Subject {
             Kept {
                 bindings: tensors.iter().filter_map(|&tensor| number(tensor)).map(|at| at as u32).collect(),
                 loads: tile.loads * tensors.len() as u32,
+                counts_on_two,
             }
         });
         Self {

@@ -1,5 +1,8 @@
 //! Properties of an adapter that a plan depends on.
 
+mod hardware;
+
+pub use hardware::{Hardware, HardwareSource};
 use std::fmt;
 
 /// Properties of a device that a [`Plan`](crate::Plan) depends on. Plain data: build it from a device, or by hand to
@@ -23,6 +26,8 @@ pub struct AdapterProfile {
     pub subgroup_min_size: u32,
     /// Largest subgroup size.
     pub subgroup_max_size: u32,
+    /// What wgpu does not tell.
+    pub hardware: Hardware,
 }
 
 impl AdapterProfile {
@@ -37,6 +42,7 @@ impl AdapterProfile {
             limits,
             subgroup_min_size: info.subgroup_min_size,
             subgroup_max_size: info.subgroup_max_size,
+            hardware: Hardware::of(info),
         }
     }
 

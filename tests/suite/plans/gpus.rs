@@ -1,0 +1,127 @@
+//! Plans for GPUs that are not here: what they move, how often they wait, and what a model of their cost says.
+
+use super::adapters::NETWORKS;
+use super::*;
+use wgpu_batchnorm::internals::{cost, known_gpus};
+use wgpu_batchnorm::{DType, Direction};
+
+const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
+
+/// Returns the plan of a training pass.
+fn plan(
+    sizes: [usize; 4],
+    layout: Layout,
+    dtype: DType,
+    direction: Direction,
+    profile: &AdapterProfile,
+) -> Plan {
+    let [n, c, h, w] = sizes;
+    let shape = if layout == Layout::ChannelsFirst { [n, c, h, w] } else { [n, h, w, c] };
+    let problem = Problem::new(&shape, layout).unwrap();
+    let config = BatchNormConfig::new(c).layout(layout);
+    let input = PlanInput::new(&problem, &config, true, profile);
+    match direction {
+        Direction::Forward => Plan::forward(&input, &ForwardOptions::new().dtype(dtype)),
+        Direction::Backward => Plan::backward(&input, &BackwardOptions::new().dtype(dtype)),
+    }
+    .unwrap()
+}
+
+/// Calls `check` with every plan for networks on every GPU that binds the tensors.
+fn for_every_plan(check: impl Fn(&str, &AdapterProfile, &Plan, Layout)) {
+    for (name, profile) in known_gpus() {
+        for sizes in NETWORKS {
+            for (layout, dtype) in LAYOUTS.into_iter().flat_map(|l| [(l, DType::F32), (l, DType::F16)]) {
+                for direction in [Direction::Forward, Direction::Backward] {
+                    check(name, &profile, &plan(sizes, layout, dtype, direction, &profile), layout);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn scratch_is_small_and_little_is_moved_twice() {
+    for_every_plan(|name, _, plan, _| {
+        let tensor = plan.problem().elements() as u64 * 4;
+        let per_channel = 16 * plan.problem().channels() as u64;
+        assert!(plan.scratch_bytes() <= tensor / 16 + per_channel, "{name}: {plan}");
+        let most = if plan.is_forward() { 1.5 } else { 1.67 };
+        let share = plan.bytes_moved() as f64 / plan.floor_bytes() as f64;
+        assert!(share <= most, "{name}, {share}: {plan}");
+    });
+}
+
+/// Two dispatches are enough, but where every lane would have to merge many partial results of four channels alone, and
+/// where a device binds too few buffers.
+#[test]
+fn passes_wait_once() {
+    for_every_plan(|name, profile, plan, layout| {
+        let columns = layout == Layout::ChannelsLast || plan.problem().inner() == 1;
+        let few_buffers = profile.limits.max_storage_buffers_per_shader_stage <= 8;
+        let most = if columns || few_buffers { 3 } else { 2 };
+        assert!(plan.steps().len() <= most, "{name}: {plan}");
+    });
+}
+
+/// A large tensor keeps every processor of a large GPU busy.
+#[test]
+fn large_tensors_have_many_invocations() {
+    const ENOUGH: u64 = 1 << 18;
+    for_every_plan(|name, profile, plan, layout| {
+        if plan.problem().elements() <= 1 << 22 || profile.hardware.processors < 120 {
+            return;
+        }
+        for step in plan.steps() {
+            // A merge reads few bytes, and blocks of columns would have more partial results.
+            let is_merge = matches!(step.kernel, Kernel::Finalize(_) | Kernel::BackwardFinalize(_));
+            let is_reduction = matches!(step.kernel, Kernel::Moments(_) | Kernel::BackwardSums(_));
+            let columns = layout == Layout::ChannelsLast || plan.problem().inner() == 1;
+            let enough = if is_reduction && columns { ENOUGH / 2 } else { ENOUGH };
+            let workgroups = step.grid.iter().map(|size| u64::from(*size)).product::<u64>();
+            let invocations = workgroups * u64::from(step.kernel.workgroup_size());
+            assert!(is_merge || invocations >= enough, "{name}, {invocations} in {plan}");
+        }
+    });
+}
+
+fn moves_least(plan: &Plan) -> bool {
+    plan.bytes_moved() == plan.floor_bytes()
+}
+
+/// One channel, row or column more, or the other layout, does not make a plan of another class.
+#[test]
+fn neighbours_cost_as_much() {
+    let mut cliffs = Vec::new();
+    for (name, profile) in known_gpus() {
+        for sizes in NETWORKS {
+            for (layout, direction) in
+                LAYOUTS.into_iter().flat_map(|l| [(l, Direction::Forward), (l, Direction::Backward)])
+            {
+                let per_element = |sizes: [usize; 4], layout| {
+                    let plan = plan(sizes, layout, DType::F32, direction, &profile);
+                    (cost(&plan, &profile).seconds / plan.problem().elements() as f64, plan)
+                };
+                let (own, own_plan) = per_element(sizes, layout);
+                let [n, c, h, w] = sizes;
+                let other = LAYOUTS[usize::from(layout == LAYOUTS[0])];
+                let neighbours = [
+                    ([n, c + 1, h, w], layout),
+                    ([n, c - 1, h, w], layout),
+                    ([n, c, h + 1, w + 1], layout),
+                    ([n + 1, c, h, w], layout),
+                    (sizes, other),
+                ];
+                for (neighbour, its_layout) in neighbours {
+                    let (its, plan) = per_element(neighbour, its_layout);
+                    // Planes of whole loads that fit into registers are read once, and others twice.
+                    let most = if moves_least(&own_plan) && !moves_least(&plan) { 2.5 } else { 1.5 };
+                    if its > most * own {
+                        cliffs.push(format!("{name}, {:.2}: {own_plan}{plan}", its / own));
+                    }
+                }
+            }
+        }
+    }
+    assert!(cliffs.is_empty(), "{} cliffs:\n{}", cliffs.len(), cliffs.join("\n"));
+}
