@@ -27,6 +27,9 @@ const DISPATCH: (f64, f64) = (4e-6, 2.5e-6);
 /// and a reduction.
 const MERGE: f64 = 1e-6;
 
+/// Share of the time in which memory is busy if workgroups load, reduce and store in turn: one on a processor, or more.
+const TURNS: (f64, f64) = (0.68, 0.85);
+
 /// Registers of a lane that keeps nothing: see benches/results/gpu-compiler.md.
 const REGISTERS: u32 = 64;
 
@@ -103,7 +106,13 @@ pub fn cost(plan: &Plan, profile: &AdapterProfile) -> Cost {
         let wanted = hardware.bandwidth * LATENCY / f64::from(hardware.processors);
         let has = at_once * size * f64::from(loads) * load * tensors.max(1.0);
         let in_flight = (has / wanted).min(1.0);
-        let rate = hardware.bandwidth * REACHABLE * in_flight.max(1e-3);
+        let is_resident = matches!(kernel, Kernel::ForwardResident(_) | Kernel::BackwardResident(_));
+        let busy = match (is_resident, at_once >= 2.0) {
+            (false, _) => 1.0,
+            (true, false) => TURNS.0,
+            (true, true) => TURNS.1,
+        };
+        let rate = hardware.bandwidth * REACHABLE * busy * in_flight.max(1e-3);
         let merges = kernel.bindings().contains(&(Binding::Partials, Access::Read));
         cost.seconds += if index == 0 { DISPATCH.0 } else { DISPATCH.1 };
         cost.seconds += memory / rate + cached / (rate * CACHE_RATE);

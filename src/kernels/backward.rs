@@ -116,7 +116,7 @@ impl Variant for BackwardInput {
             None if batch && self.gradient.dx => "read",
             None => "none",
         };
-        let gradients = gradients.map(|gradients| gradients.of_parameters());
+        let gradients = gradients.map(ChannelGradients::of_parameters);
         source
             .choose([self.statistics.choice(), ("backward/projections", projections)])
             .choose([("iterate/partials", "by_workgroup")])

@@ -285,7 +285,7 @@ fn every_load_that_is_held_is_visited_once() {
     let (shared, cases) = parts(files()["iterate/resident"]);
     let calls = |text: &str, name: &str| -> Vec<String> {
         let lines = text.lines().map(str::trim).filter(|line| line.starts_with(name));
-        lines.map(|line| line.split(", ").nth(1).unwrap().trim_end_matches(&[')', ';']).to_owned()).collect()
+        lines.map(|line| line.split(", ").nth(1).unwrap().trim_end_matches([')', ';']).to_owned()).collect()
     };
     let of_case =
         |case: &str, name: &str| calls(cases.iter().find(|(found, _)| *found == case).unwrap().1, name);

@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// With --list: also print the plans of each shape on this GPU, which need not be here, and what a model says they
     /// take: h100, rtx-4090, rx-7900, arc-a770, m3-max or webgpu
     #[arg(long, value_name = "NAME", requires = "list", value_parser = known_gpu)]
-    profile: Option<AdapterProfile>,
+    profile: Option<Box<AdapterProfile>>,
     /// Only these passes
     #[arg(long = "pass", value_parser = pass_parser(), value_name = "PASS")]
     passes: Vec<Pass>,
@@ -130,11 +130,11 @@ impl Args {
 }
 
 /// Returns the profile of a GPU that need not be here.
-fn known_gpu(name: &str) -> std::result::Result<AdapterProfile, String> {
+fn known_gpu(name: &str) -> std::result::Result<Box<AdapterProfile>, String> {
     let gpus = known_gpus();
     let names: Vec<_> = gpus.iter().map(|(name, _)| *name).collect();
     let unknown = format!("it may be {}", names.join(", "));
-    gpus.into_iter().find(|(known, _)| *known == name).map(|(_, profile)| profile).ok_or(unknown)
+    gpus.into_iter().find(|(known, _)| *known == name).map(|(_, profile)| Box::new(profile)).ok_or(unknown)
 }
 
 /// Prints the plans of a shape on a GPU that need not be here, and what the model says they take.

@@ -178,6 +178,28 @@ fn bench_times_the_shapes_it_is_given() {
     assert!(!default.is_empty());
 }
 
+/// Plans and the model's figures need no GPU at all.
+#[test]
+fn plans_for_a_gpu_that_is_not_here_are_listed() {
+    let list = |name: &str| {
+        program(&["bench", "--list", "--profile", name, "--shape", "32,64,56,56", "--shape", "32,512,7,7"])
+    };
+    for name in ["h100", "rtx-4090", "rx-7900", "arc-a770", "m3-max", "webgpu"] {
+        let run = list(name);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let figures: Vec<f64> = run
+            .stdout
+            .lines()
+            .filter_map(|line| line.split_once("f32: ")?.1.split_once(" µs by the model")?.0.parse().ok())
+            .collect();
+        assert_eq!(figures.len(), 6, "{run:?}");
+        assert!(figures.iter().all(|figure| (1.0..1e6).contains(figure)), "{run:?}");
+        assert!(run.stdout.contains("normalize "), "{run:?}");
+    }
+    let unknown = list("h1000");
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("it may be h100, rtx-4090"), "{unknown:?}");
+}
+
 #[test]
 fn bench_refuses_shapes_that_are_none() {
     for (options, says) in [

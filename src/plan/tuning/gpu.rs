@@ -28,6 +28,10 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
     } else {
         (lanes, planes(problem, lanes, elements, &profile.hardware))
     };
+    // A lane of columns begins with the statistics of four channels: the more loads, the less that is. A multiple of four
+    // loads, all of which are in flight at once, if enough lanes are left.
+    let enough = profile.hardware.processors as usize * INVOCATIONS;
+    let loads_of_columns = (problem.elements() / elements / enough / 4 * 4).clamp(4, 16);
     Tuning {
         workgroup_size,
         splits: u32::try_from(splits).unwrap_or(u32::MAX),
@@ -35,7 +39,7 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
         groups: 1,
         tile_loads: tile_loads(problem, profile),
         loads_per_lane_planes: 4,
-        loads_per_lane_columns: 8,
+        loads_per_lane_columns: loads_of_columns as u32,
         columns_per_lane: 1,
         lanes_across: lanes_across as u32,
     }
