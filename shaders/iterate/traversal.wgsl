@@ -226,18 +226,22 @@ struct Cursor {
 fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
     let block = workgroup / splits.tiles;
     let first_column = (workgroup - block * splits.tiles) * COLUMNS_PER_LANE * WORKGROUP_SIZE + lane;
-    let begin = block * splits.chunk * splits.period + first_column;
+    let begin_of_block = block * splits.chunk * splits.period;
     let loads = params.outer * params.channels / VECTOR_WIDTH;
-    let end = min((block + 1u) * splits.chunk * splits.period, loads);
+    let end = min(begin_of_block + splits.chunk * splits.period, loads);
     var cursor: Cursor;
-    if first_column < splits.period && begin < end {
+    if first_column < splits.period && begin_of_block < end {
+        // A column of a short last period may have no load. It has a result all the same, of no values.
         cursor.first_column = block * splits.period + first_column;
         let columns = (splits.period - first_column + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
         cursor.columns = min(columns, COLUMNS_PER_LANE);
-        cursor.loads = (end - begin + splits.period - 1u) / splits.period;
-        cursor.element = begin;
-        cursor.spare = begin;
-        cursor.step = splits.period;
+        let begin = begin_of_block + first_column;
+        if begin < end {
+            cursor.loads = (end - begin + splits.period - 1u) / splits.period;
+            cursor.element = begin;
+            cursor.spare = begin;
+            cursor.step = splits.period;
+        }
     }
     return cursor;
 }
@@ -297,9 +301,10 @@ fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
     let row = lane / LANES_ACROSS;
     let first_column = (workgroup - block * splits.tiles) * LANES_ACROSS;
     let in_row = first_column + lane - row * LANES_ACROSS;
-    let begin = block * splits.chunk * splits.period + row * row_loads + in_row;
+    let begin_of_block = block * splits.chunk * splits.period;
+    let begin = begin_of_block + row * row_loads + in_row;
     let loads = params.outer * params.channels / VECTOR_WIDTH;
-    let end = min((block + 1u) * splits.chunk * splits.period, loads);
+    let end = min(begin_of_block + splits.chunk * splits.period, loads);
     var cursor: Cursor;
     cursor.split = splits.count;
     cursor.spare = min(first_column, row_loads - 1u);

@@ -67,15 +67,29 @@ impl Recorded<'_> {
     }
 
     /// Returns the cases to check: all, or few. If two shader files meet in the kernels of any case, they also meet
-    /// in the kernels of one of these few.
+    /// in the kernels of one of these few. And in one of them, some lanes have a column without a single load.
     pub(crate) fn chosen<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Vec<&'a Case> {
         if tests_are_exhaustive() {
             return cases.collect();
         }
-        covering_pairs(cases.map(|case| {
-            let plans = self.plans(case).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-            (case, plans.iter().flat_map(Plan::kernels).collect())
-        }))
+        let planned: Vec<(&Case, [Plan; 2])> = cases
+            .map(|case| {
+                let plans = self.plans(case).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+                (case, plans)
+            })
+            .collect();
+        let has_short_period = |plan: &Plan| {
+            let (splits, loads) =
+                (plan.params().reduction, plan.problem().elements() as u32 / plan.width().elements());
+            splits.count > 1 && splits.period > 0 && !loads.is_multiple_of(splits.period)
+        };
+        let short = planned.iter().find(|(_, plans)| plans.iter().any(has_short_period));
+        let short = short.map(|(case, _)| *case);
+        let kernels =
+            planned.iter().map(|(case, plans)| (*case, plans.iter().flat_map(Plan::kernels).collect()));
+        let mut chosen = covering_pairs(kernels);
+        chosen.extend(short.filter(|short| !chosen.iter().any(|case| case.name == short.name)));
+        chosen
     }
 
     /// Returns a buffer with the tensor, and with NaN before and after it, up to the end of a word.
