@@ -67,7 +67,7 @@ impl Recorded<'_> {
     }
 
     /// Returns the cases to check: all, or few. If two shader files meet in the kernels of any case, they also meet
-    /// in the kernels of one of these few. And in one of them, some lanes have a column without a single load.
+    /// in the kernels of one of these few. And in some of them, lanes have a column without a single load.
     pub(crate) fn chosen<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Vec<&'a Case> {
         if tests_are_exhaustive() {
             return cases.collect();
@@ -83,12 +83,16 @@ impl Recorded<'_> {
                 (plan.params().reduction, plan.problem().elements() as u32 / plan.width().elements());
             splits.count > 1 && splits.period > 0 && !loads.is_multiple_of(splits.period)
         };
-        let short = planned.iter().find(|(_, plans)| plans.iter().any(has_short_period));
-        let short = short.map(|(case, _)| *case);
+        let is_short = |(case, plans): &&(&Case, [Plan; 2])| {
+            case.shape.iter().product::<usize>() < 20_000 && plans.iter().any(has_short_period)
+        };
+        let short: Vec<&Case> = planned.iter().filter(is_short).map(|(case, _)| *case).collect();
         let kernels =
             planned.iter().map(|(case, plans)| (*case, plans.iter().flat_map(Plan::kernels).collect()));
         let mut chosen = covering_pairs(kernels);
-        chosen.extend(short.filter(|short| !chosen.iter().any(|case| case.name == short.name)));
+        let is_new = |short: &&Case| !chosen.iter().any(|case| case.name == short.name);
+        let short: Vec<_> = short.into_iter().filter(is_new).collect();
+        chosen.extend(short);
         chosen
     }
 
