@@ -39,13 +39,14 @@ const LARGE: [(&str, Kind); 6] = [
 ];
 
 /// Shapes that are planned in every way: split and whole, resident and read twice, masked, in columns.
-fn shapes() -> [(&'static [usize], Layout); 9] {
+fn shapes() -> [(&'static [usize], Layout); 10] {
     use Layout::{ChannelsFirst, ChannelsLast};
     [
         (&[16, 3, 25, 25], ChannelsFirst),
         (&[16, 3, 24, 24], ChannelsFirst),
         (&[4, 2, 200, 200], ChannelsFirst),
         (&[8, 40, 32, 32], ChannelsFirst),
+        (&[2, 600, 16, 16], ChannelsFirst),
         (&[600, 5, 3, 3], ChannelsFirst),
         (&[4, 50, 50, 3], ChannelsLast),
         (&[4, 50, 50, 64], ChannelsLast),
