@@ -17,7 +17,7 @@ struct Statistics {
 fn statistics_of(mean: FloatFloat, inv_std: PerChannel, variance: PerChannel) -> Statistics {
     // The exponent of inv_std alone, and the reciprocal of that.
     let exponent = bitcast<PerChannelBits>(inv_std) & PerChannelBits(0x7f800000u);
-    let bits = clamp(exponent, PerChannelBits(0x00800000u), PerChannelBits(0x3f800000u));
+    let bits = min(max(exponent, PerChannelBits(0x00800000u)), PerChannelBits(0x3f800000u));
     let unit = bitcast<PerChannel>(bits);
     let per_unit = bitcast<PerChannel>(PerChannelBits(0x7f000000u) - bits);
     return Statistics(unit, FloatFloat(mean.hi * unit, mean.lo * unit), inv_std, inv_std * per_unit, variance);
