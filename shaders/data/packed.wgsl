@@ -11,16 +11,16 @@ fn unpacked(word: u32) -> vec2<f32> {
 // The bits of the nearest f16; of two that are as near, the even one. pack2x16float lets the driver choose between the
 // two neighbours, and one driver lets bits of NaN spill into the other half.
 fn bits_of_type(value: Vector) -> VectorBits {
-    let bits = bitcast<VectorBits>(value);
-    let size = bits & VectorBits(0x7fffffffu);
-    // 10 of the 23 bits of the fraction are left. A carry goes into the exponent, as it should, and may make infinity.
-    let half_unit = VectorBits(0xfffu) + ((size >> VectorBits(13u)) & VectorBits(1u));
-    let normal = min((size + half_unit - VectorBits(112u << 23u)) >> VectorBits(13u), VectorBits(0x7c00u));
-    // Below 2^-14, the unit is 2^-24 throughout.
-    let subnormal = VectorBits(round(abs(value) * 16777216.0));
-    let number = select(normal, subnormal, size < VectorBits(0x38800000u));
+    let size = bitcast<VectorBits>(value) & VectorBits(0x7fffffffu);
+    // Beside 2^13 times the value's power of two, f32 holds whole units of f16 only: a sum with that rounds the value,
+    // and its last bits count the units. Below 2^-14, the unit is 2^-24 throughout.
+    let power = max(size & VectorBits(0x7f800000u), VectorBits(113u << 23u));
+    let beside = power + VectorBits(13u << 23u);
+    let units = bitcast<VectorBits>(bitcast<Vector>(size) + bitcast<Vector>(beside)) - beside;
+    // The exponent is one less, since a normal number has 1024 units and more. Above the largest f16 comes infinity.
+    let number = min(units + (power >> VectorBits(13u)) - VectorBits(113u << 10u), VectorBits(0x7c00u));
     let nearest = select(number, VectorBits(0x7e00u), size > VectorBits(0x7f800000u));
-    return nearest | ((bits >> VectorBits(16u)) & VectorBits(0x8000u));
+    return nearest | ((bitcast<VectorBits>(value) >> VectorBits(16u)) & VectorBits(0x8000u));
 }
 
 // case bf16:

@@ -49,7 +49,8 @@ impl Storage {
         };
         let mut choices = vec![("data/storage", storage)];
         match self {
-            Self::F32 | Self::F16 => {}
+            Self::F32 => {}
+            Self::F16 => choices.push(("data/round_f16", "by_arithmetic")),
             Self::PackedF16 => choices.push(("data/packed", "f16")),
             Self::PackedBf16 => choices.push(("data/packed", "bf16")),
         }

@@ -43,7 +43,8 @@ fn storages() -> Vec<Storage> {
         add("packed f16", packed, &[("data/packed", "f16")], store, from_f16, to_f16);
         add("packed bf16", packed, &[("data/packed", "bf16")], store, from_bf16, to_bf16);
         if gpu().profile().features.contains(wgpu::Features::SHADER_F16) {
-            add("f16", native, &[], "store", from_f16, to_f16);
+            add("f16", native, &[("data/round_f16", "by_arithmetic")], "store", from_f16, to_f16);
+            add("f16", native, &[("data/round_f16", "by_conversion")], "store", from_f16, to_f16);
         }
     }
     storages
@@ -124,13 +125,13 @@ fn every_pattern_is_loaded_as_it_is() {
     }
 }
 
-/// Stores each number of the type, the midpoint to the next one (which must round to even), and the numbers just
-/// before and after the midpoint.
+/// Stores each number of the type, the midpoint to the next one (which must round to even), the numbers just before and
+/// after the midpoint, and numbers of every exponent of f32.
 #[test]
 fn every_number_is_rounded_to_the_nearest() {
     for storage in storages() {
         let widened = storage.widened;
-        let mut values = vec![vec![0f32; PATTERNS]; 4];
+        let mut values = vec![vec![0f32; PATTERNS]; 6];
         for bits in 0..=u16::MAX {
             let (number, next) = (widened(bits), widened(bits.wrapping_add(1)));
             // After the largest number, the next one would be as far as the one before.
@@ -138,9 +139,9 @@ fn every_number_is_rounded_to_the_nearest() {
             let half_way = (f64::from(number) + f64::from(next)) / 2.0;
             let half_way = if number.is_finite() { half_way as f32 } else { number };
             let k = usize::from(bits);
-            for (values, value) in
-                values.iter_mut().zip([number, half_way, half_way.next_down(), half_way.next_up()])
-            {
+            let [any, other] = [0x5555, 0x8000].map(|low| f32::from_bits(u32::from(bits) << 16 | low));
+            let around = [number, half_way, half_way.next_down(), half_way.next_up(), any, other];
+            for (values, value) in values.iter_mut().zip(around) {
                 values[k] = value;
             }
         }
