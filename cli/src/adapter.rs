@@ -27,6 +27,9 @@ pub(crate) struct Common {
     /// are not used
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) tunings: Option<PathBuf>,
+    /// Compile kernels without the checks that wgpu adds to shaders
+    #[arg(long, global = true)]
+    pub(crate) unchecked: bool,
 }
 
 /// What `--backend` says.
@@ -51,6 +54,7 @@ impl Common {
         let mut options = GpuOptions::new();
         options.adapter.clone_from(&self.adapter);
         options.pipeline_cache.clone_from(&self.pipeline_cache);
+        options.unchecked = self.unchecked;
         options
     }
 
@@ -79,13 +83,15 @@ impl Common {
 
     fn open(&self, without_subgroups: bool) -> Result<Device> {
         if self.backend == Backend::Reference {
-            return match (&self.adapter, &self.pipeline_cache, &self.tunings, without_subgroups) {
-                (Some(_), _, _, _) => Err(Error::AdapterOfReference),
-                (None, Some(_), _, _) => Err(Error::CacheOfReference),
-                (None, None, Some(_), _) => Err(Error::TuningsOfReference),
-                (None, None, None, true) => Err(Error::SubgroupsOfReference),
-                (None, None, None, false) => Ok(Device::Reference),
-            };
+            let options = [
+                (self.adapter.is_some(), "--adapter"),
+                (self.pipeline_cache.is_some(), "--pipeline-cache"),
+                (self.tunings.is_some(), "--tunings"),
+                (without_subgroups, "--no-subgroups"),
+                (self.unchecked, "--unchecked"),
+            ];
+            let given = options.into_iter().find(|(is_given, _)| *is_given);
+            return given.map_or(Ok(Device::Reference), |(_, option)| Err(Error::OptionOfReference(option)));
         }
         let mut options = self.gpu_options();
         options.without_subgroups = without_subgroups;

@@ -30,14 +30,8 @@ pub(crate) enum Error {
     Library(#[from] wgpu_batchnorm::Error),
     #[error("no case has {text:?} in its name; verify without --only lists them all")]
     NoCase { text: String },
-    #[error("--adapter chooses a GPU, but --backend is reference: leave one of them out")]
-    AdapterOfReference,
-    #[error("--pipeline-cache concerns the GPU, but --backend is reference: leave one of them out")]
-    CacheOfReference,
-    #[error("--tunings concerns the GPU, but --backend is reference: leave one of them out")]
-    TuningsOfReference,
-    #[error("--no-subgroups concerns the GPU, but --backend is reference: leave one of them out")]
-    SubgroupsOfReference,
+    #[error("{0} concerns the GPU, but --backend is reference: leave one of them out")]
+    OptionOfReference(&'static str),
 }
 
 impl Error {

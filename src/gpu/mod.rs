@@ -2,8 +2,10 @@
 
 mod options;
 mod pipeline_cache;
+mod rounding;
 
 pub use options::GpuOptions;
+pub(crate) use rounding::rounds_f16;
 
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Kernel};
@@ -32,6 +34,7 @@ struct Inner {
     kernels: Mutex<HashMap<Kernel, Arc<CompiledKernel>>>,
     pipeline_cache: Option<PipelineCache>,
     tunings: RwLock<Arc<Tunings>>,
+    unchecked: bool,
 }
 
 /// A kernel's pipeline and the layout of its bind group.
@@ -97,36 +100,51 @@ impl Gpu {
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await?;
-        Ok(Self::open(&device, &queue, options.pipeline_cache.as_deref()))
+        Ok(Self::open(&device, &queue, options).await)
     }
 
     /// Wraps the caller's device. Kernels use subgroup operations if the device was opened with
-    /// [`wgpu::Features::SUBGROUP`]. Nothing is required beyond wgpu's default limits.
+    /// [`wgpu::Features::SUBGROUP`], and f16 with [`wgpu::Features::SHADER_F16`]. Nothing is required beyond wgpu's
+    /// default limits.
     ///
     /// Call it once and clone the result: a `Gpu` caches its compiled kernels, and tensors and layers of two `Gpu`s
     /// do not mix, even on one device.
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
-        Self::open(device, queue, None)
+        Self::from_wgpu_with_options(device, queue, &GpuOptions::new())
     }
 
-    /// Runs [`from_wgpu`](Self::from_wgpu), and keeps compiled kernels in a folder. [`GpuOptions::pipeline_cache`]
-    /// says what the folder must be. The folder has no effect unless the device was opened with
-    /// [`wgpu::Features::PIPELINE_CACHE`].
-    pub fn from_wgpu_with_cache(
+    /// Runs [`from_wgpu`](Self::from_wgpu) with those options that do not choose an adapter or its features:
+    /// [`pipeline_cache`](GpuOptions::pipeline_cache), which has no effect unless the device was opened with
+    /// [`wgpu::Features::PIPELINE_CACHE`], and [`unchecked`](GpuOptions::unchecked).
+    pub fn from_wgpu_with_options(device: &wgpu::Device, queue: &wgpu::Queue, options: &GpuOptions) -> Self {
+        pollster::block_on(Self::open(device, queue, options))
+    }
+
+    async fn open(device: &wgpu::Device, queue: &wgpu::Queue, options: &GpuOptions) -> Self {
+        let mut profile = AdapterProfile::new(&device.adapter_info(), device.features(), device.limits());
+        // A CPU's plans load and store f16 as words, which nothing converts.
+        if !profile.is_cpu() {
+            profile.rounds_f16 =
+                rounds_f16(&Self::with_profile(device, queue, options, profile.clone())).await;
+        }
+        Self::with_profile(device, queue, options, profile)
+    }
+
+    fn with_profile(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
-        folder: impl AsRef<Path>,
+        options: &GpuOptions,
+        profile: AdapterProfile,
     ) -> Self {
-        Self::open(device, queue, Some(folder.as_ref()))
-    }
-
-    fn open(device: &wgpu::Device, queue: &wgpu::Queue, pipeline_cache: Option<&Path>) -> Self {
-        let profile = AdapterProfile::new(&device.adapter_info(), device.features(), device.limits());
-        let pipeline_cache = pipeline_cache.and_then(|folder| PipelineCache::open(device, folder));
+        let folder = options.pipeline_cache.as_deref();
+        let pipeline_cache = folder.and_then(|folder| PipelineCache::open(device, folder));
         let (device, queue) = (device.clone(), queue.clone());
         let kernels = Mutex::default();
         let tunings = RwLock::new(Arc::new(Tunings::new(&profile)));
-        Self { inner: Arc::new(Inner { device, queue, profile, kernels, pipeline_cache, tunings }) }
+        let unchecked = options.unchecked;
+        Self {
+            inner: Arc::new(Inner { device, queue, profile, kernels, pipeline_cache, tunings, unchecked }),
+        }
     }
 
     /// Returns the profiles of all adapters, best first, each with all features and limits of the adapter.
@@ -202,7 +220,67 @@ impl Gpu {
         // A panic while the lock is held leaves the map unchanged, so a poisoned lock can be used.
         let mut kernels = self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
         let cache = self.inner.pipeline_cache.as_ref().map(PipelineCache::get);
-        kernels.entry(kernel).or_insert_with(|| Arc::new(compile(self.device(), cache, &kernel))).clone()
+        kernels.entry(kernel).or_insert_with(|| Arc::new(self.compile(cache, &kernel))).clone()
+    }
+
+    fn compile(&self, cache: Option<&wgpu::PipelineCache>, kernel: &Kernel) -> CompiledKernel {
+        let device = self.device();
+        let label = Some(kernel.stem());
+        let entries: Vec<wgpu::BindGroupLayoutEntry> = kernel
+            .bindings()
+            .into_iter()
+            .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
+                binding: binding as u32,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match access {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                        Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let bind_group_layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&bind_group_layout)],
+            immediate_size: 0,
+        });
+        let source = wgpu::ShaderSource::Wgsl(kernel.wgsl().into());
+        let module = self.module(wgpu::ShaderModuleDescriptor { label, source });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some(Kernel::ENTRY_POINT),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Every kernel writes workgroup memory before it reads it. On DX12 and Metal, one invocation would clear
+                // all of it while the others wait, and FXC would take minutes to compile that.
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache,
+        });
+        CompiledKernel { pipeline, bind_group_layout }
+    }
+
+    /// Compiles a shader with wgpu's checks or, on demand, without.
+    fn module(&self, descriptor: wgpu::ShaderModuleDescriptor<'_>) -> wgpu::ShaderModule {
+        if !self.inner.unchecked {
+            return self.device().create_shader_module(descriptor);
+        }
+        #[expect(unsafe_code, reason = "wgpu trusts no shader without it")]
+        // SAFETY: every index of a buffer comes from the sizes of a plan, and binding checked that each buffer has what
+        // the plan reads and writes. A lane without a load makes another load of its workgroup. Every loop counts what a
+        // plan limits, and none waits for another invocation. There are no ray queries.
+        unsafe {
+            self.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        }
     }
 
     /// Allocates a storage buffer of at least 4 bytes. Returns an error if the device cannot.
@@ -304,51 +382,4 @@ fn rank(device_type: wgpu::DeviceType, low_power: bool) -> u8 {
         wgpu::DeviceType::Other => 4,
         wgpu::DeviceType::Cpu => 5,
     }
-}
-
-fn compile(device: &wgpu::Device, cache: Option<&wgpu::PipelineCache>, kernel: &Kernel) -> CompiledKernel {
-    let label = Some(kernel.stem());
-    let entries: Vec<wgpu::BindGroupLayoutEntry> = kernel
-        .bindings()
-        .into_iter()
-        .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
-            binding: binding as u32,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: match access {
-                    Access::Uniform => wgpu::BufferBindingType::Uniform,
-                    Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                    Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
-                },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        })
-        .collect();
-    let bind_group_layout =
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label,
-        bind_group_layouts: &[Some(&bind_group_layout)],
-        immediate_size: 0,
-    });
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label,
-        source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()),
-    });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label,
-        layout: Some(&layout),
-        module: &module,
-        entry_point: Some(Kernel::ENTRY_POINT),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            // Every kernel writes workgroup memory before it reads it. On DX12 and Metal, one invocation would clear
-            // all of it while the others wait, and FXC would take minutes to compile that.
-            zero_initialize_workgroup_memory: false,
-            ..wgpu::PipelineCompilationOptions::default()
-        },
-        cache,
-    });
-    CompiledKernel { pipeline, bind_group_layout }
 }

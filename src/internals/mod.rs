@@ -12,12 +12,18 @@ pub use pairs::covering_pairs;
 pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};
 
+use crate::gpu::Gpu;
 use crate::kernels::compose;
 use std::collections::HashMap;
 use std::env::{self, VarError};
 use std::fs::File;
 use std::io::Result;
 use std::path::Path;
+
+/// Returns whether a device converts f32 to the nearest f16: see [`AdapterProfile::rounds_f16`](crate::AdapterProfile).
+pub fn rounds_f16(gpu: &Gpu) -> bool {
+    pollster::block_on(crate::gpu::rounds_f16(gpu))
+}
 
 /// Returns whether `WGPU_BATCHNORM_TESTS=all` asks for the tests that take too long for every day.
 ///

@@ -20,7 +20,8 @@ const ACTIVATIONS: [ActivationKind; 9] = [
     ActivationKind::GeluTanh,
 ];
 
-const STORAGES: [Storage; 4] = [Storage::F32, Storage::F16, Storage::PackedF16, Storage::PackedBf16];
+const STORAGES: [Storage; 5] =
+    [Storage::F32, Storage::F16, Storage::ConvertedF16, Storage::PackedF16, Storage::PackedBf16];
 
 const UPDATES: [RunningUpdate; 3] = [RunningUpdate::Off, RunningUpdate::Fixed, RunningUpdate::Cumulative];
 
@@ -347,7 +348,7 @@ fn plain_outputs() -> [Output; 4] {
 /// Returns an output for every activation, and varies the other options in turn.
 fn fused_outputs() -> impl Iterator<Item = Output> {
     ACTIVATIONS.into_iter().enumerate().map(|(k, activation)| {
-        let storage = STORAGES[(k + 1) % 4];
+        let storage = STORAGES[(k + 1) % STORAGES.len()];
         let (in_place, affine, residual) = (k % 3 == 0, k % 4 != 0, k % 2 == 0);
         Output { storage, in_place, affine, activation, residual }
     })
@@ -361,7 +362,7 @@ fn plain_pre_activation(affine: bool) -> PreActivation {
 /// Returns how dy arrives through every activation but the identity, and varies the other options in turn.
 fn activated() -> impl Iterator<Item = PreActivation> {
     ACTIVATIONS.into_iter().enumerate().skip(1).map(|(k, activation)| {
-        let storage = STORAGES[k % 4];
+        let storage = STORAGES[k % STORAGES.len()];
         PreActivation { storage, affine: k % 3 != 0, activation, residual: k % 2 == 0 }
     })
 }

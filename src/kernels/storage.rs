@@ -12,6 +12,8 @@ pub enum Storage {
     F32,
     /// As f16, with [`wgpu::Features::SHADER_F16`].
     F16,
+    /// As f16, to which the device converts as it should: see [`AdapterProfile::rounds_f16`].
+    ConvertedF16,
     /// As f16, two per word, without that feature.
     PackedF16,
     /// As bf16, two per word, since WGSL has no such type.
@@ -27,6 +29,7 @@ impl Storage {
         let by_words = profile.is_cpu() && width == VectorWidth::Four;
         match dtype {
             DType::F32 => Self::F32,
+            DType::F16 if has_f16 && !by_words && profile.rounds_f16 => Self::ConvertedF16,
             DType::F16 if has_f16 && !by_words => Self::F16,
             DType::F16 => Self::PackedF16,
             DType::BF16 => Self::PackedBf16,
@@ -42,8 +45,8 @@ impl Storage {
     pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let storage = match (self, width) {
             (Self::F32, _) => "f32",
-            (Self::F16, VectorWidth::Scalar) => "f16_scalar",
-            (Self::F16, VectorWidth::Four) => "f16_vector",
+            (Self::F16 | Self::ConvertedF16, VectorWidth::Scalar) => "f16_scalar",
+            (Self::F16 | Self::ConvertedF16, VectorWidth::Four) => "f16_vector",
             (Self::PackedF16 | Self::PackedBf16, VectorWidth::Scalar) => "packed_scalar",
             (Self::PackedF16 | Self::PackedBf16, VectorWidth::Four) => "packed_vector",
         };
@@ -51,6 +54,7 @@ impl Storage {
         match self {
             Self::F32 => {}
             Self::F16 => choices.push(("data/round_f16", "by_arithmetic")),
+            Self::ConvertedF16 => choices.push(("data/round_f16", "by_conversion")),
             Self::PackedF16 => choices.push(("data/packed", "f16")),
             Self::PackedBf16 => choices.push(("data/packed", "bf16")),
         }
@@ -72,6 +76,7 @@ impl Storage {
         match self {
             Self::F32 => "",
             Self::F16 => ", f16",
+            Self::ConvertedF16 => ", f16 by conversion",
             Self::PackedF16 => ", f16 in words",
             Self::PackedBf16 => ", bf16 in words",
         }

@@ -28,6 +28,10 @@ pub struct AdapterProfile {
     pub subgroup_max_size: u32,
     /// What wgpu does not tell.
     pub hardware: Hardware,
+    /// Whether the device converts f32 to the nearest f16, ties to even. WGSL also allows the other neighbour, so a
+    /// [`Gpu`](crate::Gpu) tries it when it is opened. `false` if nobody tried: kernels then round by arithmetic, with
+    /// the same results.
+    pub rounds_f16: bool,
 }
 
 impl AdapterProfile {
@@ -43,6 +47,7 @@ impl AdapterProfile {
             subgroup_min_size: info.subgroup_min_size,
             subgroup_max_size: info.subgroup_max_size,
             hardware: Hardware::of(info),
+            rounds_f16: false,
         }
     }
 

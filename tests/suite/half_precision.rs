@@ -27,24 +27,30 @@ fn words_hold_what_the_type_does() {
     }
 }
 
-/// Compares to the last bit, with the geometry of a GPU. Software drivers use words for loads of four even with the
-/// feature.
+/// Compares to the last bit, with the geometry of a GPU: words, the type with values rounded by arithmetic, and the type
+/// with the device's own conversion. Software drivers use words for loads of four even with the feature.
 #[test]
 fn f16_gives_the_same_with_and_without_the_feature() {
     let cases = cases(DType::F16);
-    let chosen = Recorded::new(gpu()).gpu_like().chosen(cases.iter());
+    let ways = [
+        Recorded::new(gpu_without_f16()).gpu_like(),
+        Recorded::new(gpu()).gpu_like().by_arithmetic(),
+        Recorded::new(gpu()).gpu_like(),
+    ];
+    let chosen = ways[1].chosen(cases.iter());
     assert!(chosen.len() > 10, "{} cases", chosen.len());
     for case in chosen {
         let inputs = case.inputs();
-        let [native, words] =
-            [gpu(), gpu_without_f16()].map(|gpu| Recorded::new(gpu).gpu_like().run(case, &inputs).unwrap());
-        for (native, words) in native.steps.iter().zip(&words.steps) {
-            // The sign of NaN is anybody's.
-            let bits_of = |value: &f64| if value.is_nan() { f64::NAN } else { *value }.to_bits();
-            let bits = |array: &ArrayD<f64>| array.iter().map(bits_of).collect::<Vec<_>>();
-            assert_eq!(bits(&native.y), bits(&words.y), "{}", case.name);
-            let [native, words] = [native, words].map(|step| step.gradients.as_ref().unwrap());
-            assert_eq!(bits(&native.dx), bits(&words.dx), "{}", case.name);
+        let [words, others @ ..] = ways.each_ref().map(|way| way.run(case, &inputs).unwrap());
+        for other in others {
+            for (other, words) in other.steps.iter().zip(&words.steps) {
+                // The sign of NaN is anybody's.
+                let bits_of = |value: &f64| if value.is_nan() { f64::NAN } else { *value }.to_bits();
+                let bits = |array: &ArrayD<f64>| array.iter().map(bits_of).collect::<Vec<_>>();
+                assert_eq!(bits(&other.y), bits(&words.y), "{}", case.name);
+                let [other, words] = [other, words].map(|step| step.gradients.as_ref().unwrap());
+                assert_eq!(bits(&other.dx), bits(&words.dx), "{}", case.name);
+            }
         }
     }
 }

@@ -198,7 +198,8 @@ fn a_device_of_the_callers_has_it_if_it_has_the_feature() {
     for feature in [Features::empty(), Features::PIPELINE_CACHE & adapter.features()] {
         let descriptor = wgpu::DeviceDescriptor { required_features: feature, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-        let gpu = Gpu::from_wgpu_with_cache(&device, &queue, folder.path());
+        let gpu =
+            Gpu::from_wgpu_with_options(&device, &queue, &GpuOptions::new().pipeline_cache(folder.path()));
         use_kernels(&gpu);
         gpu.save_pipeline_cache().unwrap();
         assert_eq!(gpu.pipeline_cache_file().is_some(), !feature.is_empty());

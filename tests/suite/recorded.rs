@@ -4,7 +4,7 @@
 use crate::support::{self, buffer, changed, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
-use wgpu_batchnorm::internals::{covering_pairs, tests_are_exhaustive};
+use wgpu_batchnorm::internals::{covering_pairs, rounds_f16, tests_are_exhaustive};
 use wgpu_batchnorm::kernels::{Binding, Kernel, VectorWidth};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
@@ -33,6 +33,13 @@ impl Recorded<'_> {
     /// Uses the geometry of a discrete GPU.
     pub(crate) fn gpu_like(mut self) -> Self {
         self.profile.device_type = wgpu::DeviceType::DiscreteGpu;
+        self.profile.rounds_f16 = rounds_f16(self.gpu);
+        self
+    }
+
+    /// Rounds to f16 by arithmetic, even if the device converts to the nearest.
+    pub(crate) fn by_arithmetic(mut self) -> Self {
+        self.profile.rounds_f16 = false;
         self
     }
 
@@ -286,6 +293,12 @@ fn geometry_of_a_discrete_gpu() {
 #[test]
 fn geometry_of_a_discrete_gpu_in_place_at_odd_offsets() {
     check_small_cases(&Recorded::new(support::gpu()).gpu_like().in_place().offset(3), 10_000, 7);
+}
+
+#[test]
+fn without_the_checks_of_wgpu() {
+    check_some(&Recorded::new(support::gpu_unchecked()), 50_000, 3, 9);
+    check_some(&Recorded::new(support::gpu_unchecked()).gpu_like().offset(3), 50_000, 3, 9);
 }
 
 #[test]

@@ -81,6 +81,13 @@ pub(crate) fn gpu_without_f16() -> &'static Gpu {
     DEVICES.get(&LEASE)
 }
 
+/// Returns the same adapter on a device whose kernels have none of wgpu's checks.
+pub(crate) fn gpu_unchecked() -> &'static Gpu {
+    static DEVICES: Devices = Devices::new(|| GpuOptions::new().unchecked());
+    thread_local!(static LEASE: OnceCell<Lease> = const { OnceCell::new() });
+    DEVICES.get(&LEASE)
+}
+
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
