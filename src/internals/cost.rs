@@ -23,9 +23,9 @@ const CACHE_SHARE: f64 = 0.6;
 /// Seconds of the first dispatch, and of each further one that waits for it: drain, barrier, fill. An estimate.
 const DISPATCH: (f64, f64) = (4e-6, 2.5e-6);
 
-/// Seconds that a dispatch takes to merge partial results, before its stream or on its own: one load that others wait for,
-/// and a reduction.
-const MERGE: f64 = 1e-6;
+/// Seconds that lanes take to merge their results. Before that, a lane waits [`LATENCY`] for each partial result that it
+/// merges, one after the other.
+const MERGE: f64 = 0.35e-6;
 
 /// Share of the time in which memory is busy if workgroups load, reduce and store in turn: one on a processor, or more.
 const TURNS: (f64, f64) = (0.68, 0.85);
@@ -114,9 +114,15 @@ pub fn cost(plan: &Plan, profile: &AdapterProfile) -> Cost {
         };
         let rate = hardware.bandwidth * REACHABLE * busy * in_flight.max(1e-3);
         let merges = kernel.bindings().contains(&(Binding::Partials, Access::Read));
+        let lanes = match kernel {
+            Kernel::Finalize(kernel) => kernel.workgroup_size / kernel.channels_per_workgroup,
+            Kernel::BackwardFinalize(kernel) => kernel.workgroup_size / kernel.channels_per_workgroup,
+            _ => kernel.workgroup_size(),
+        };
+        let waits = f64::from(plan.params().reduction.count.div_ceil(lanes));
         cost.seconds += if index == 0 { DISPATCH.0 } else { DISPATCH.1 };
         cost.seconds += memory / rate + cached / (rate * CACHE_RATE);
-        cost.seconds += if merges { MERGE } else { 0.0 };
+        cost.seconds += if merges { MERGE + waits * LATENCY } else { 0.0 };
         cost.memory += memory;
         cost.cached += cached;
         cost.in_flight = cost.in_flight.min(in_flight);

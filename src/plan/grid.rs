@@ -266,8 +266,8 @@ impl<'a> GridPlanner<'a> {
             // A second lane is worth its merge only with about eight splits a lane.
             (splits / 8).next_power_of_two().clamp(1, self.workgroup_size)
         } else {
-            // Loads that depend on each other wait for the cache: a GPU has one lane for each split, up to 64 of them.
-            splits.next_power_of_two().clamp(1, self.workgroup_size.min(64))
+            // A lane that merges several splits waits for the cache with each: a GPU has a lane for each split.
+            splits.next_power_of_two().clamp(1, self.workgroup_size)
         };
         self.workgroup_size / lanes
     }

@@ -21,16 +21,28 @@ pub(super) struct TileSplit {
     pub(super) workgroups: usize,
 }
 
+/// Invocations of a workgroup on a GPU, and loads that they should keep at most.
+const GPU_LANES: usize = 256;
+const GPU_LOADS: usize = 16;
+
 pub(super) fn split_into_tiles(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> TileSplit {
     let Problem { outer, channels, inner } = *problem;
     let elements = width.elements();
     if inner > 1 {
         return TileSplit { across: 1, loads: outer * inner / elements as usize, workgroups: channels };
     }
-    // 128 bytes of each row; with a software driver, as many lanes as one vector has.
     let line = 32 / elements;
-    let across =
-        if profile.is_cpu() { power_of_two(profile.subgroup_max_size.clamp(4, 16)).min(line) } else { line };
+    let across = if profile.is_cpu() {
+        // As many lanes as one vector has.
+        power_of_two(profile.subgroup_max_size.clamp(4, 16)).min(line)
+    } else if width == VectorWidth::Scalar {
+        line
+    } else {
+        // 128 bytes of each row of f32; or down to 32, which is what memory delivers, if the rows are many: more lanes then
+        // share a column, and more workgroups the tensor.
+        let is_short = |across: &u32| outer * *across as usize <= GPU_LANES * GPU_LOADS;
+        [line, line / 2].into_iter().find(is_short).unwrap_or(line / 4)
+    };
     TileSplit { across, loads: outer, workgroups: channels.div_ceil((across * elements) as usize) }
 }
 

@@ -112,6 +112,10 @@ fn candidates(profile: &AdapterProfile, options: &Options) -> Result<Vec<Candida
         Err(error) => Err(error),
     };
     options.plan_all(profile, &[false], &mut add)?;
+    // Nobody tried how this driver converts to f16.
+    let mut converting = profile.clone();
+    converting.rounds_f16 = true;
+    options.plan_all(&converting, &[false], &mut add)?;
     let of = |kernels: Vec<Kernel>, unaligned| {
         let many = &many;
         kernels.into_iter().map(move |kernel| Candidate {
