@@ -351,7 +351,7 @@ impl PreparedPlan {
             usage: wgpu::BufferUsages::UNIFORM,
             mapped_at_creation: true,
         });
-        crate::tensor::transfer::fill_mapped(&buffer, &[&bytes])?;
+        crate::gpu::transfer::fill_mapped(&buffer, &[&bytes])?;
         *last = Some((*params, buffer.clone()));
         Ok(buffer)
     }

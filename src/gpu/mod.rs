@@ -3,6 +3,7 @@
 mod options;
 mod pipeline_cache;
 mod rounding;
+pub(crate) mod transfer;
 
 pub use options::GpuOptions;
 pub(crate) use rounding::rounds_f16;

@@ -5,7 +5,7 @@
 
 use super::Gpu;
 use crate::error::Result;
-use crate::tensor::transfer::{Readback, Staging};
+use crate::gpu::transfer::{Readback, Staging};
 use half::f16;
 
 /// Converts four values at once, and the same values one by one. They come from memory, so that nothing is computed when

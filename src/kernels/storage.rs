@@ -37,7 +37,7 @@ impl Storage {
     }
 
     /// Checks whether two elements share a word.
-    fn is_words(self) -> bool {
+    pub(crate) fn is_words(self) -> bool {
         matches!(self, Self::PackedF16 | Self::PackedBf16)
     }
 

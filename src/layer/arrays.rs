@@ -5,13 +5,13 @@
 
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
+use crate::gpu::transfer::{self, Readback, Region, Staging};
 use crate::layer::BatchNorm;
 use crate::layer::{Gradients, Saved};
 use crate::layout::Layout;
 use crate::plan::ForwardOptions;
 use crate::tensor::Tensor;
 use crate::tensor::memory::ReusableBuffer;
-use crate::tensor::transfer::{self, Readback, Region, Staging};
 use ndarray::{Array, Array1, ArrayView, Dimension};
 
 /// [`Gradients`] as arrays. dx and dz have the element type of x.

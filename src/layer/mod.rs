@@ -10,6 +10,7 @@ pub use backward::{Gradients, Saved};
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::gpu::transfer::{self, Readback, Region};
 use crate::kernels::Binding;
 use crate::layer::arrays::ArrayBuffers;
 use crate::lru::LruCache;
@@ -19,7 +20,6 @@ use crate::shape::Problem;
 use crate::state::BatchNormState;
 use crate::tensor::Tensor;
 use crate::tensor::memory::ReusableBuffer;
-use crate::tensor::transfer::{self, Readback, Region};
 use ndarray::Array1;
 use std::sync::Arc;
 

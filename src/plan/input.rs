@@ -6,7 +6,7 @@ use super::{Plan, Tuning, width};
 use crate::config::BatchNormConfig;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::kernels::{Statistics, VectorWidth};
+use crate::kernels::{Statistics, Storage, VectorWidth};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
@@ -122,7 +122,7 @@ impl<'a> PlanInput<'a> {
     /// Returns the given tuning, or else the default for loads of this width.
     pub(super) fn tuning_for(&self, width: VectorWidth, dtype: DType) -> Tuning {
         let tuning = self.tuning.unwrap_or_else(|| Tuning::new(&self.problem, width, self.profile));
-        without_scalar_packed_tile(tuning, &self.problem, dtype)
+        without_scalar_packed_tile(tuning, &self.problem, dtype, self.profile)
     }
 
     /// Checks whether workgroups keep whole channels of `tensors` tensors in registers.
@@ -212,11 +212,16 @@ impl BackwardOptions {
     }
 }
 
-/// Turns the resident kernel off if it would need scalar 16-bit stores, which are atomic, although loads of four are
-/// possible. Plans unpacked f16 the same way, so that results are the same on every device.
-fn without_scalar_packed_tile(tuning: Tuning, problem: &Problem, dtype: DType) -> Tuning {
-    let one_by_one = dtype != DType::F32
-        && tile_width(problem) == VectorWidth::Scalar
-        && width(problem) == VectorWidth::Four;
-    Tuning { tile_loads: if one_by_one { 0 } else { tuning.tile_loads }, ..tuning }
+/// Turns the resident kernel off if it would load and store halves of words one by one, although loads of four are
+/// possible. Stores of halves are atomic. (Software drivers load four halves faster than four f16.)
+fn without_scalar_packed_tile(
+    tuning: Tuning,
+    problem: &Problem,
+    dtype: DType,
+    profile: &AdapterProfile,
+) -> Tuning {
+    let is_scalar = tile_width(problem) == VectorWidth::Scalar && width(problem) == VectorWidth::Four;
+    let halves = Storage::new(dtype, VectorWidth::Scalar, profile).is_words()
+        || (dtype != DType::F32 && profile.is_cpu());
+    Tuning { tile_loads: if is_scalar && halves { 0 } else { tuning.tile_loads }, ..tuning }
 }

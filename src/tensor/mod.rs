@@ -2,20 +2,19 @@
 
 pub(crate) mod memory;
 mod region;
-pub(crate) mod transfer;
 
 pub use region::BufferRegion;
 
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::gpu::transfer::{self, Readback, Region};
 use crate::layout::Layout;
 use crate::tensor::memory::Memory;
 use half::{bf16, f16};
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
 use std::fmt;
 use std::sync::Arc;
-use transfer::{Readback, Region};
 
 /// A tensor on the GPU: a buffer, a byte offset, an element type, a shape and a layout. Clones share the buffer.
 #[derive(Clone)]

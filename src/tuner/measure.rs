@@ -3,11 +3,11 @@
 use super::Tuned;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::gpu::transfer::Readback;
 use crate::kernels::Binding;
 use crate::plan::{Plan, Tuning};
 use crate::record::{BoundPlan, Buffers};
 use crate::tensor::BufferRegion;
-use crate::tensor::transfer::Readback;
 use std::time::Instant;
 
 /// Rounds of all candidates: `WARM_ROUNDS` do not count, then `ROUNDS` count. After `EARLY_ROUNDS` of those, slow

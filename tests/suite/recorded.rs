@@ -59,7 +59,7 @@ impl Recorded<'_> {
     }
 
     /// Returns the forward and the backward plan.
-    fn plans(&self, case: &Case) -> Result<[Plan; 2]> {
+    pub(crate) fn plans(&self, case: &Case) -> Result<[Plan; 2]> {
         let (config, training, profile) = (&case.config, case.training, &self.profile);
         let problem = config.problem(&case.shape, config.layout, training)?;
         let loads_four =

@@ -1,8 +1,8 @@
 //! Transfers between host and GPU.
 
+use super::Gpu;
 use crate::dtype::Element;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
 /// Copies contents into a mapped buffer from its beginning, each from a whole word on. Then unmaps the buffer.
@@ -229,9 +229,9 @@ fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
+    use super::Gpu;
     use super::{Readback, Region, Staging};
     use crate::error::Result;
-    use crate::gpu::Gpu;
     use crate::layout::Layout;
     use crate::tensor::Tensor;
 
