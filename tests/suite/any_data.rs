@@ -21,7 +21,7 @@ const USUAL: [(&str, Kind); 8] = [
 ];
 
 /// What leaves f32 when it is squared, or when two are subtracted.
-const LARGE: [(&str, Kind); 6] = [
+const LARGE: [(&str, Kind); 8] = [
     ("one of 1e30", |k, n, random| if k == n / 3 { 1e30 } else { random.normal() }),
     ("±1.3e19", |_, _, random| if random.uniform() < 0.5 { 1.3e19 } else { -1.3e19 }),
     ("1e25", |_, _, random| 1e25 * random.normal()),
@@ -36,6 +36,8 @@ const LARGE: [(&str, Kind); 6] = [
             random.normal()
         }
     }),
+    ("all of f32", |_, _, random| 6.8e38 * (random.uniform() - 0.5)),
+    ("±3.4e38", |_, _, random| if random.uniform() < 0.5 { 3.4e38 } else { -3.4e38 }),
 ];
 
 /// Shapes that are planned in every way: split and whole, resident and read twice, masked, in columns.
@@ -105,7 +107,7 @@ fn usual_data_are_right_to_a_millionth() {
 fn large_data_are_right_where_the_result_fits() {
     check_all(&LARGE, |_, inputs| {
         // Drivers may flush what is below f32's normal range to 0. With these, neither dx nor weight · inv_std is.
-        inputs.dys[0].mapv_inplace(|dy| dy * 1e6);
+        inputs.dys[0].mapv_inplace(|dy| dy * 1e7);
         let weight = inputs.state.weight.as_mut().unwrap();
         weight.mapv_inplace(|weight| weight.abs() + 1.0);
     });
