@@ -1,6 +1,7 @@
 //! The recording tier: the caller's encoder on the caller's buffers. The buffers are poisoned with NaN before, and
 //! read as a whole after. Some tests use geometries of other adapters. Forward and backward share an encoder.
 
+use crate::gradients::case;
 use crate::support::{self, buffer, changed, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
@@ -10,8 +11,8 @@ use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
 };
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Plan, PlanInput, Result, Tuning,
-    wgpu,
+    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Layout, Plan, PlanInput, Result,
+    Tuning, wgpu,
 };
 
 /// The settings of plans, and the place of tensors in their buffers.
@@ -21,13 +22,16 @@ pub(crate) struct Recorded<'a> {
     in_place: bool,
     /// Elements before x and y in their buffers.
     offset: usize,
+    /// What the buffers of dweight and dbias hold if these are added to it; otherwise they are stored.
+    held: Option<f32>,
     /// Changes the tuning of plans.
     tune: fn(Tuning) -> Tuning,
 }
 
 impl Recorded<'_> {
     pub(crate) fn new(gpu: &Gpu) -> Recorded<'_> {
-        Recorded { gpu, profile: gpu.profile().clone(), in_place: false, offset: 0, tune: |tuning| tuning }
+        let profile = gpu.profile().clone();
+        Recorded { gpu, profile, in_place: false, offset: 0, held: None, tune: |tuning| tuning }
     }
 
     /// Uses the geometry of a discrete GPU.
@@ -43,6 +47,12 @@ impl Recorded<'_> {
 
     fn in_place(mut self) -> Self {
         self.in_place = true;
+        self
+    }
+
+    /// Adds dweight and dbias to this number.
+    fn accumulating(mut self, held: f32) -> Self {
+        self.held = Some(held);
         self
     }
 
@@ -63,6 +73,7 @@ impl Recorded<'_> {
         let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
         let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
         let backward = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        let backward = backward.accumulate(self.held.is_some());
         Ok([Plan::forward(&input, &forward)?, Plan::backward(&input, &backward)?])
     }
 
@@ -144,18 +155,8 @@ impl Implementation for Recorded<'_> {
         let gpu = self.gpu;
         let (config, state) = (&case.config, &inputs.state);
         let channels = config.num_features;
-        let problem = config.problem(&case.shape, config.layout, case.training)?;
-        let (training, profile) = (case.training, &self.profile);
-        let loads_four =
-            (problem.inner() == 1 || problem.inner() >= 4) && problem.elements().is_multiple_of(4);
-        let width = if loads_four { VectorWidth::Four } else { VectorWidth::Scalar };
-        let tuning = (self.tune)(Tuning::new(&problem, width, profile));
         let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
-        let input = PlanInput::new(&problem, config, training, profile).tuning(tuning);
-        let options = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
-        let forward = Plan::forward(&input, &options)?;
-        let options = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
-        let backward = Plan::backward(&input, &options)?;
+        let [forward, backward] = self.plans(case)?;
 
         let vector = |vector: &Option<Array1<f32>>| vector.as_ref().map(|v| buffer(gpu, &v.to_vec()));
         let [weight, bias] = [&state.weight, &state.bias].map(vector);
@@ -173,7 +174,8 @@ impl Implementation for Recorded<'_> {
             let (z_buffer, dz_out) = (inputs.zs.get(k).map(guarded), guarded(&nothing));
             let four_each = || poisoned(gpu, channels * 4);
             let (statistics, projections) = (four_each(), four_each());
-            let [dweight, dbias] = [(); 2].map(|()| poisoned(gpu, channels));
+            let held = vec![self.held.unwrap_or(f32::NAN); channels];
+            let [dweight, dbias] = [(); 2].map(|()| buffer(gpu, &held));
             let partials = [&forward, &backward]
                 .map(|plan| poisoned(gpu, plan.bytes_of(Binding::Partials) as usize / 4));
             let mut shared = Buffers::new().num_batches_tracked(&count).statistics(&statistics);
@@ -333,6 +335,47 @@ fn resident_in_sixty_four_loads() {
 fn read_again_by_the_geometry_of_a_discrete_gpu() {
     let read_again = |tuning| changed(tuning, |tuning: &mut Tuning| tuning.tile_loads = 0);
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(read_again), 50_000, 3, 8);
+}
+
+/// On GPUs, every workgroup of a channel merges its partial results. One of them finishes the channel: it moves the
+/// running statistics, and adds dweight and dbias to what their buffers hold.
+#[test]
+fn one_workgroup_of_a_channel_finishes_it() {
+    let short_splits = |tuning| {
+        changed(tuning, |tuning: &mut Tuning| {
+            (tuning.tile_loads, tuning.one_dispatch, tuning.splits) = (0, false, 3);
+            (tuning.workgroup_size, tuning.loads_per_lane_planes) = (64, 1);
+        })
+    };
+    // Loads of four, masked loads of four, and loads of one.
+    let tensors = [([4, 7, 24, 24], DType::F32), ([4, 7, 25, 25], DType::BF16), ([3, 7, 17, 17], DType::F32)];
+    for gpu in [support::gpu(), support::gpu_without_subgroups()] {
+        let storing = || Recorded::new(gpu).gpu_like().tuned(short_splits);
+        for (shape, dtype) in tensors {
+            let case = changed(case(&shape, Layout::ChannelsFirst, 11), |case| case.dtype = dtype);
+            // A number that makes sums round.
+            let adding = storing().accumulating(0.7);
+            for plan in adding.plans(&case).unwrap() {
+                let stems: Vec<&str> = plan.steps().iter().map(|step| step.kernel.stem()).collect();
+                assert!(!stems.contains(&"finalize") && !stems.contains(&"backward_finalize"), "{stems:?}");
+                let (reduction, elementwise) = (plan.params().reduction, plan.params().elementwise);
+                assert!(reduction.count > 1 && elementwise.count > 3, "{reduction:?}, {elementwise:?}");
+            }
+            // This checks the running statistics.
+            let report = check(&case, &storing()).unwrap();
+            assert!(report.passed(), "{report}");
+            let inputs = case.inputs();
+            let [stored, added] =
+                [storing(), adding].map(|way| way.run(&case, &inputs).unwrap().steps.remove(0));
+            let [stored, added] = [stored, added].map(|step| step.gradients.unwrap());
+            assert_eq!(added.dx, stored.dx, "{dtype} {shape:?}");
+            for (added, stored) in [(added.dweight, stored.dweight), (added.dbias, stored.dbias)] {
+                let expected = stored.unwrap().mapv(|value| f64::from(0.7 + value as f32));
+                assert!(expected.iter().all(|value| value.is_finite()));
+                assert_eq!(added.unwrap(), expected, "{dtype} {shape:?}");
+            }
+        }
+    }
 }
 
 /// Returns the cases that have columns: the plain ones, and the others.
