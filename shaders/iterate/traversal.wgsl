@@ -1,5 +1,5 @@
 // uses: data/params, data/vector
-// needs: Cursor, next_place
+// needs: Cursor, present_place, advance
 
 // The loads of an invocation, one after the other: Cursor, cursor_begin, next_place, next_places.
 
@@ -20,6 +20,14 @@ struct Places {
     d: Place,
 }
 
+// The place of the next load, which is then behind the cursor.
+fn next_place(cursor: ptr<function, Cursor>) -> Place {
+    let place = present_place(*cursor);
+    (*cursor).loads -= select(0u, 1u, (*cursor).loads > 0u);
+    advance(cursor);
+    return place;
+}
+
 fn next_places(cursor: ptr<function, Cursor>) -> Places {
     var places: Places;
     places.a = next_place(cursor);
@@ -32,10 +40,8 @@ fn next_places(cursor: ptr<function, Cursor>) -> Places {
 }
 
 // case planes:
-// includes: iterate/whole_loads, iterate/one_column
-// Channels lie in planes: x[o, c, i] is element (o * channels + c) * inner + i. A channel's planes are one run of loads.
-// A workgroup takes one split of it, all lanes side by side, from plane to plane, so that no lane is idle before the
-// end.
+// includes: iterate/whole_loads, iterate/in_planes
+// Planes of whole loads.
 struct Cursor {
     channel: u32,
     split: u32,
@@ -52,52 +58,32 @@ struct Cursor {
     spare: u32,
 }
 
-fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
-    let length = params.inner / VECTOR_WIDTH;
-    let split = workgroup / params.group_channels;
-    let channel = params.first_channel + workgroup - split * params.group_channels;
-    let begin = split * splits.chunk + lane;
-    let end = min((split + 1u) * splits.chunk, params.outer * length);
-    var cursor: Cursor;
-    cursor.split = split;
-    cursor.channel = channel;
-    let plane = begin / length;
-    cursor.along = begin - plane * length;
-    cursor.element = (plane * params.channels + channel) * length + cursor.along;
-    cursor.spare = channel * length;
-    if split < splits.count && begin < end {
-        cursor.loads = (end - begin + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
-        cursor.spare = cursor.element;
-    }
-    let planes = WORKGROUP_SIZE / length;
-    cursor.step_along = WORKGROUP_SIZE - planes * length;
-    cursor.step = planes * params.channels * length + cursor.step_along;
-    cursor.skip = (params.channels - 1u) * length;
-    return cursor;
+// The loads of a plane.
+fn loads_of_plane() -> u32 {
+    return params.inner / VECTOR_WIDTH;
 }
 
-fn next_place(cursor: ptr<function, Cursor>) -> Place {
-    let is_there = (*cursor).loads > 0u;
-    let place = Place(select((*cursor).spare, (*cursor).element, is_there), is_there, 0u);
-    (*cursor).loads -= select(0u, 1u, is_there);
+fn enter_plane(cursor: ptr<function, Cursor>, plane: u32, planes: u32) {
+    let length = loads_of_plane();
+    (*cursor).element = (plane * params.channels + (*cursor).channel) * length + (*cursor).along;
+    (*cursor).spare = (*cursor).element;
+    (*cursor).step = planes * params.channels * length + (*cursor).step_along;
+    (*cursor).skip = (params.channels - 1u) * length;
+}
+
+fn advance(cursor: ptr<function, Cursor>) {
     (*cursor).element += (*cursor).step;
     (*cursor).along += (*cursor).step_along;
-    let length = params.inner / VECTOR_WIDTH;
+    let length = loads_of_plane();
     if (*cursor).along >= length {
         (*cursor).along -= length;
         (*cursor).element += (*cursor).skip;
     }
-    return place;
-}
-
-// The number of workgroups that visit a group of channels.
-fn workgroups_of(splits: Splits) -> u32 {
-    return splits.count * params.group_channels;
 }
 
 // case planes_masked:
 // uses: data/per_channel
-// includes: iterate/one_column
+// includes: iterate/in_planes
 // As planes, with loads of four elements although planes are not a multiple of four long. A load at the end of a plane
 // may reach into a neighbouring plane, which belongs to another channel: such elements are masked. Each plane counts as
 // many loads as a plane can touch, of which the last may be empty.
@@ -123,33 +109,19 @@ fn loads_of_plane() -> u32 {
     return (params.inner + 2u * VECTOR_WIDTH - 2u) / VECTOR_WIDTH;
 }
 
-fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
-    let length = loads_of_plane();
-    let split = workgroup / params.group_channels;
-    let channel = params.first_channel + workgroup - split * params.group_channels;
-    let begin = split * splits.chunk + lane;
-    let end = min((split + 1u) * splits.chunk, params.outer * length);
-    var cursor: Cursor;
-    cursor.split = split;
-    cursor.channel = channel;
-    let plane = begin / length;
-    cursor.along = begin - plane * length;
-    cursor.plane = (plane * params.channels + channel) * params.inner;
-    if split < splits.count && begin < end {
-        cursor.loads = (end - begin + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
-        cursor.spare = cursor.plane / VECTOR_WIDTH;
-    }
-    let planes = WORKGROUP_SIZE / length;
-    cursor.step_along = WORKGROUP_SIZE - planes * length;
-    cursor.step = planes * params.channels * params.inner;
-    return cursor;
+fn enter_plane(cursor: ptr<function, Cursor>, plane: u32, planes: u32) {
+    (*cursor).plane = (plane * params.channels + (*cursor).channel) * params.inner;
+    (*cursor).spare = (*cursor).plane / VECTOR_WIDTH;
+    (*cursor).step = planes * params.channels * params.inner;
 }
 
-fn next_place(cursor: ptr<function, Cursor>) -> Place {
-    let element = (*cursor).plane / VECTOR_WIDTH + (*cursor).along;
-    let is_there = (*cursor).loads > 0u && element * VECTOR_WIDTH < (*cursor).plane + params.inner;
-    let place = Place(select((*cursor).spare, element, is_there), is_there, (*cursor).plane);
-    (*cursor).loads -= select(0u, 1u, (*cursor).loads > 0u);
+fn present_place(cursor: Cursor) -> Place {
+    let element = cursor.plane / VECTOR_WIDTH + cursor.along;
+    let is_there = cursor.loads > 0u && element * VECTOR_WIDTH < cursor.plane + params.inner;
+    return Place(select(cursor.spare, element, is_there), is_there, cursor.plane);
+}
+
+fn advance(cursor: ptr<function, Cursor>) {
     (*cursor).plane += (*cursor).step;
     (*cursor).along += (*cursor).step_along;
     let length = loads_of_plane();
@@ -157,12 +129,6 @@ fn next_place(cursor: ptr<function, Cursor>) -> Place {
         (*cursor).along -= length;
         (*cursor).plane += params.channels * params.inner;
     }
-    return place;
-}
-
-// The number of workgroups that visit a group of channels.
-fn workgroups_of(splits: Splits) -> u32 {
-    return splits.count * params.group_channels;
 }
 
 // The channel of the plane behind one of this channel.
@@ -246,12 +212,8 @@ fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
     return cursor;
 }
 
-fn next_place(cursor: ptr<function, Cursor>) -> Place {
-    let is_there = (*cursor).loads > 0u;
-    let place = Place(select((*cursor).spare, (*cursor).element, is_there), is_there, 0u);
-    (*cursor).loads -= select(0u, 1u, is_there);
+fn advance(cursor: ptr<function, Cursor>) {
     (*cursor).element += (*cursor).step;
-    return place;
 }
 
 // The number of workgroups that visit the tensor.
@@ -322,10 +284,6 @@ fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
     return cursor;
 }
 
-fn next_place(cursor: ptr<function, Cursor>) -> Place {
-    let is_there = (*cursor).loads > 0u;
-    let place = Place(select((*cursor).spare, (*cursor).element, is_there), is_there, 0u);
-    (*cursor).loads -= select(0u, 1u, is_there);
+fn advance(cursor: ptr<function, Cursor>) {
     (*cursor).element += (*cursor).step;
-    return place;
 }

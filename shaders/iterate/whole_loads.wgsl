@@ -1,8 +1,13 @@
 // uses: data/per_channel, data/vector
-// needs: Place
+// needs: Cursor, Place
 
 // Loads all of whose elements are of the invocation's own channels.
 const MASKED: bool = false;
+
+fn present_place(cursor: Cursor) -> Place {
+    let is_there = cursor.loads > 0u;
+    return Place(select(cursor.spare, cursor.element, is_there), is_there, 0u);
+}
 
 fn next_channel(channel: u32) -> u32 {
     return channel;

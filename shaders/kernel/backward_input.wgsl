@@ -1,5 +1,5 @@
-// uses: entry, data/params, iterate/traversal, statistics/source, epilogue/pre_activation
-// uses: backward/input_gradient, backward/projections, backward/write_gradient
+// uses: entry, write_elements, data/params, iterate/traversal, statistics/source, epilogue/pre_activation
+// uses: backward/input_gradient, backward/projections
 
 // dx = weight * inv_std * (dy - what flows through the mean and the variance of the batch) for every element. Here, dy
 // is the gradient of bn(x) + z, which is dz.
@@ -20,7 +20,7 @@ fn kernel(invocation: Invocation) {
     if MASKED {
         next = of_channel(next_channel(channel_of(cursor, 0u)), invocation, false);
     }
-    write_gradient(cursor, own, next);
+    write_elements(cursor, own, next);
 }
 
 fn of_channel(channel: u32, invocation: Invocation, finishes: bool) -> OfColumn {

@@ -1,6 +1,6 @@
-// uses: entry, lanes, data/params, iterate/traversal, statistics/source, statistics/type
+// uses: entry, lanes, write_elements, data/params, iterate/traversal, statistics/source, statistics/type
 // uses: epilogue/pre_activation, backward/finish_channel, backward/input_gradient, backward/projection_of
-// uses: backward/reduce_sums, backward/write_gradient
+// uses: backward/reduce_sums
 
 // The whole backward pass through batch statistics in one dispatch: each workgroup (planes, column
 // blocks) or lane (columns) has whole channels. What it has just read is still in the cache when it is read again.
@@ -24,5 +24,5 @@ fn kernel(invocation: Invocation) {
         let gradient = gradient_of(channel, statistics[k], projection_of(merged, statistics[k]));
         of_column[k] = OfColumn(gradient, pre_activations[k]);
     }
-    write_gradient(cursor, of_column, of_column[0]);
+    write_elements(cursor, of_column, of_column[0]);
 }

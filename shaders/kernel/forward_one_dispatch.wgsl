@@ -1,5 +1,5 @@
-// uses: entry, lanes, data/params, iterate/traversal, forward/finish_channel, forward/reduce_moments
-// uses: forward/scale_shift, forward/write_output
+// uses: entry, lanes, write_elements, data/params, iterate/traversal, forward/finish_channel, forward/reduce_moments
+// uses: forward/scale_shift
 
 // The whole forward pass in training in one dispatch: each workgroup (planes, column blocks) or lane (columns) has
 // whole channels. What it has just read is still in the cache when it is read again.
@@ -16,5 +16,5 @@ fn kernel(invocation: Invocation) {
         }
         scale_shift[k] = scale_shift_of(channel, batch_statistics(merged));
     }
-    write_output(cursor, scale_shift, scale_shift[0]);
+    write_elements(cursor, scale_shift, scale_shift[0]);
 }

@@ -1,4 +1,4 @@
-// uses: entry, data/params, iterate/traversal, statistics/source, forward/scale_shift, forward/write_output
+// uses: entry, write_elements, data/params, iterate/traversal, statistics/source, forward/scale_shift
 
 // Normalises every element, then scales and shifts it.
 
@@ -20,5 +20,5 @@ fn kernel(invocation: Invocation) {
         let channel = next_channel(channel_of(cursor, 0u));
         next = scale_shift_of(channel, channel_statistics(channel, invocation, false));
     }
-    write_output(cursor, own, next);
+    write_elements(cursor, own, next);
 }

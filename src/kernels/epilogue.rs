@@ -63,6 +63,7 @@ impl Output {
         let mut choices = vec![
             ("tensors/x", x),
             ("tensors/y", self.storage.atomic(width, "store", "store_atomic")),
+            ("write_elements", "y"),
             ("epilogue/weight", per_channel(self.affine)),
             ("epilogue/bias", per_channel(self.affine)),
             ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
@@ -157,6 +158,7 @@ impl InputGradient {
             ("tensors/dy", dy),
             ("tensors/dx", store(self.dx)),
             ("tensors/dz", store(self.dz)),
+            ("write_elements", "gradients"),
             ("backward/input_gradient", center),
         ]);
         choices.extend(x_choices(needs_x));

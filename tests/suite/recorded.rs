@@ -1,33 +1,40 @@
 //! The recording tier: the caller's encoder on the caller's buffers. The buffers are poisoned with NaN before, and
 //! read as a whole after. Some tests use geometries of other adapters. Forward and backward share an encoder.
 
+use crate::gradients::case;
 use crate::support::{self, buffer, changed, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::internals::{covering_pairs, rounds_f16, tests_are_exhaustive};
-use wgpu_batchnorm::kernels::{Binding, Kernel, VectorWidth};
+use wgpu_batchnorm::kernels::{Binding, VectorWidth};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
 };
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Plan, PlanInput, Result, Tuning,
-    wgpu,
+    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Layout, Plan, PlanInput, Result,
+    Tuning, wgpu,
 };
 
 /// The settings of plans, and the place of tensors in their buffers.
+#[derive(Clone)]
 pub(crate) struct Recorded<'a> {
     gpu: &'a Gpu,
     profile: AdapterProfile,
     in_place: bool,
     /// Elements before x and y in their buffers.
     offset: usize,
+    /// What the buffers of dweight and dbias hold if these are added to it; otherwise they are stored.
+    held: Option<f32>,
+    /// Whether few cases are checked even if all are asked for.
+    few: bool,
     /// Changes the tuning of plans.
     tune: fn(Tuning) -> Tuning,
 }
 
 impl Recorded<'_> {
     pub(crate) fn new(gpu: &Gpu) -> Recorded<'_> {
-        Recorded { gpu, profile: gpu.profile().clone(), in_place: false, offset: 0, tune: |tuning| tuning }
+        let profile = gpu.profile().clone();
+        Recorded { gpu, profile, in_place: false, offset: 0, held: None, few: false, tune: |tuning| tuning }
     }
 
     /// Uses the geometry of a discrete GPU.
@@ -53,6 +60,12 @@ impl Recorded<'_> {
         self
     }
 
+    /// Adds dweight and dbias to this number.
+    fn accumulating(mut self, held: f32) -> Self {
+        self.held = Some(held);
+        self
+    }
+
     fn tuned(mut self, tune: fn(Tuning) -> Tuning) -> Self {
         self.tune = tune;
         self
@@ -70,13 +83,14 @@ impl Recorded<'_> {
         let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
         let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
         let backward = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
+        let backward = backward.accumulate(self.held.is_some());
         Ok([Plan::forward(&input, &forward)?, Plan::backward(&input, &backward)?])
     }
 
     /// Returns the cases to check: all, or few. If two shader files meet in the kernels of any case, they also meet
     /// in the kernels of one of these few. And in some of them, lanes have a column without a single load.
     pub(crate) fn chosen<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Vec<&'a Case> {
-        if tests_are_exhaustive() {
+        if tests_are_exhaustive() && !self.few {
             return cases.collect();
         }
         let planned: Vec<(&Case, [Plan; 2])> = cases
@@ -151,18 +165,8 @@ impl Implementation for Recorded<'_> {
         let gpu = self.gpu;
         let (config, state) = (&case.config, &inputs.state);
         let channels = config.num_features;
-        let problem = config.problem(&case.shape, config.layout, case.training)?;
-        let (training, profile) = (case.training, &self.profile);
-        let loads_four =
-            (problem.inner() == 1 || problem.inner() >= 4) && problem.elements().is_multiple_of(4);
-        let width = if loads_four { VectorWidth::Four } else { VectorWidth::Scalar };
-        let tuning = (self.tune)(Tuning::new(&problem, width, profile));
         let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
-        let input = PlanInput::new(&problem, config, training, profile).tuning(tuning);
-        let options = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
-        let forward = Plan::forward(&input, &options)?;
-        let options = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
-        let backward = Plan::backward(&input, &options)?;
+        let [forward, backward] = self.plans(case)?;
 
         let vector = |vector: &Option<Array1<f32>>| vector.as_ref().map(|v| buffer(gpu, &v.to_vec()));
         let [weight, bias] = [&state.weight, &state.bias].map(vector);
@@ -180,7 +184,8 @@ impl Implementation for Recorded<'_> {
             let (z_buffer, dz_out) = (inputs.zs.get(k).map(guarded), guarded(&nothing));
             let four_each = || poisoned(gpu, channels * 4);
             let (statistics, projections) = (four_each(), four_each());
-            let [dweight, dbias] = [(); 2].map(|()| poisoned(gpu, channels));
+            let held = vec![self.held.unwrap_or(f32::NAN); channels];
+            let [dweight, dbias] = [(); 2].map(|()| buffer(gpu, &held));
             let partials = [&forward, &backward]
                 .map(|plan| poisoned(gpu, plan.bytes_of(Binding::Partials) as usize / 4));
             let mut shared = Buffers::new().num_batches_tracked(&count).statistics(&statistics);
@@ -239,11 +244,15 @@ fn check_small_cases(implementation: &Recorded<'_>, largest: usize, fused_one_in
     check_some(implementation, largest, 1, fused_one_in);
 }
 
-/// Checks one in `one_in` of the plain cases up to this size, and one in `fused_one_in` of the fused ones.
 fn check_some(implementation: &Recorded<'_>, largest: usize, one_in: usize, fused_one_in: usize) {
+    check_all(implementation, some(largest, one_in, fused_one_in).iter());
+}
+
+/// Returns one in `one_in` of the plain cases up to this size, and one in `fused_one_in` of the fused ones.
+fn some(largest: usize, one_in: usize, fused_one_in: usize) -> Vec<Case> {
     let (plain, fused) = cases(|case| case.shape.iter().product::<usize>() <= largest);
-    let fused = fused.iter().skip(fused_one_in / 2).step_by(fused_one_in);
-    check_all(implementation, plain.iter().step_by(one_in).chain(fused));
+    let fused = fused.into_iter().skip(fused_one_in / 2).step_by(fused_one_in);
+    plain.into_iter().step_by(one_in).chain(fused).collect()
 }
 
 /// Returns the wanted cases of the table: the plain ones, and the others.
@@ -312,40 +321,92 @@ fn resident<const LOADS: u32>() -> Recorded<'static> {
     Recorded::new(support::gpu()).tuned(|tuning| changed(tuning, |tuning| tuning.tile_loads = LOADS))
 }
 
+/// The cases of resident kernels, with separate buffers and in place.
+fn resident_cases() -> [Vec<Case>; 2] {
+    [some(10_000, 2, 7), some(5_000, 5, 11)]
+}
+
 #[test]
 fn resident_in_sixteen_loads() {
-    check_some(&resident::<16>(), 10_000, 2, 7);
+    check_all(&resident::<16>(), resident_cases()[0].iter());
 }
 
 #[test]
 fn resident_in_place_at_odd_offsets() {
-    check_some(&resident::<16>().in_place().offset(5), 5_000, 5, 11);
+    check_all(&resident::<16>().in_place().offset(5), resident_cases()[1].iter());
 }
 
-/// Checks few cases unless all are asked for, since such a long kernel takes seconds to compile.
+/// Returns the cases that have other kernels with tiles of 64 loads than with the 16 of the tests above.
+fn long<'a>(implementation: &Recorded<'_>, cases: &'a [Case]) -> Vec<&'a Case> {
+    let shorter = implementation.clone().tuned(resident::<16>().tune);
+    let kernels = |way: &Recorded<'_>, case: &Case| way.plans(case).unwrap().map(|plan| plan.kernels());
+    let is_long = |case: &&Case| kernels(implementation, case) != kernels(&shorter, case);
+    let long: Vec<&Case> = cases.iter().filter(is_long).collect();
+    assert!(long.len() > 8, "{} cases", long.len());
+    long
+}
+
+/// Checks few cases unless all are asked for, since such a long kernel takes up to a second to compile. SwiftShader
+/// takes 5 to 20 s for each, and checks few cases even then.
 #[test]
 fn resident_in_sixty_four_loads() {
+    let few = support::gpu().profile().name.contains("SwiftShader");
+    let separate = Recorded { few, ..resident::<64>() };
     if tests_are_exhaustive() {
-        check_some(&resident::<64>(), 10_000, 2, 7);
-        check_some(&resident::<64>().in_place().offset(5), 5_000, 5, 11);
+        let in_place = separate.clone().in_place().offset(5);
+        let [of_separate, of_in_place] = resident_cases();
+        check_all(&separate, long(&separate, &of_separate).into_iter());
+        check_all(&in_place, long(&in_place, &of_in_place).into_iter());
     }
     let (plain, _) = cases(|case| case.shape.iter().product::<usize>() <= 10_000);
-    let long = |case: &&Case| {
-        resident::<64>().plans(case).unwrap().iter().flat_map(Plan::kernels).any(|kernel| match kernel {
-            Kernel::ForwardResident(kernel) => kernel.tile.loads > 16,
-            Kernel::BackwardResident(kernel) => kernel.tile.loads > 16,
-            _ => false,
-        })
-    };
-    let long: Vec<&Case> = plain.iter().filter(long).collect();
-    assert!(long.len() > 8, "{} cases", long.len());
-    check_all(&resident::<64>(), long.into_iter().step_by(2));
+    check_all(&separate, long(&separate, &plain).into_iter().step_by(2));
 }
 
 #[test]
 fn read_again_by_the_geometry_of_a_discrete_gpu() {
     let read_again = |tuning| changed(tuning, |tuning: &mut Tuning| tuning.tile_loads = 0);
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(read_again), 50_000, 3, 8);
+}
+
+/// On GPUs, every workgroup of a channel merges its partial results. One of them finishes the channel: it moves the
+/// running statistics, and adds dweight and dbias to what their buffers hold.
+#[test]
+fn one_workgroup_of_a_channel_finishes_it() {
+    let short_splits = |tuning| {
+        changed(tuning, |tuning: &mut Tuning| {
+            (tuning.tile_loads, tuning.one_dispatch, tuning.splits) = (0, false, 3);
+            (tuning.workgroup_size, tuning.loads_per_lane_planes) = (64, 1);
+        })
+    };
+    // Loads of four, masked loads of four, and loads of one.
+    let tensors = [([4, 7, 24, 24], DType::F32), ([4, 7, 25, 25], DType::BF16), ([3, 7, 17, 17], DType::F32)];
+    for gpu in [support::gpu(), support::gpu_without_subgroups()] {
+        let storing = || Recorded::new(gpu).gpu_like().tuned(short_splits);
+        for (shape, dtype) in tensors {
+            let case = changed(case(&shape, Layout::ChannelsFirst, 11), |case| case.dtype = dtype);
+            // A number that makes sums round.
+            let adding = storing().accumulating(0.7);
+            for plan in adding.plans(&case).unwrap() {
+                let stems: Vec<&str> = plan.steps().iter().map(|step| step.kernel.stem()).collect();
+                assert!(!stems.contains(&"finalize") && !stems.contains(&"backward_finalize"), "{stems:?}");
+                let (reduction, elementwise) = (plan.params().reduction, plan.params().elementwise);
+                assert!(reduction.count > 1 && elementwise.count > 3, "{reduction:?}, {elementwise:?}");
+            }
+            // This checks the running statistics.
+            let report = check(&case, &storing()).unwrap();
+            assert!(report.passed(), "{report}");
+            let inputs = case.inputs();
+            let [stored, added] =
+                [storing(), adding].map(|way| way.run(&case, &inputs).unwrap().steps.remove(0));
+            let [stored, added] = [stored, added].map(|step| step.gradients.unwrap());
+            assert_eq!(added.dx, stored.dx, "{dtype} {shape:?}");
+            for (added, stored) in [(added.dweight, stored.dweight), (added.dbias, stored.dbias)] {
+                let expected = stored.unwrap().mapv(|value| f64::from(0.7 + value as f32));
+                assert!(expected.iter().all(|value| value.is_finite()));
+                assert_eq!(added.unwrap(), expected, "{dtype} {shape:?}");
+            }
+        }
+    }
 }
 
 /// Returns the cases that have columns: the plain ones, and the others.

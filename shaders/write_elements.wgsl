@@ -1,0 +1,99 @@
+// uses: iterate/traversal
+// needs: OfColumn, Input, Output, load_input, output_of, store_output
+
+// Computes and stores the results of every element that an invocation visits: write_elements.
+
+// `next` is of the next channel, into whose plane a masked load may reach.
+fn write_elements(begin: Cursor, of_column: array<OfColumn, COLUMNS_PER_LANE>, next: OfColumn) {
+    var cursor = begin;
+    var own = of_column;
+    while cursor.loads > 0u {
+        // All loads come before the first use.
+        let at = next_places(&cursor);
+        for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
+            let from_a = load_input(column(cursor, at.a, k));
+            let from_b = load_input(column(cursor, at.b, k));
+            let from_c = load_input(column(cursor, at.c, k));
+            let from_d = load_input(column(cursor, at.d, k));
+            // All are used before a branch: otherwise compilers move each load behind it.
+            let of_a = output_of(from_a, own[k], next);
+            let of_b = output_of(from_b, own[k], next);
+            let of_c = output_of(from_c, own[k], next);
+            let of_d = output_of(from_d, own[k], next);
+            write_load(from_a.place, of_a);
+            write_load(from_b.place, of_b);
+            write_load(from_c.place, of_c);
+            write_load(from_d.place, of_d);
+        }
+    }
+}
+
+fn write_load(place: Place, output: Output) {
+    if is_written(place) {
+        store_output(place.element, output);
+    }
+}
+
+// case y:
+// uses: data/vector, tensors/x, tensors/y, epilogue/activation, epilogue/residual, forward/scale_shift
+// y = activation(bn(x) + z).
+alias OfColumn = ScaleShift;
+alias Output = Vector;
+
+// A load of every input.
+struct Input {
+    place: Place,
+    x: Vector,
+    z: Vector,
+}
+
+fn load_input(place: Place) -> Input {
+    return Input(place, load_x(place.element), load_z(place.element));
+}
+
+fn output_of(found: Input, own: ScaleShift, next: ScaleShift) -> Vector {
+    let normalized = inside_or(apply(found.x, next), apply(found.x, own), found.place);
+    return activated(with_residual(normalized, found.z));
+}
+
+fn store_output(element: u32, y: Vector) {
+    store_y(element, y);
+}
+
+// case gradients:
+// uses: data/vector, tensors/dx, tensors/dz, epilogue/pre_activation, backward/deviation, backward/input_gradient
+// uses: backward/load_gradient
+// dx, and dz.
+alias Input = Gradients;
+
+// What a column's gradients are computed with.
+struct OfColumn {
+    gradient: Gradient,
+    pre_activation: PreActivation,
+}
+
+struct Output {
+    dz: Vector,
+    dx: Vector,
+}
+
+fn load_input(place: Place) -> Gradients {
+    return load_gradient(place);
+}
+
+fn output_of(found: Gradients, own: OfColumn, next: OfColumn) -> Output {
+    let dz = through_pre_activation(found.dy, found.x, found.z, own.pre_activation);
+    let of_x = input_gradient(dz, deviation_of(found.x, own.gradient.statistics), own.gradient);
+    if !MASKED {
+        return Output(dz, of_x);
+    }
+    let next_dz = through_pre_activation(found.dy, found.x, found.z, next.pre_activation);
+    let deviation = deviation_of(found.x, next.gradient.statistics);
+    let next_dx = input_gradient(next_dz, deviation, next.gradient);
+    return Output(inside_or(next_dz, dz, found.place), inside_or(next_dx, of_x, found.place));
+}
+
+fn store_output(element: u32, output: Output) {
+    store_dz(element, output.dz);
+    store_dx(element, output.dx);
+}
