@@ -20,7 +20,8 @@ fn input_gradient(dy: Vector, deviation: Vector, gradient: Gradient) -> Vector {
 }
 
 // case running:
-// project_out takes from dy what flows through the statistics. Running ones do not depend on x: nothing is taken from dy.
+// project_out takes from dy what flows through the statistics. Running ones do not depend on x: nothing is taken from
+// dy.
 fn project_out(dy: Vector, deviation: Vector, projection: Projection) -> Vector {
     return dy;
 }

@@ -33,7 +33,8 @@ struct Params {
     momentum: f32,
     retain: f32,
     skip_non_finite: u32,
-    // A power of two from 1 / (2 * values) to 1 / values, exclusive and inclusive, by which sums of gradients are scaled.
+    // A power of two from 1 / (2 * values) to 1 / values, exclusive and inclusive, by which sums of gradients are
+    // scaled.
     sum_scale: f32,
     // Whether the gradients of weight and bias are added to what is there.
     accumulate: u32,

@@ -19,8 +19,8 @@ fn rounded_to_type(value: Vector) -> Vector {
 }
 
 // case by_conversion:
-// The device's own conversion does so: that was tried when the device was opened. It converts a value that is hidden from
-// the optimiser, which could round the last operation before it to f16 at once.
+// The device's own conversion does so: that was tried when the device was opened. It converts a value that is hidden
+// from the optimiser, which could round the last operation before it to f16 at once.
 fn rounded_to_type(value: Vector) -> Vector {
     return opaque_vector(value);
 }

@@ -57,7 +57,8 @@ fn reduce_moments(begin: Cursor) -> array<Moments, COLUMNS_PER_LANE> {
         for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
             let total = horizontal_sum(sum[k]);
             let squares = horizontal_sum(sum_of_squares[k]);
-            found[k] = moments_around(FloatFloat(pivot[k] * scale[k], PerChannel(0.0)), scale[k], count, total, squares);
+            let around = FloatFloat(pivot[k] * scale[k], PerChannel(0.0));
+            found[k] = moments_around(around, scale[k], count, total, squares);
             let is_beyond = !(finite(found[k].mean.hi) & finite(found[k].m2));
             let is_far = total * (total / f32(count)) > without_mark(found[k].m2) * MOST_CANCELLATION;
             if count > 0u {

@@ -6,8 +6,8 @@
 // loads. A workgroup takes one split of it, all lanes side by side, from plane to plane, so that no lane is idle before
 // the end.
 
-// A case defines how many loads a plane has (loads_of_plane), and sets where the cursor is in memory and how far it goes
-// (enter_plane). All lanes together make as many loads as `planes` planes have, and `step_along` more.
+// A case defines how many loads a plane has (loads_of_plane), and sets where the cursor is in memory and how far it
+// goes (enter_plane). All lanes together make as many loads as `planes` planes have, and `step_along` more.
 fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
     let length = loads_of_plane();
     let split = workgroup / params.group_channels;

@@ -11,8 +11,8 @@ const SQUARE: u32 = 2u;
 const STORE: u32 = 3u;
 
 var<private> tile: array<Vector, TILE_LOADS>;
-// A factor for the values, 1 or PER_LARGE. Sums over them: of deviations from the first, and of deviations from their mean
-// and the squares of these.
+// A factor for the values, 1 or PER_LARGE. Sums over them: of deviations from the first, and of deviations from their
+// mean and the squares of these.
 var<private> scale: PerChannel;
 var<private> pivot: PerChannel;
 var<private> sum: Vector;
