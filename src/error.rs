@@ -1,5 +1,6 @@
 //! Everything that can go wrong, with the numbers at fault and the remedy.
 
+use crate::activation::Activation;
 use crate::dtype::DType;
 use crate::layout::Layout;
 use std::path::PathBuf;
@@ -129,12 +130,43 @@ pub enum Error {
     )]
     NoForward,
 
+    /// The plan uses features of another device.
+    #[error(
+        "the plan's kernel {stem} needs {needed:?}, which this device was not opened with: plan with this device's \
+         profile (`gpu.profile()`)"
+    )]
+    MissingFeatures {
+        /// The features that are missing.
+        needed: wgpu::Features,
+        /// The kernel that needs them.
+        stem: &'static str,
+    },
+    /// The plan is for a device with other subgroups.
+    #[error(
+        "the plan is for subgroups of {} to {} lanes, and this device has {} to {}: plan with this device's profile \
+         (`gpu.profile()`)", planned.0, planned.1, found.0, found.1
+    )]
+    SubgroupSizes {
+        /// The smallest and the largest subgroup that the plan allows.
+        planned: (u32, u32),
+        /// The smallest and the largest subgroup of the device.
+        found: (u32, u32),
+    },
     /// The layer has no running statistics, so that it has no eval mode to fold into another layer.
     #[error(
         "folding needs running statistics, and the layer keeps none (track_running_stats): every batch is normalised \
          with its own"
     )]
     NoRunningStatistics,
+    /// The layer has an activation, which neither a multiplication and an addition nor another layer's weight expresses.
+    #[error(
+        "folding leaves no place for the layer's activation, {activation}: fold with \
+         `config.activation(Activation::Identity)`, and apply {activation} to the output"
+    )]
+    FoldedActivation {
+        /// The activation of the configuration.
+        activation: Activation,
+    },
     /// The weight or bias of the layer to fold into has the wrong shape.
     #[error(
         "the layer's {name} has shape {shape:?}, expected {expected}: check its groups, and whether it is transposed"
@@ -268,10 +300,9 @@ pub enum Error {
         /// Alignment needed, in bytes.
         alignment: u64,
     },
-    /// Two roles share memory that one dispatch writes through one of them.
+    /// Two roles share memory that the pass writes through one of them.
     #[error(
-        "{first} and {second} lie in one buffer, and the same dispatch writes one of them: use separate \
-         buffers{}", if *.overlap { " (the ranges overlap)" } else { "" }
+        "{first} and {second} lie in one buffer, and the pass writes one of them: use separate buffers{}", if *.overlap { " (the ranges overlap)" } else { "" }
     )]
     SharedBuffer {
         /// One role.

@@ -1,6 +1,7 @@
 //! Inference without a batch norm. Expresses eval mode as one multiplication and one addition per channel, or folds
 //! it into the weights of the preceding layer.
 
+use crate::activation::Activation;
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
 use crate::layer::BatchNorm;
@@ -58,6 +59,7 @@ impl BatchNormState {
     ///
     /// # Errors
     /// - [`Error::NoRunningStatistics`] if the state has no running statistics.
+    /// - [`Error::FoldedActivation`] if `config` has an activation, which is no part of a linear map.
     /// - As [`BatchNormConfig::validate`] and [`validate`](Self::validate).
     pub fn scale_and_shift(&self, config: &BatchNormConfig) -> Result<ScaleAndShift> {
         let channels = self.folded_channels(config)?;
@@ -79,6 +81,7 @@ impl BatchNormState {
     ///
     /// # Errors
     /// - [`Error::NoRunningStatistics`] if the state has no running statistics.
+    /// - [`Error::FoldedActivation`] if `config` has an activation, which is no part of a linear map.
     /// - [`Error::FoldedShape`] if weight or bias has another number of output channels, the groups do not divide the
     ///   channels, or `weight` has fewer than 2 dimensions.
     /// - As [`BatchNormConfig::validate`] and [`validate`](Self::validate).
@@ -145,6 +148,9 @@ impl BatchNormState {
     fn folded_channels(&self, config: &BatchNormConfig) -> Result<Vec<Channel>> {
         config.validate()?;
         self.validate(config)?;
+        if config.activation != Activation::Identity {
+            return Err(Error::FoldedActivation { activation: config.activation });
+        }
         let (Some(mean), Some(var)) = (&self.running_mean, &self.running_var) else {
             return Err(Error::NoRunningStatistics);
         };

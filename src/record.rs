@@ -11,6 +11,7 @@ pub use crate::kernels::{Access, Binding, Params, Splits};
 use crate::plan::Plan;
 use crate::tensor::BufferRegion;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The buffers that a plan works on. [`Plan::buffers`] lists the ones that it needs. Others may be given, and are not
@@ -143,6 +144,8 @@ pub struct PreparedPlan {
     gpu: Gpu,
     plan: Plan,
     kernels: Vec<Arc<CompiledKernel>>,
+    /// All buffers, and whether any dispatch writes to them.
+    accesses: Arc<[(Binding, Access)]>,
     kept: Arc<BindCache>,
 }
 
@@ -173,20 +176,14 @@ impl Gpu {
     /// Compiles the kernels of a plan that this `Gpu` has not compiled before.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the driver rejects a kernel, and [`Error::Limit`] if the plan was made for a device with a
-    /// higher limit.
+    /// If the plan was made for another device: [`Error::Limit`] or [`Error::BindingTooLarge`] if that one's limits are
+    /// higher, [`Error::MissingFeatures`] if it has features that this one was not opened with. [`Error::Gpu`] if the
+    /// driver rejects a kernel, now and the next time.
     pub fn prepare(&self, plan: &Plan) -> Result<PreparedPlan> {
-        for step in plan.steps() {
-            let needed = step.kernel.workgroup_size();
-            let available = self.profile().limits.max_compute_invocations_per_workgroup;
-            if needed > available {
-                let limit = "max_compute_invocations_per_workgroup";
-                return Err(Error::Limit { limit, needed: needed.into(), available: available.into() });
-            }
-        }
-        let kernels =
-            self.validated(|| Ok(plan.steps().iter().map(|step| self.kernel(step.kernel)).collect()))?;
-        Ok(PreparedPlan { gpu: self.clone(), plan: plan.clone(), kernels, kept: Arc::default() })
+        plan.check_limits(self.profile())?;
+        let kernels = plan.steps().iter().map(|step| self.kernel(step.kernel)).collect::<Result<_>>()?;
+        let accesses = plan.accesses().into();
+        Ok(PreparedPlan { gpu: self.clone(), plan: plan.clone(), kernels, accesses, kept: Arc::default() })
     }
 }
 
@@ -196,6 +193,15 @@ struct Bound<'a> {
     offset: u64,
     size: u64,
     skipped_elements: u32,
+    /// The bytes of the region itself.
+    bytes: Range<u64>,
+}
+
+impl Bound<'_> {
+    fn shares_bytes(&self, other: &Self) -> bool {
+        let (own, other_bytes) = (&self.bytes, &other.bytes);
+        self.buffer == other.buffer && own.start < other_bytes.end && other_bytes.start < own.end
+    }
 }
 
 impl PreparedPlan {
@@ -238,6 +244,7 @@ impl PreparedPlan {
             params.x_offset = params.x_offset.max(params.y_offset);
             params.dy_offset = params.dy_offset.max(params.dx_offset);
         }
+        self.check_overlaps(buffers)?;
         for step in self.plan.steps() {
             self.check_sharing(buffers, &step.kernel.bindings())?;
         }
@@ -301,7 +308,7 @@ impl PreparedPlan {
         }
         let skipped_elements =
             u32::try_from(skipped / element).unwrap_or_else(|_| unreachable!("alignments are 32-bit"));
-        Ok(Bound { buffer, offset: offset - skipped, size, skipped_elements })
+        Ok(Bound { buffer, offset: offset - skipped, size, skipped_elements, bytes: offset..offset + bytes })
     }
 
     /// Checks buffers that are bound twice. wgpu lets a dispatch use one buffer through two bindings only if both
@@ -318,6 +325,24 @@ impl PreparedPlan {
                 let overlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
                 if overlap || writes != [true, true] {
                     return Err(Error::SharedBuffer { first: first.name(), second: second.name(), overlap });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that no dispatch writes what another one reads or writes through another binding. A plan for the same
+    /// problem may have these dispatches in one, or in another order.
+    fn check_overlaps(&self, buffers: &Buffers<'_>) -> Result<()> {
+        let bound = self.accesses.iter().map(|(binding, _)| self.check(buffers, *binding));
+        let bound = bound.collect::<Result<Vec<_>>>()?;
+        let all: Vec<_> = self.accesses.iter().zip(&bound).collect();
+        for (index, ((first, first_access), a)) in all.iter().enumerate() {
+            for ((second, second_access), b) in &all[index + 1..] {
+                let written = [first_access, second_access].contains(&&Access::ReadWrite);
+                if written && a.shares_bytes(b) {
+                    let (first, second) = (first.name(), second.name());
+                    return Err(Error::SharedBuffer { first, second, overlap: true });
                 }
             }
         }

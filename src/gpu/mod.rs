@@ -216,12 +216,17 @@ impl Gpu {
         self.inner.pipeline_cache.as_ref().map_or(Ok(()), PipelineCache::save)
     }
 
-    /// Returns the kernel from the cache, or compiles it.
-    pub(crate) fn kernel(&self, kernel: Kernel) -> Arc<CompiledKernel> {
+    /// Returns the kernel from the cache, or compiles it. A kernel that cannot be compiled does not get into the cache.
+    pub(crate) fn kernel(&self, kernel: Kernel) -> Result<Arc<CompiledKernel>> {
         // A panic while the lock is held leaves the map unchanged, so a poisoned lock can be used.
         let mut kernels = self.inner.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = kernels.get(&kernel) {
+            return Ok(compiled.clone());
+        }
         let cache = self.inner.pipeline_cache.as_ref().map(PipelineCache::get);
-        kernels.entry(kernel).or_insert_with(|| Arc::new(self.compile(cache, &kernel))).clone()
+        let compiled = Arc::new(self.validated(|| Ok(self.compile(cache, &kernel)))?);
+        kernels.insert(kernel, compiled.clone());
+        Ok(compiled)
     }
 
     fn compile(&self, cache: Option<&wgpu::PipelineCache>, kernel: &Kernel) -> CompiledKernel {

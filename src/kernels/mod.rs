@@ -259,6 +259,22 @@ impl Kernel {
         self.source().uses_f16()
     }
 
+    /// Returns the smallest and the largest subgroup that lanes merge in, if they do.
+    pub(crate) fn subgroup_sizes(&self) -> Option<(u32, u32)> {
+        match self.source().lanes {
+            Lanes::Subgroup { min_size, max_size } => Some((min_size, max_size)),
+            _ => None,
+        }
+    }
+
+    /// Returns the features of the device that the kernel needs.
+    pub(crate) fn features(&self) -> wgpu::Features {
+        let mut features = wgpu::Features::empty();
+        features.set(wgpu::Features::SUBGROUP, self.uses_subgroups());
+        features.set(wgpu::Features::SHADER_F16, self.uses_f16());
+        features
+    }
+
     /// Returns the complete shader.
     pub fn wgsl(&self) -> String {
         let source = self.source();

@@ -144,7 +144,7 @@ impl BatchNorm {
             return Err(Error::ShapeMismatch { name: "z", expected, expected_layout: layout, shape, layout });
         }
         let gpu = self.gpu.clone();
-        gpu.validated(|| {
+        let (readback, passed) = gpu.validated(|| {
             let saved = self.saved.as_ref();
             let (replaced_x, replaced_z) = (saved.map(Saved::x), saved.and_then(Saved::z));
             let x_on_gpu = self.arrays.x.tensor(&gpu, of_x, &[replaced_x])?;
@@ -155,7 +155,9 @@ impl BatchNorm {
             self.transfer(&uploads, &[y.region()], |layer, encoder| {
                 layer.record(encoder, Some(&x_on_gpu), z_on_gpu.as_ref(), &y)
             })
-        })
+        })?;
+        self.keep(passed);
+        Ok(readback)
     }
 
     fn start_backward<T: Element, D: Dimension>(
@@ -183,7 +185,7 @@ impl BatchNorm {
             };
             let tensors = [&gradients.input, &gradients.weight, &gradients.bias, &gradients.residual];
             let regions: Vec<Region<'_>> = tensors.into_iter().flatten().map(Tensor::region).collect();
-            let readback = self.transfer(&[(dy, &on_gpu)], &regions, |layer, encoder| {
+            let (readback, ()) = self.transfer(&[(dy, &on_gpu)], &regions, |layer, encoder| {
                 layer.record_gradients(encoder, &saved, &on_gpu, &gradients, false)
             })?;
             Ok((readback, Present { affine, residual: saved.z().is_some() }))
@@ -191,12 +193,12 @@ impl BatchNorm {
     }
 
     /// Uploads arrays to tensors, runs the commands that `record` records, and starts the readback of the regions.
-    fn transfer<T: Element, D: Dimension>(
+    fn transfer<T: Element, D: Dimension, R>(
         &mut self,
         uploads: &[(&ArrayView<'_, T, D>, &Tensor)],
         regions: &[Region<'_>],
-        record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<()>,
-    ) -> Result<Readback> {
+        record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<R>,
+    ) -> Result<(Readback, R)> {
         let gpu = self.gpu.clone();
         let contiguous: Vec<_> = uploads.iter().map(|(array, _)| array.as_standard_layout()).collect();
         let contents = contiguous.iter().map(|array| {
@@ -218,8 +220,8 @@ impl BatchNorm {
             }
             begin += bytes;
         }
-        record(self, &mut encoder)?;
-        Ok(Readback::submit(&gpu, encoder, regions, readback, Some(upload)))
+        let recorded = record(self, &mut encoder)?;
+        Ok((Readback::submit(&gpu, encoder, regions, readback, Some(upload)), recorded))
     }
 
     fn finish_forward<T: Element, D: Dimension>(

@@ -59,7 +59,7 @@ impl BatchNorm {
         let options = ForwardOptions { in_place: false, residual: z.is_some(), dtype: x.dtype() };
         self.prepare_forward(x.shape(), x.layout(), options)?;
         let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
-        self.submit(|layer, encoder| layer.record(encoder, Some(x), z, &y))?;
+        self.submit_forward(Some(x), z, &y)?;
         Ok(y)
     }
 
@@ -69,7 +69,7 @@ impl BatchNorm {
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch), [`Error::SharedBuffer`](crate::Error::SharedBuffer). As
     /// [`forward`](Self::forward).
     pub fn forward_into(&mut self, x: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, Some(x), None, y))
+        self.submit_forward(Some(x), None, y)
     }
 
     /// Runs [`forward_add`](Self::forward_add) into `y`, which lies in another buffer or is `x` itself. If it is `x`,
@@ -78,7 +78,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward_into`](Self::forward_into) and [`forward_add`](Self::forward_add).
     pub fn forward_add_into(&mut self, x: &Tensor, z: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, unless_same_memory(x, y), Some(z), y))
+        self.submit_forward(unless_same_memory(x, y), Some(z), y)
     }
 
     /// Normalises `x` in place.
@@ -86,7 +86,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_in_place(&mut self, x: &Tensor) -> Result<()> {
-        self.submit(|layer, encoder| layer.record(encoder, None, None, x))
+        self.submit_forward(None, None, x)
     }
 
     /// Records [`forward_into`](Self::forward_into) in the caller's command encoder. The caller submits it, so
@@ -100,7 +100,8 @@ impl BatchNorm {
         x: &Tensor,
         y: &Tensor,
     ) -> Result<()> {
-        self.record(encoder, Some(x), None, y)?;
+        let passed = self.record(encoder, Some(x), None, y)?;
+        self.keep(passed);
         self.mark_shared(&[Some(x), Some(y), self.statistics.as_ref()]);
         Ok(())
     }
@@ -116,7 +117,8 @@ impl BatchNorm {
         z: &Tensor,
         y: &Tensor,
     ) -> Result<()> {
-        self.record(encoder, unless_same_memory(x, y), Some(z), y)?;
+        let passed = self.record(encoder, unless_same_memory(x, y), Some(z), y)?;
+        self.keep(passed);
         self.mark_shared(&[Some(x), Some(z), Some(y), self.statistics.as_ref()]);
         Ok(())
     }
@@ -126,7 +128,8 @@ impl BatchNorm {
     /// # Errors
     /// As [`forward_in_place`](Self::forward_in_place). On an error, nothing is recorded.
     pub fn record_forward_in_place(&mut self, encoder: &mut wgpu::CommandEncoder, x: &Tensor) -> Result<()> {
-        self.record(encoder, None, None, x)?;
+        let passed = self.record(encoder, None, None, x)?;
+        self.keep(passed);
         self.mark_shared(&[Some(x), self.statistics.as_ref()]);
         Ok(())
     }
@@ -142,6 +145,19 @@ impl BatchNorm {
         self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward(options) })
     }
 
+    /// Records in a submission of its own. Without `x`, `y` is normalised in place. If wgpu refuses the commands, none of
+    /// them runs, and the layer stays as it was.
+    fn submit_forward(&mut self, x: Option<&Tensor>, z: Option<&Tensor>, y: &Tensor) -> Result<()> {
+        let passed = self.submit(|layer, encoder| layer.record(encoder, x, z, y))?;
+        self.keep(passed);
+        Ok(())
+    }
+
+    /// Keeps what backward and the caller may ask for after a forward pass.
+    pub(crate) fn keep(&mut self, passed: Passed) {
+        (self.saved, self.statistics) = (passed.saved, passed.statistics);
+    }
+
     /// Binds and records. Without `x`, `y` is normalised in place.
     pub(crate) fn record(
         &mut self,
@@ -149,7 +165,7 @@ impl BatchNorm {
         x: Option<&Tensor>,
         z: Option<&Tensor>,
         y: &Tensor,
-    ) -> Result<()> {
+    ) -> Result<Passed> {
         let input = x.unwrap_or(y);
         input.check_device(&self.gpu, "x")?;
         let options = ForwardOptions { in_place: x.is_none(), residual: z.is_some(), dtype: input.dtype() };
@@ -181,11 +197,16 @@ impl BatchNorm {
         })?;
         bound.record(encoder);
         let training = self.training;
-        self.saved =
+        let saved =
             x.map(|x| Saved { x: x.clone(), z: z.cloned(), training, statistics: statistics.clone() });
-        self.statistics = statistics;
-        Ok(())
+        Ok(Passed { saved, statistics })
     }
+}
+
+/// What a forward pass leaves behind, once nothing can fail any more.
+pub(crate) struct Passed {
+    saved: Option<Saved>,
+    statistics: Option<Tensor>,
 }
 
 /// Returns x, unless y overwrites it.

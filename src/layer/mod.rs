@@ -10,7 +10,7 @@ pub use backward::{Gradients, Saved};
 use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::transfer::{self, Readback, Region};
+use crate::gpu::transfer::{self, Readback, Region, Staging};
 use crate::kernels::Binding;
 use crate::layer::arrays::ArrayBuffers;
 use crate::lru::LruCache;
@@ -218,11 +218,12 @@ impl BatchNorm {
         Ok(BatchNormState { weight, bias, running_mean, running_var, num_batches_tracked })
     }
 
-    /// Replaces parameters and running statistics, in their existing buffers.
+    /// Replaces parameters and running statistics, in their existing buffers. On an error, nothing is replaced.
     ///
     /// # Errors
     /// [`Error::StateMismatch`](crate::Error::StateMismatch),
-    /// [`Error::ParameterLength`](crate::Error::ParameterLength). On either, nothing is replaced.
+    /// [`Error::ParameterLength`](crate::Error::ParameterLength),
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn load_state(&mut self, state: &BatchNormState) -> Result<()> {
         state.validate(&self.config)?;
         let vectors = [
@@ -231,15 +232,26 @@ impl BatchNorm {
             (&self.running_mean, &state.running_mean),
             (&self.running_var, &state.running_var),
         ];
-        for (tensor, vector) in vectors {
-            if let (Some(tensor), Some(vector)) = (tensor, vector) {
-                tensor.write_array(vector.view())?;
-            }
-        }
+        let present = vectors.into_iter().filter_map(|(tensor, vector)| tensor.as_ref().zip(vector.as_ref()));
+        let mut parts: Vec<(Region<'_>, Vec<u8>)> = present
+            .map(|(tensor, vector)| (tensor.region(), bytemuck::cast_slice(&vector.to_vec()).to_vec()))
+            .collect();
         if let (Some(buffer), Some(count)) = (&self.num_batches_tracked, state.num_batches_tracked) {
-            self.gpu.queue().write_buffer(buffer, 0, &count.to_le_bytes());
+            parts.push(((buffer, 0, 8), count.to_le_bytes().to_vec()));
         }
-        Ok(())
+        // One submission: wgpu runs all of its copies, or none.
+        self.gpu.validated(|| {
+            let contents: Vec<&[u8]> = parts.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+            let upload = Staging::default().take_upload(&self.gpu, &contents)?;
+            let mut encoder = self.gpu.encoder();
+            let mut begin = 0;
+            for ((buffer, offset, bytes), _) in &parts {
+                encoder.copy_buffer_to_buffer(&upload, begin, buffer, *offset, *bytes);
+                begin += bytes;
+            }
+            self.gpu.queue().submit([encoder.finish()]);
+            Ok(())
+        })
     }
 
     /// Reads the batch statistics of the last forward pass back. `None` before the first pass, and after a pass that
@@ -299,16 +311,16 @@ impl BatchNorm {
     }
 
     /// Records with `record`, and submits.
-    pub(crate) fn submit(
+    pub(crate) fn submit<T>(
         &mut self,
-        record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<()>,
-    ) -> Result<()> {
+        record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<T>,
+    ) -> Result<T> {
         let gpu = self.gpu.clone();
         gpu.validated(|| {
             let mut encoder = gpu.encoder();
-            record(self, &mut encoder)?;
+            let recorded = record(self, &mut encoder)?;
             gpu.queue().submit([encoder.finish()]);
-            Ok(())
+            Ok(recorded)
         })
     }
 

@@ -211,6 +211,23 @@ impl Plan {
         kernels
     }
 
+    /// Returns the buffers of the plan and of its [`unaligned`](Self::unaligned) one, and whether any dispatch writes to
+    /// them.
+    pub(crate) fn accesses(&self) -> Vec<(Binding, Access)> {
+        let mut accesses: Vec<(Binding, Access)> = Vec::new();
+        for (binding, access) in self.kernels().iter().flat_map(Kernel::bindings) {
+            let binding = self.bound_as(binding);
+            match accesses.iter_mut().find(|(known, _)| *known == binding) {
+                _ if access == Access::Uniform => {}
+                None => accesses.push((binding, access)),
+                Some((_, known)) if access == Access::ReadWrite => *known = access,
+                Some(_) => {}
+            }
+        }
+        accesses.sort_unstable_by_key(|(binding, _)| *binding);
+        accesses
+    }
+
     /// Returns the groups of channels of the steps: the first channel and the length of each.
     pub(crate) fn groups(&self) -> Vec<(u32, u32)> {
         let mut groups: Vec<_> = self.steps.iter().map(|step| step.channels).collect();
@@ -319,7 +336,8 @@ impl Plan {
         (tensors + self.extra_tensors) * self.tensor_bytes()
     }
 
-    fn check_limits(&self, profile: &AdapterProfile) -> Result<()> {
+    /// Checks whether a device has everything that the plan needs: limits, and features.
+    pub(crate) fn check_limits(&self, profile: &AdapterProfile) -> Result<()> {
         let limits = &profile.limits;
         for (binding, bytes) in self.buffers() {
             let limit = limits.max_storage_buffer_binding_size;
@@ -337,7 +355,12 @@ impl Plan {
                 (
                     "max_compute_workgroups_per_dimension",
                     limits.max_compute_workgroups_per_dimension,
-                    step.grid[1],
+                    step.grid[0].max(step.grid[1]),
+                ),
+                (
+                    "max_compute_invocations_per_workgroup",
+                    limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+                    step.kernel.workgroup_size(),
                 ),
                 (
                     "max_compute_workgroup_storage_size",
@@ -349,6 +372,19 @@ impl Plan {
                 if available < needed {
                     return Err(Error::Limit { limit, needed: needed.into(), available: available.into() });
                 }
+            }
+            let found = (profile.subgroup_min_size, profile.subgroup_max_size);
+            if let Some(planned) = step.kernel.subgroup_sizes()
+                && (found.0 < planned.0 || found.1 > planned.1)
+            {
+                return Err(Error::SubgroupSizes { planned, found });
+            }
+            let needed = step.kernel.features();
+            if !profile.features.contains(needed) {
+                return Err(Error::MissingFeatures {
+                    needed: needed - profile.features,
+                    stem: step.kernel.stem(),
+                });
             }
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! Binding buffers to plans. Errors name the wrong buffer before any GPU call, and the plan still works afterwards.
 
-use crate::support::{self, buffer, read};
-use wgpu_batchnorm::kernels::Binding;
+use crate::support::{self, buffer, changed, read};
+use wgpu_batchnorm::kernels::{Binding, VectorWidth};
 use wgpu_batchnorm::verify::table;
 use wgpu_batchnorm::{
-    BatchNormConfig, Buffers, Error, ForwardOptions, Layout, Plan, PlanInput, Problem, wgpu,
+    AdapterProfile, BackwardOptions, BatchNormConfig, Buffers, DType, Error, ForwardOptions, Layout, Plan,
+    PlanInput, Problem, Tuning, wgpu,
 };
 
 /// Returns a prepared plan for the problem that the tests of binding use.
@@ -199,4 +200,132 @@ fn the_batch_counter_carries_into_its_second_word() {
     bound.record(&mut encoder);
     gpu.queue().submit([encoder.finish()]);
     assert_eq!(read(gpu, &count).into_iter().map(f32::to_bits).collect::<Vec<u32>>(), [0, 7]);
+}
+
+/// What a pass writes must not be anything else of the pass, whether one dispatch uses both or two do: every pair of
+/// buffers, however the problem is planned.
+#[test]
+fn what_a_pass_writes_is_nothing_else() {
+    use Binding as B;
+    let gpu = support::gpu();
+    let (mut refused, mut accepted) = (0, 0);
+    for shape in [&[2, 3, 40_000][..], &[64, 3, 64, 64], &[20_000, 3], &[8, 8, 14, 14]] {
+        let config = BatchNormConfig::new(shape[1]);
+        let problem = Problem::new(shape, Layout::ChannelsFirst).unwrap();
+        let shared = support::zeros(gpu, problem.elements() as u64 * 4 + 4096);
+        let mut plans = Vec::new();
+        for (training, discrete) in [(true, false), (true, true), (false, false)] {
+            let mut profile = gpu.profile().clone();
+            if discrete {
+                profile.device_type = wgpu::DeviceType::DiscreteGpu;
+            }
+            let base = Tuning::new(&problem, VectorWidth::Four, &profile);
+            for (one_dispatch, splits, tile_loads) in
+                [(true, 1, 64), (true, 1, 0), (false, 1, 0), (false, 8, 0)]
+            {
+                let tuning = changed(base, |tuning: &mut Tuning| {
+                    (tuning.one_dispatch, tuning.splits) = (one_dispatch, splits);
+                    tuning.tile_loads = tile_loads;
+                });
+                let input = PlanInput::new(&problem, &config, training, &profile).tuning(tuning);
+                for in_place in [false, true] {
+                    let (forward, backward) =
+                        (ForwardOptions::new().in_place(in_place), BackwardOptions::new().in_place(in_place));
+                    plans.push((Plan::forward(&input, &forward).unwrap(), training));
+                    plans.push((Plan::backward(&input, &backward).unwrap(), training));
+                }
+            }
+        }
+        for (plan, training) in plans {
+            let writes = |binding: &Binding| match binding {
+                B::Y | B::Dx | B::DWeight | B::DBias | B::Partials | B::Projections => true,
+                B::Statistics | B::RunningMean | B::RunningVar => training && plan.is_forward(),
+                B::NumBatchesTracked => true,
+                _ => false,
+            };
+            let all = All::new(&plan);
+            let prepared = gpu.prepare(&plan).unwrap();
+            for (k, (first, _)) in all.0.iter().enumerate() {
+                for (second, _) in &all.0[k + 1..] {
+                    let mut buffers = all.buffers();
+                    set(&mut buffers, *first, Some((&shared).into()));
+                    set(&mut buffers, *second, Some((&shared).into()));
+                    match prepared.bind(&buffers) {
+                        Err(Error::SharedBuffer { first: a, second: b, overlap: true }) => {
+                            assert_eq!([a, b], [first.name(), second.name()], "{plan}");
+                            assert!(writes(first) || writes(second), "{a} and {b}: {plan}");
+                            refused += 1;
+                        }
+                        Ok(_) => {
+                            let names = (first.name(), second.name());
+                            assert!(!writes(first) && !writes(second), "{names:?}: {plan}");
+                            accepted += 1;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            prepared.bind(&all.buffers()).unwrap();
+        }
+    }
+    assert!(refused > 1000 && accepted > 200, "{refused} refused, {accepted} accepted");
+}
+
+/// A plan for another device is refused by name, the second time as the first, and before anything is compiled.
+#[test]
+fn plans_for_other_devices_are_refused_again_and_again() {
+    let gpu = support::gpu_without_subgroups();
+    let problem = Problem::new(&[64, 8, 32, 32], Layout::ChannelsFirst).unwrap();
+    let config = BatchNormConfig::new(8);
+    let refused = |change: fn(&mut AdapterProfile), dtype: DType| {
+        let profile = changed(gpu.profile().clone(), |profile| {
+            profile.device_type = wgpu::DeviceType::DiscreteGpu;
+            change(profile);
+        });
+        let tuning = changed(Tuning::new(&problem, VectorWidth::Four, &profile), |tuning: &mut Tuning| {
+            tuning.workgroup_size = profile.limits.max_compute_invocations_per_workgroup;
+        });
+        let input = PlanInput::new(&problem, &config, true, &profile).tuning(tuning);
+        let plan = Plan::forward(&input, &ForwardOptions::new().dtype(dtype)).unwrap();
+        let [first, second] = [(); 2].map(|()| gpu.prepare(&plan).map(drop).unwrap_err());
+        assert_eq!(first.to_string(), second.to_string());
+        first
+    };
+    let error = refused(|profile| profile.features |= wgpu::Features::SUBGROUP, DType::F32);
+    assert!(matches!(error, Error::MissingFeatures { needed: wgpu::Features::SUBGROUP, .. }), "{error}");
+    let error = refused(
+        |profile| {
+            profile.limits.max_compute_invocations_per_workgroup = 4096;
+            profile.limits.max_compute_workgroup_size_x = 4096;
+            profile.limits.max_compute_workgroup_storage_size = 1 << 20;
+        },
+        DType::F32,
+    );
+    assert!(matches!(error, Error::Limit { .. }), "{error}");
+    let gpu = support::gpu_without_f16();
+    let profile = changed(gpu.profile().clone(), |profile| {
+        profile.device_type = wgpu::DeviceType::DiscreteGpu;
+        profile.features |= wgpu::Features::SHADER_F16;
+    });
+    let input = PlanInput::new(&problem, &config, true, &profile);
+    let plan = Plan::forward(&input, &ForwardOptions::new().dtype(DType::F16)).unwrap();
+    for _ in 0..2 {
+        let error = gpu.prepare(&plan).map(drop).unwrap_err();
+        assert!(
+            matches!(error, Error::MissingFeatures { needed: wgpu::Features::SHADER_F16, .. }),
+            "{error}"
+        );
+    }
+    // Subgroups of other sizes would be merged in part.
+    let gpu = support::gpu();
+    if gpu.profile().has_subgroups() {
+        let profile = changed(gpu.profile().clone(), |profile| {
+            profile.device_type = wgpu::DeviceType::DiscreteGpu;
+            (profile.subgroup_min_size, profile.subgroup_max_size) = (32, 32);
+        });
+        let input = PlanInput::new(&problem, &config, true, &profile);
+        let plan = Plan::forward(&input, &ForwardOptions::new()).unwrap();
+        let error = gpu.prepare(&plan).map(drop).unwrap_err();
+        assert!(matches!(error, Error::SubgroupSizes { planned: (32, 32), .. }), "{error}");
+    }
 }

@@ -3,7 +3,9 @@
 use crate::support::gpu;
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
 use safetensors::Dtype;
-use wgpu_batchnorm::{BatchNorm, BatchNormConfig, BatchNormState, Checkpoint, Convolution, Error, Tensor};
+use wgpu_batchnorm::{
+    Activation, BatchNorm, BatchNormConfig, BatchNormState, Checkpoint, Convolution, Error, Tensor,
+};
 
 pub(crate) fn file(name: &str) -> Checkpoint {
     Checkpoint::read(format!("{}/tests/networks/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -124,4 +126,29 @@ fn what_does_not_fit_is_refused() {
         matches!(error, Error::ParameterLength { name: "weight", length: 4, num_features: 5 }),
         "{error}"
     );
+}
+
+/// What is folded has no place for an activation. Folded without, it is the input of the activation.
+#[test]
+fn activations_are_not_forgotten() {
+    let relu = BatchNormConfig::new(1).activation(Activation::Relu);
+    let mut state = BatchNormState::new(&relu);
+    state.bias = Some(Array1::from_elem(1, -1.5));
+    let mut bn = BatchNorm::with_state(gpu(), relu.clone(), &state).unwrap();
+    bn.eval();
+    let x = Array2::<f32>::zeros((1, 1));
+    assert_eq!(bn.forward_array(x.view()).unwrap()[[0, 0]], 0.0);
+    let weight = Array2::<f32>::ones((1, 1));
+    for error in [
+        bn.scale_and_shift().unwrap_err(),
+        bn.fold_into_linear(weight.view(), None).unwrap_err(),
+        bn.fold_into_conv(weight.view(), None, Convolution::default()).unwrap_err(),
+        state.scale_and_shift(&relu).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::FoldedActivation { activation: Activation::Relu }), "{error}");
+        assert!(error.to_string().contains("relu"), "{error}");
+    }
+    let folded = state.fold_into_linear(&relu.activation(Activation::Identity), weight.view(), None).unwrap();
+    assert_eq!(folded.bias[0], -1.5);
+    assert_eq!(Activation::Relu.value(f64::from(folded.bias[0])), 0.0);
 }

@@ -1,7 +1,7 @@
 //! The layer on tensors and arrays: errors by variant, each followed by a call that works, and what the
 //! layer does besides computing.
 
-use crate::support::{self, gpu};
+use crate::support::{self, changed, gpu};
 use ndarray::{Array, Array1, Array2, Array3, Array4, ArrayD, Axis, ShapeBuilder};
 use wgpu_batchnorm::kernels::{Kernel, Lanes};
 use wgpu_batchnorm::reference;
@@ -383,4 +383,69 @@ fn subgroups_are_used_where_there_are_some() {
     assert_eq!(lanes(support::gpu_without_subgroups()), Lanes::Rows { across: 1 });
     assert!(gpu().profile().has_subgroups(), "this adapter has no subgroups: the shuffles stay untested");
     assert!(matches!(lanes(gpu()), Lanes::Subgroup { .. }));
+}
+
+/// Returns a tensor over a buffer that is mapped, so that wgpu refuses to submit commands that use it.
+fn mapped(shape: &[usize]) -> (Tensor, wgpu::Buffer) {
+    let bytes = shape.iter().product::<usize>() as u64 * 4;
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: true };
+    let buffer = gpu().device().create_buffer(&descriptor);
+    (Tensor::from_buffer(gpu(), &buffer, 0, shape, Layout::ChannelsFirst).unwrap(), buffer)
+}
+
+/// wgpu finds what is wrong when the commands are submitted. What the last pass saved, and the statistics, stay.
+#[test]
+fn a_forward_pass_that_fails_leaves_the_one_before() {
+    let mut bn = layer(3);
+    let shape = [4, 3, 5];
+    let [x, dy] = [2, 3].map(|seed| Tensor::from_array(gpu(), noise((4, 3, 5), seed).view()).unwrap());
+    bn.forward(&x).unwrap();
+    let statistics = bn.batch_statistics().unwrap();
+    let dx = bn.backward(&dy).unwrap().input.unwrap().to_array().unwrap();
+    let state = bn.state().unwrap();
+    let (bad, buffer) = mapped(&shape);
+    let y = Tensor::zeros(gpu(), &shape, Layout::ChannelsFirst).unwrap();
+    let all: [fn(&mut BatchNorm, &Tensor, &Tensor) -> Result<(), Error>; 6] = [
+        |bn, bad, _| bn.forward(bad).map(drop),
+        |bn, bad, _| bn.forward_in_place(bad),
+        |bn, bad, y| bn.forward_into(bad, y),
+        |bn, bad, y| bn.forward_into(y, bad),
+        |bn, bad, y| bn.forward_add_into(y, bad, y),
+        |bn, bad, _| bn.forward_add(bad, bad).map(drop),
+    ];
+    for fails in all {
+        let error = fails(&mut bn, &bad, &y).unwrap_err();
+        assert!(matches!(error, Error::Gpu(_)), "{error}");
+        assert_eq!(bn.saved().unwrap().x().buffer(), x.buffer());
+        assert_eq!(bn.batch_statistics().unwrap(), statistics);
+        assert_eq!(bn.backward(&dy).unwrap().input.unwrap().to_array().unwrap(), dx);
+        assert_eq!(bn.state().unwrap(), state);
+    }
+    // The tensor is as good as any once it is no longer mapped.
+    buffer.unmap();
+    bn.forward(&bad).unwrap();
+    assert_eq!(bn.saved().unwrap().x().buffer(), bad.buffer());
+}
+
+/// wgpu refuses to write to a destroyed buffer. Then nothing of the state is replaced.
+#[test]
+fn a_state_is_loaded_as_a_whole_or_not_at_all() {
+    let mut bn = layer(3);
+    let before = bn.state().unwrap();
+    let state = changed(before.clone(), |state| {
+        state.weight = Some(Array1::from_elem(3, 2.0));
+        state.running_mean = Some(Array1::from_elem(3, 3.0));
+        state.num_batches_tracked = Some(7);
+    });
+    let running_var = bn.running_var().unwrap().clone();
+    let readable = [bn.weight().unwrap().clone(), bn.running_mean().unwrap().clone()];
+    running_var.buffer().destroy();
+    let error = bn.load_state(&state).unwrap_err();
+    assert!(matches!(error, Error::Gpu(_)), "{error}");
+    assert_eq!(readable[0].to_array().unwrap().iter().copied().collect::<Vec<_>>(), [1.0; 3]);
+    assert_eq!(readable[1].to_array().unwrap().iter().copied().collect::<Vec<_>>(), [0.0; 3]);
+    let mut whole = layer(3);
+    whole.load_state(&state).unwrap();
+    assert_eq!(whole.state().unwrap(), state);
 }
