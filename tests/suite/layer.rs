@@ -397,6 +397,7 @@ fn mapped(shape: &[usize]) -> (Tensor, wgpu::Buffer) {
 /// wgpu finds what is wrong when the commands are submitted. What the last pass saved, and the statistics, stay.
 #[test]
 fn a_forward_pass_that_fails_leaves_the_one_before() {
+    type Pass = fn(&mut BatchNorm, &Tensor, &Tensor) -> Result<(), Error>;
     let mut bn = layer(3);
     let shape = [4, 3, 5];
     let [x, dy] = [2, 3].map(|seed| Tensor::from_array(gpu(), noise((4, 3, 5), seed).view()).unwrap());
@@ -406,7 +407,7 @@ fn a_forward_pass_that_fails_leaves_the_one_before() {
     let state = bn.state().unwrap();
     let (bad, buffer) = mapped(&shape);
     let y = Tensor::zeros(gpu(), &shape, Layout::ChannelsFirst).unwrap();
-    let all: [fn(&mut BatchNorm, &Tensor, &Tensor) -> Result<(), Error>; 6] = [
+    let all: [Pass; 6] = [
         |bn, bad, _| bn.forward(bad).map(drop),
         |bn, bad, _| bn.forward_in_place(bad),
         |bn, bad, y| bn.forward_into(bad, y),
