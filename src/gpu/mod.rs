@@ -125,8 +125,8 @@ impl Gpu {
         let mut profile = AdapterProfile::new(&device.adapter_info(), device.features(), device.limits());
         // A CPU's plans load and store f16 as words, which nothing converts.
         if !profile.is_cpu() {
-            profile.rounds_f16 =
-                rounds_f16(&Self::with_profile(device, queue, options, profile.clone())).await;
+            let untried = Self::with_profile(device, queue, &GpuOptions::new(), profile.clone());
+            profile.rounds_f16 = rounds_f16(&untried).await;
         }
         Self::with_profile(device, queue, options, profile)
     }

@@ -39,8 +39,11 @@ fn values() -> Vec<f32> {
 /// Returns whether the device converts every value to the nearest f16, ties to even. `false` without
 /// [`wgpu::Features::SHADER_F16`], or if the device fails.
 pub(crate) async fn rounds_f16(gpu: &Gpu) -> bool {
-    gpu.profile().features.contains(wgpu::Features::SHADER_F16)
-        && converted(gpu, SHADER, &values()).await.is_ok_and(|found| is_nearest(&values(), &found))
+    if !gpu.profile().features.contains(wgpu::Features::SHADER_F16) {
+        return false;
+    }
+    let values = values();
+    converted(gpu, SHADER, &values).await.is_ok_and(|found| is_nearest(&values, &found))
 }
 
 /// Returns whether the conversions are the nearest: four at once, and one by one.
