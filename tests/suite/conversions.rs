@@ -53,13 +53,14 @@ fn storages() -> Vec<Storage> {
 /// Returns a shader that runs the statement on element `id.x` of x and y, and of `floats`.
 fn shader(storage: &Storage, statement: &str) -> String {
     let text = composed(&["tensors/x", "tensors/y"], &storage.cases).unwrap();
-    // The uniform is not bound, since loads and stores read a private copy.
+    // The uniform is not bound, since loads and stores read a private copy. The zero that no compiler may know is a
+    // number that it does not know: otherwise it would leave out the arithmetic that rounds.
     let text = text.replace("@group(0) @binding(0) var<uniform> uniform_params: Params;", "");
     let enable = if storage.name == "f16" { "enable f16;\n" } else { "" };
     format!(
         "{enable}{text}\n@group(0) @binding(3) var<storage, read_write> floats: array<Vector>;\n\
          @compute @workgroup_size(64)\n\
-         fn main(@builtin(global_invocation_id) id: vec3<u32>) {{ {statement}; }}"
+         fn main(@builtin(global_invocation_id) id: vec3<u32>) {{ params.opaque_zero = id.y; {statement}; }}"
     )
 }
 
