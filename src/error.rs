@@ -325,6 +325,19 @@ pub enum Error {
         /// The device's limit, in bytes.
         limit: u64,
     },
+    /// A buffer would be larger than the device allocates.
+    #[error(
+        "{name} is {bytes} bytes, but this device allocates at most {limit} for one buffer (max_buffer_size): split the \
+         batch, or use a device with a higher limit"
+    )]
+    BufferTooLarge {
+        /// The buffer's role.
+        name: &'static str,
+        /// Bytes needed.
+        bytes: u64,
+        /// The device's limit, in bytes.
+        limit: u64,
+    },
     /// A device limit is below what the kernels need.
     #[error("the device's {limit} is {available}, but at least {needed} is needed: request a higher limit")]
     Limit {
@@ -366,13 +379,23 @@ pub enum Error {
     RequestDevice(#[from] wgpu::RequestDeviceError),
     /// The device is out of memory.
     #[error(
-        "the GPU is out of memory while allocating {bytes} bytes for {name}: free tensors or split the batch"
+        "the GPU is out of memory while allocating {bytes} bytes for {name}: drop tensors, call `release_buffers` on \
+         layers that rest, or split the batch"
     )]
     OutOfMemory {
         /// What was allocated.
         name: &'static str,
         /// Its size.
         bytes: u64,
+    },
+    /// The device is lost. See [`Gpu::is_lost`](crate::Gpu::is_lost).
+    #[error(
+        "the device is lost ({reason}), and all that was on it: open a new Gpu, make layers from the last state that \
+         was read back, and repeat the step"
+    )]
+    DeviceLost {
+        /// What wgpu or the driver says.
+        reason: String,
     },
     /// The results could not be read back.
     #[error("reading back from the GPU failed: {reason}")]

@@ -248,7 +248,7 @@ impl PreparedPlan {
         for step in self.plan.steps() {
             self.check_sharing(buffers, &step.kernel.bindings())?;
         }
-        self.gpu.validated(|| {
+        self.gpu.scoped(|| {
             let groups = self.plan.groups();
             let uniforms = self.uniforms(&params, &groups)?;
             let steps = self.plan.steps().iter().zip(&self.kernels);
@@ -370,12 +370,15 @@ impl PreparedPlan {
             let of_group = Params { first_channel, group_channels, ..*params };
             bytes[..size_of::<Params>()].copy_from_slice(bytemuck::bytes_of(&of_group));
         }
-        let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some(Binding::Params.name()),
-            size: bytes.len() as u64,
-            usage: wgpu::BufferUsages::UNIFORM,
-            mapped_at_creation: true,
-        });
+        let (name, size) = (Binding::Params.name(), bytes.len() as u64);
+        let buffer = self.gpu.allocated(name, size, || {
+            self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some(name),
+                size,
+                usage: wgpu::BufferUsages::UNIFORM,
+                mapped_at_creation: true,
+            })
+        })?;
         crate::gpu::transfer::fill_mapped(&buffer, &[&bytes])?;
         *last = Some((*params, buffer.clone()));
         Ok(buffer)

@@ -1,5 +1,7 @@
 //! The GPU: the choice of the adapter, the device, and the kernels compiled for it.
 
+mod faults;
+mod instance;
 mod options;
 mod pipeline_cache;
 mod rounding;
@@ -12,15 +14,13 @@ use crate::error::{Error, Result};
 use crate::kernels::{Access, Kernel};
 use crate::profile::AdapterProfile;
 use crate::tunings::Tunings;
+use faults::Loss;
+use instance::{instance, rank};
 use pipeline_cache::PipelineCache;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-
-/// Backends that this crate supports.
-const BACKENDS: wgpu::Backends =
-    wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
 
 /// A device, its queue and the kernels compiled for it so far. Clones are handles to the same `Gpu`.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub struct Gpu {
 struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
+    loss: Loss,
     profile: AdapterProfile,
     kernels: Mutex<HashMap<Kernel, Arc<CompiledKernel>>>,
     pipeline_cache: Option<PipelineCache>,
@@ -101,7 +102,7 @@ impl Gpu {
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await?;
-        Ok(Self::open(&device, &queue, options).await)
+        Ok(Self::open(&device, &queue, options, Loss::watch(&device)).await)
     }
 
     /// Wraps the caller's device. Kernels use subgroup operations if the device was opened with
@@ -118,17 +119,18 @@ impl Gpu {
     /// [`pipeline_cache`](GpuOptions::pipeline_cache), which has no effect unless the device was opened with
     /// [`wgpu::Features::PIPELINE_CACHE`], and [`unchecked`](GpuOptions::unchecked).
     pub fn from_wgpu_with_options(device: &wgpu::Device, queue: &wgpu::Queue, options: &GpuOptions) -> Self {
-        pollster::block_on(Self::open(device, queue, options))
+        pollster::block_on(Self::open(device, queue, options, Loss::default()))
     }
 
-    async fn open(device: &wgpu::Device, queue: &wgpu::Queue, options: &GpuOptions) -> Self {
+    async fn open(device: &wgpu::Device, queue: &wgpu::Queue, options: &GpuOptions, loss: Loss) -> Self {
         let mut profile = AdapterProfile::new(&device.adapter_info(), device.features(), device.limits());
         // A CPU's plans load and store f16 as words, which nothing converts.
         if !profile.is_cpu() {
-            let untried = Self::with_profile(device, queue, &GpuOptions::new(), profile.clone());
+            let untried =
+                Self::with_profile(device, queue, &GpuOptions::new(), profile.clone(), loss.clone());
             profile.rounds_f16 = rounds_f16(&untried).await;
         }
-        Self::with_profile(device, queue, options, profile)
+        Self::with_profile(device, queue, options, profile, loss)
     }
 
     fn with_profile(
@@ -136,6 +138,7 @@ impl Gpu {
         queue: &wgpu::Queue,
         options: &GpuOptions,
         profile: AdapterProfile,
+        loss: Loss,
     ) -> Self {
         let folder = options.pipeline_cache.as_deref();
         let pipeline_cache = folder.and_then(|folder| PipelineCache::open(device, folder));
@@ -144,7 +147,16 @@ impl Gpu {
         let tunings = RwLock::new(Arc::new(Tunings::new(&profile)));
         let unchecked = options.unchecked;
         Self {
-            inner: Arc::new(Inner { device, queue, profile, kernels, pipeline_cache, tunings, unchecked }),
+            inner: Arc::new(Inner {
+                device,
+                queue,
+                loss,
+                profile,
+                kernels,
+                pipeline_cache,
+                tunings,
+                unchecked,
+            }),
         }
     }
 
@@ -224,7 +236,7 @@ impl Gpu {
             return Ok(compiled.clone());
         }
         let cache = self.inner.pipeline_cache.as_ref().map(PipelineCache::get);
-        let compiled = Arc::new(self.validated(|| Ok(self.compile(cache, &kernel)))?);
+        let compiled = Arc::new(self.scoped(|| Ok(self.compile(cache, &kernel)))?);
         kernels.insert(kernel, compiled.clone());
         Ok(compiled)
     }
@@ -291,10 +303,7 @@ impl Gpu {
 
     /// Allocates a storage buffer of at least 4 bytes. Returns an error if the device cannot.
     pub(crate) fn storage_buffer(&self, name: &'static str, bytes: u64) -> Result<wgpu::Buffer> {
-        let limit = self.inner.profile.limits.max_buffer_size;
-        if bytes > limit {
-            return Err(Error::BindingTooLarge { name, bytes, limit });
-        }
+        self.check_size(name, bytes)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         self.allocated(name, bytes, || {
             self.device().create_buffer(&wgpu::BufferDescriptor {
@@ -310,42 +319,19 @@ impl Gpu {
     pub(crate) fn filled_buffer(&self, name: &'static str, contents: &[u8]) -> Result<wgpu::Buffer> {
         let bytes = contents.len() as u64;
         let buffer = self.storage_buffer(name, bytes)?;
-        // wgpu clears a buffer that it maps at creation, which would be one more pass on the host.
-        let (whole, rest) = contents.split_at(contents.len() - contents.len() % 4);
-        self.allocated(name, bytes, || {
-            self.queue().write_buffer(&buffer, 0, whole);
-            if !rest.is_empty() {
-                let mut word = [0; 4];
-                word[..rest.len()].copy_from_slice(rest);
-                self.queue().write_buffer(&buffer, whole.len() as u64, &word);
-            }
-        })?;
+        transfer::write_words(self, &[((&buffer, 0, bytes), contents)])?;
         Ok(buffer)
     }
 
-    /// Runs `work`, which allocates. Returns an error if the device is out of memory.
-    pub(crate) fn allocated<T>(&self, name: &'static str, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
-        let scope = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let result = work();
-        match pollster::block_on(scope.pop()) {
-            None => Ok(result),
-            Some(_) => Err(Error::OutOfMemory { name, bytes }),
-        }
+    /// Returns an error if the device allocates no buffer of this size.
+    pub(crate) fn check_size(&self, name: &'static str, bytes: u64) -> Result<()> {
+        let limit = self.inner.profile.limits.max_buffer_size;
+        if bytes <= limit { Ok(()) } else { Err(Error::BufferTooLarge { name, bytes, limit }) }
     }
 
     pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("batch_norm") };
         self.device().create_command_encoder(&descriptor)
-    }
-
-    /// Runs `work`, and returns wgpu's validation error, if any.
-    pub(crate) fn validated<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
-        let result = work();
-        match pollster::block_on(scope.pop()) {
-            None => result,
-            Some(error) => Err(Error::Gpu(error)),
-        }
     }
 }
 
@@ -364,28 +350,5 @@ impl Drop for Inner {
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gpu({})", self.profile())
-    }
-}
-
-fn instance(
-    backends: Option<wgpu::Backends>,
-    dx12_compiler: Option<wgpu::Dx12Compiler>,
-) -> (wgpu::Instance, wgpu::Backends) {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    if let Some(compiler) = dx12_compiler {
-        descriptor.backend_options.dx12.shader_compiler = compiler;
-    }
-    descriptor.backends = backends.or_else(wgpu::Backends::from_env).unwrap_or(BACKENDS);
-    let backends = descriptor.backends;
-    (wgpu::Instance::new(descriptor), backends)
-}
-
-fn rank(device_type: wgpu::DeviceType, low_power: bool) -> u8 {
-    match device_type {
-        wgpu::DeviceType::DiscreteGpu => 1,
-        wgpu::DeviceType::IntegratedGpu => 2 * u8::from(!low_power),
-        wgpu::DeviceType::VirtualGpu => 3,
-        wgpu::DeviceType::Other => 4,
-        wgpu::DeviceType::Cpu => 5,
     }
 }

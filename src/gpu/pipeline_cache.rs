@@ -74,15 +74,14 @@ impl PipelineCache {
 /// Creates wgpu's cache. `None` if wgpu refuses, as it does with the data of another adapter.
 fn create(device: &wgpu::Device, data: Option<&[u8]>) -> Option<wgpu::PipelineCache> {
     let descriptor = wgpu::PipelineCacheDescriptor { label: Some("wgpu-batchnorm"), data, fallback: true };
-    let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let scopes = super::faults::KINDS.map(|kind| device.push_error_scope(kind));
     #[expect(unsafe_code, reason = "wgpu has no other way to make a cache")]
     // SAFETY: the data must be what `get_data` returned once. `data` passes only data that matches the checksum
     // before it. Only `save` writes such a file, from `get_data`, so accidental damage does not get here. Forged data
     // would, and no check in this module could tell. So the folder must be one that only the user can write to. The
     // documentation of the public functions that take the folder requires it.
     let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-    let errors = [validation, memory].map(|scope| pollster::block_on(scope.pop()));
+    let errors: Vec<_> = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop())).collect();
     errors.iter().all(Option::is_none).then_some(cache)
 }
 

@@ -58,7 +58,7 @@ async fn converted(gpu: &Gpu, shader: &'static str, values: &[f32]) -> Result<Ve
     let input = gpu.filled_buffer("values", bytemuck::cast_slice(values))?;
     let output = gpu.storage_buffer("converted", input.size())?;
     let device = gpu.device();
-    let encoder = gpu.validated(|| {
+    let encoder = gpu.scoped(|| {
         let source = wgpu::ShaderSource::Wgsl(shader.into());
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

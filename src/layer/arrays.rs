@@ -144,7 +144,7 @@ impl BatchNorm {
             return Err(Error::ShapeMismatch { name: "z", expected, expected_layout: layout, shape, layout });
         }
         let gpu = self.gpu.clone();
-        let (readback, passed) = gpu.validated(|| {
+        let (readback, passed) = gpu.scoped(|| {
             let saved = self.saved.as_ref();
             let (replaced_x, replaced_z) = (saved.map(Saved::x), saved.and_then(Saved::z));
             let x_on_gpu = self.arrays.x.tensor(&gpu, of_x, &[replaced_x])?;
@@ -169,7 +169,7 @@ impl BatchNorm {
         let (affine, channels) = (self.config().affine, [self.config().num_features]);
         let of_dy = (T::DTYPE, dy.shape(), layout);
         let gpu = self.gpu.clone();
-        gpu.validated(|| {
+        gpu.scoped(|| {
             let on_gpu = self.arrays.y.tensor(&gpu, of_dy, &[])?;
             // Checks dy before the upload.
             self.check_backward(&saved, &on_gpu)?;
@@ -209,16 +209,9 @@ impl BatchNorm {
         let readback = self.arrays.staging.take_readback(&gpu, regions)?;
         let upload = self.arrays.staging.take_upload(&gpu, &contents)?;
         let mut encoder = gpu.encoder();
-        let mut begin = 0;
-        for (_, tensor) in uploads {
-            let (buffer, offset, bytes) = tensor.region();
-            // Copies take whole words. Tensors that the layer allocates begin on a word, and share their last word
-            // with nothing.
-            let bytes = bytes.next_multiple_of(4);
-            if bytes > 0 {
-                encoder.copy_buffer_to_buffer(&upload, begin, buffer, offset, bytes);
-            }
-            begin += bytes;
+        for (index, (_, tensor)) in uploads.iter().enumerate() {
+            // Tensors that the layer allocates begin on a word, and share their last word with nothing.
+            upload.copy(&mut encoder, index, tensor.region());
         }
         let recorded = record(self, &mut encoder)?;
         Ok((Readback::submit(&gpu, encoder, regions, readback, Some(upload)), recorded))

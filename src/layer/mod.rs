@@ -8,11 +8,13 @@ pub use arrays::ArrayGradients;
 pub use backward::{Gradients, Saved};
 
 use crate::config::BatchNormConfig;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::gpu::transfer::{self, Readback, Region, Staging};
+use crate::gpu::transfer::{self, Readback, Region};
 use crate::kernels::Binding;
 use crate::layer::arrays::ArrayBuffers;
+use crate::layout::Layout;
 use crate::lru::LruCache;
 use crate::plan::{BackwardOptions, ForwardOptions, Plan, PlanInput};
 use crate::record::{Buffers, PreparedPlan};
@@ -120,6 +122,9 @@ impl BatchNorm {
     /// [`Error::InvalidConfig`](crate::Error::InvalidConfig), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new(gpu: &Gpu, config: BatchNormConfig) -> Result<Self> {
         config.validate()?;
+        // Asks the device before the host's memory is filled.
+        let bytes = Tensor::bytes_of(DType::F32, &[config.num_features]);
+        gpu.check_size("weight", bytes)?;
         let state = BatchNormState::new(&config);
         Self::with_state(gpu, config, &state)
     }
@@ -130,19 +135,20 @@ impl BatchNorm {
     /// [`Error::StateMismatch`](crate::Error::StateMismatch),
     /// [`Error::ParameterLength`](crate::Error::ParameterLength). As [`new`](Self::new).
     pub fn with_state(gpu: &Gpu, config: BatchNormConfig, state: &BatchNormState) -> Result<Self> {
+        gpu.check_alive()?;
         config.validate()?;
         state.validate(&config)?;
-        let upload = |vector: &Option<Array1<f32>>| {
-            vector.as_ref().map(|vector| Tensor::from_array(gpu, vector.view())).transpose()
-        };
-        let count = |count: u64| gpu.filled_buffer(Binding::NumBatchesTracked.name(), &count.to_le_bytes());
-        Ok(Self {
+        let shape = [config.num_features];
+        let vector =
+            |present: bool| present.then(|| Tensor::zeros(gpu, &shape, Layout::ChannelsFirst)).transpose();
+        let count = |_| gpu.storage_buffer(Binding::NumBatchesTracked.name(), 8);
+        let mut layer = Self {
             gpu: gpu.clone(),
             training: true,
-            weight: upload(&state.weight)?,
-            bias: upload(&state.bias)?,
-            running_mean: upload(&state.running_mean)?,
-            running_var: upload(&state.running_var)?,
+            weight: vector(state.weight.is_some())?,
+            bias: vector(state.bias.is_some())?,
+            running_mean: vector(state.running_mean.is_some())?,
+            running_var: vector(state.running_var.is_some())?,
             num_batches_tracked: state.num_batches_tracked.map(count).transpose()?,
             statistics: None,
             saved: None,
@@ -152,7 +158,9 @@ impl BatchNorm {
             statistics_memory: ReusableBuffer::default(),
             arrays: ArrayBuffers::default(),
             config,
-        })
+        };
+        layer.load_state(state)?;
+        Ok(layer)
     }
 
     /// Returns the options.
@@ -233,25 +241,14 @@ impl BatchNorm {
             (&self.running_var, &state.running_var),
         ];
         let present = vectors.into_iter().filter_map(|(tensor, vector)| tensor.as_ref().zip(vector.as_ref()));
-        let mut parts: Vec<(Region<'_>, Vec<u8>)> = present
-            .map(|(tensor, vector)| (tensor.region(), bytemuck::cast_slice(&vector.to_vec()).to_vec()))
-            .collect();
-        if let (Some(buffer), Some(count)) = (&self.num_batches_tracked, state.num_batches_tracked) {
-            parts.push(((buffer, 0, 8), count.to_le_bytes().to_vec()));
-        }
-        // One submission: wgpu runs all of its copies, or none.
-        self.gpu.validated(|| {
-            let contents: Vec<&[u8]> = parts.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-            let upload = Staging::default().take_upload(&self.gpu, &contents)?;
-            let mut encoder = self.gpu.encoder();
-            let mut begin = 0;
-            for ((buffer, offset, bytes), _) in &parts {
-                encoder.copy_buffer_to_buffer(&upload, begin, buffer, *offset, *bytes);
-                begin += bytes;
-            }
-            self.gpu.queue().submit([encoder.finish()]);
-            Ok(())
-        })
+        let vectors: Vec<_> =
+            present.map(|(tensor, vector)| (tensor.region(), vector.as_standard_layout())).collect();
+        let count = state.num_batches_tracked.unwrap_or_default().to_le_bytes();
+        let of_vectors = vectors
+            .iter()
+            .map(|(region, vector)| (*region, bytemuck::cast_slice(vector.as_slice().unwrap_or_default())));
+        let of_count = self.num_batches_tracked.iter().map(|buffer| ((buffer, 0, 8), &count[..]));
+        transfer::write_words(&self.gpu, &of_vectors.chain(of_count).collect::<Vec<_>>())
     }
 
     /// Reads the batch statistics of the last forward pass back. `None` before the first pass, and after a pass that
@@ -316,7 +313,7 @@ impl BatchNorm {
         record: impl FnOnce(&mut Self, &mut wgpu::CommandEncoder) -> Result<T>,
     ) -> Result<T> {
         let gpu = self.gpu.clone();
-        gpu.validated(|| {
+        gpu.scoped(|| {
             let mut encoder = gpu.encoder();
             let recorded = record(self, &mut encoder)?;
             gpu.queue().submit([encoder.finish()]);

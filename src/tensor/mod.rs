@@ -44,7 +44,8 @@ impl Tensor {
     /// holds another buffer of the same size, until the next submission is done.
     ///
     /// # Errors
-    /// [`Error::BindingTooLarge`] or [`Error::OutOfMemory`] if the device cannot allocate a buffer of this size.
+    /// [`Error::BufferTooLarge`] or [`Error::OutOfMemory`] if the device cannot allocate a buffer of this size;
+    /// [`Error::DeviceLost`].
     pub fn from_array<T: Element, D: Dimension>(gpu: &Gpu, array: ArrayView<'_, T, D>) -> Result<Self> {
         let contiguous: CowArray<'_, T, D> = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
@@ -55,7 +56,7 @@ impl Tensor {
     /// Returns an f32 tensor of zeros.
     ///
     /// # Errors
-    /// As [`from_array`](Self::from_array).
+    /// As [`zeros_of`](Self::zeros_of).
     pub fn zeros(gpu: &Gpu, shape: &[usize], layout: Layout) -> Result<Self> {
         Self::zeros_of(gpu, DType::F32, shape, layout)
     }
@@ -63,10 +64,11 @@ impl Tensor {
     /// Returns a tensor of zeros of any element type.
     ///
     /// # Errors
-    /// As [`from_array`](Self::from_array).
+    /// [`Error::TooManyElements`] if 64 bits do not hold the number of bytes. As [`from_array`](Self::from_array).
     pub fn zeros_of(gpu: &Gpu, dtype: DType, shape: &[usize], layout: Layout) -> Result<Self> {
         // wgpu initialises buffers with zeros.
-        let buffer = gpu.storage_buffer("tensor", Self::bytes_of(dtype, shape))?;
+        let bytes = Self::checked_bytes(dtype, shape, gpu.profile().limits.max_buffer_size)?;
+        let buffer = gpu.storage_buffer("tensor", bytes)?;
         Ok(Self::over(gpu, Arc::new(Memory::new(buffer)), dtype, shape, layout))
     }
 
@@ -90,8 +92,8 @@ impl Tensor {
     /// word do not change. The buffer must contain the whole word.
     ///
     /// # Errors
-    /// [`Error::BufferTooSmall`], [`Error::Misaligned`] unless `offset` is a whole number of elements, and
-    /// [`Error::BufferUsage`] without STORAGE.
+    /// [`Error::BufferTooSmall`], [`Error::Misaligned`] unless `offset` is a whole number of elements,
+    /// [`Error::BufferUsage`] without STORAGE, and [`Error::TooManyElements`] if 64 bits do not hold the number of bytes.
     pub fn from_buffer_of(
         gpu: &Gpu,
         dtype: DType,
@@ -101,8 +103,11 @@ impl Tensor {
         layout: Layout,
     ) -> Result<Self> {
         let name = "tensor";
-        let end = (offset + Self::bytes_of(dtype, shape)).next_multiple_of(4);
-        let (needed, available) = (end - offset, buffer.size().saturating_sub(offset));
+        let available = buffer.size().saturating_sub(offset);
+        let bytes = Self::checked_bytes(dtype, shape, available)?;
+        // The tensor's last word is whole. An offset near the end of 64 bits is far behind any buffer's end.
+        let end = offset.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(4));
+        let needed = end.map_or(bytes, |end| end - offset);
         if available < needed {
             return Err(Error::BufferTooSmall { name, needed, available, offset });
         }
@@ -122,7 +127,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::ShapeMismatch`] unless the array has the tensor's shape; [`Error::ElementType`] unless it has the
     /// tensor's element type; [`Error::BufferUsage`] if the caller's buffer lacks COPY_DST, or if it lacks COPY_SRC
-    /// and the tensor begins or ends in the middle of a word.
+    /// and the tensor begins or ends in the middle of a word; [`Error::OutOfMemory`]; [`Error::DeviceLost`].
     pub fn write_array<T: Element, D: Dimension>(&self, array: ArrayView<'_, T, D>) -> Result<()> {
         self.check_type::<T>("array")?;
         if array.shape() != self.shape {
@@ -140,9 +145,7 @@ impl Tensor {
         }
         let contiguous = array.as_standard_layout();
         let values = contiguous.as_slice().unwrap_or_else(|| unreachable!("standard layout is contiguous"));
-        self.gpu.validated(|| {
-            transfer::write(&self.gpu, self.memory.buffer(), self.offset, bytemuck::cast_slice(values))
-        })
+        transfer::write(&self.gpu, self.memory.buffer(), self.offset, bytemuck::cast_slice(values))
     }
 
     /// Returns the same values in another layout. The shape does not change, only the axis that counts as the channel
@@ -192,7 +195,7 @@ impl Tensor {
     /// Reads the tensor back and waits for it. f32 holds the values of every element type exactly.
     ///
     /// # Errors
-    /// [`Error::BufferUsage`] if the caller's buffer lacks COPY_SRC, [`Error::Readback`] if the device is lost.
+    /// [`Error::BufferUsage`] if the caller's buffer lacks COPY_SRC, [`Error::DeviceLost`], [`Error::Readback`].
     pub fn to_array(&self) -> Result<ArrayD<f32>> {
         let (values, _) = self.read()?.wait(|parts| self.values(parts))?;
         self.array_of(values)
@@ -244,7 +247,7 @@ impl Tensor {
         if !usage.contains(needed) {
             return Err(Error::BufferUsage { name: "tensor", needed, usage });
         }
-        self.gpu.validated(|| Readback::start(&self.gpu, &[self.region()]))
+        Readback::start(&self.gpu, &[self.region()])
     }
 
     /// Returns the part of the buffer that the tensor occupies.
@@ -292,9 +295,17 @@ impl Tensor {
         })
     }
 
-    /// Returns the bytes of a tensor of this type and shape.
+    /// Returns the bytes of a tensor of this type and shape, which exists.
     pub(crate) fn bytes_of(dtype: DType, shape: &[usize]) -> u64 {
-        shape.iter().map(|&size| size as u64).product::<u64>() * dtype.bytes()
+        elements(shape).unwrap_or(u64::MAX).saturating_mul(dtype.bytes())
+    }
+
+    /// Returns the bytes of a tensor of this type and shape, or an error if 64 bits do not hold their number.
+    fn checked_bytes(dtype: DType, shape: &[usize], available: u64) -> Result<u64> {
+        elements(shape).and_then(|elements| elements.checked_mul(dtype.bytes())).ok_or_else(|| {
+            let limit = usize::try_from(available / dtype.bytes()).unwrap_or(usize::MAX);
+            Error::TooManyElements { shape: shape.to_vec(), limit }
+        })
     }
 
     pub(crate) fn check_type<T: Element>(&self, name: &'static str) -> Result<()> {
@@ -307,6 +318,15 @@ impl Tensor {
     pub(crate) fn check_device(&self, gpu: &Gpu, name: &'static str) -> Result<()> {
         if self.gpu.is_same(gpu) { Ok(()) } else { Err(Error::ForeignDevice { name }) }
     }
+}
+
+/// Returns the number of elements, unless 64 bits do not hold it. An empty tensor has none, however large its other
+/// dimensions are.
+fn elements(shape: &[usize]) -> Option<u64> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64))
 }
 
 impl fmt::Debug for Tensor {

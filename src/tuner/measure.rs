@@ -1,7 +1,7 @@
 //! Times candidates against each other.
 
 use super::Tuned;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::gpu::transfer::Readback;
 use crate::kernels::Binding;
@@ -65,7 +65,7 @@ impl Contest {
                 Err(_) => {}
             }
         }
-        Ok(Self { clock: Clock::new(gpu), candidates: bound })
+        Ok(Self { clock: Clock::new(gpu)?, candidates: bound })
     }
 
     /// Runs the candidates and returns the winner.
@@ -205,7 +205,7 @@ impl Data {
                 | Binding::Statistics
         );
         if is_read {
-            gpu.validated(|| {
+            gpu.scoped(|| {
                 let descriptor = wgpu::CommandEncoderDescriptor { label: Some("tuning") };
                 let mut encoder = gpu.device().create_command_encoder(&descriptor);
                 let from = if binding == Binding::Dy { DY_OFFSET } else { 0 };
@@ -230,30 +230,33 @@ struct Clock {
 }
 
 impl Clock {
-    fn new(gpu: &Gpu) -> Self {
+    fn new(gpu: &Gpu) -> Result<Self> {
         let device = gpu.device();
-        let queries = gpu.profile().features.contains(wgpu::Features::TIMESTAMP_QUERY).then(|| {
-            let set = device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("tuning"),
-                ty: wgpu::QueryType::Timestamp,
-                count: 2,
-            });
-            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("tuning"),
-                size: 16,
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            });
-            (set, buffer)
-        });
-        Self { gpu: gpu.clone(), queries }
+        let has_clock = gpu.profile().features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let queries = gpu.scoped(|| {
+            Ok(has_clock.then(|| {
+                let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("tuning"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2,
+                });
+                let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("tuning"),
+                    size: 16,
+                    usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                    mapped_at_creation: false,
+                });
+                (set, buffer)
+            }))
+        })?;
+        Ok(Self { gpu: gpu.clone(), queries })
     }
 
     /// Runs the plans one after another, and returns the milliseconds per plan.
     fn time(&self, plans: &[BoundPlan]) -> Result<f64> {
         let gpu = &self.gpu;
         let started = Instant::now();
-        gpu.validated(|| {
+        gpu.scoped(|| {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some("tuning") };
             let mut encoder = gpu.device().create_command_encoder(&descriptor);
             let timestamp_writes = self.queries.as_ref().map(|(set, _)| wgpu::ComputePassTimestampWrites {
@@ -271,8 +274,7 @@ impl Clock {
             gpu.queue().submit([encoder.finish()]);
             Ok(())
         })?;
-        let polled = gpu.device().poll(wgpu::PollType::wait_indefinitely());
-        polled.map_err(|error| Error::Readback { reason: error.to_string() })?;
+        gpu.wait(None)?;
         let wall = started.elapsed().as_secs_f64() * 1e3;
         Ok(self.device_time()?.unwrap_or(wall) / plans.len().max(1) as f64)
     }

@@ -10,6 +10,8 @@ mod blocks;
 mod checkpoint;
 mod conversions;
 mod documents;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fold;
 mod fused;
 mod golden;
