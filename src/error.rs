@@ -32,6 +32,16 @@ pub enum Error {
         /// Layout by which it was read.
         layout: Layout,
     },
+    /// The input has more channels than 32 bits can count.
+    #[error("shape {shape:?} has {channels} channels, at most {limit} are possible: check the layout")]
+    TooManyChannels {
+        /// Channels of the input.
+        channels: usize,
+        /// Most channels allowed.
+        limit: u32,
+        /// Shape of what was given.
+        shape: Vec<usize>,
+    },
     /// The input and the layer have different numbers of channels.
     #[error(
         "expected {num_features} channels, got {channels} on axis {axis} of shape {shape:?}: \
@@ -315,7 +325,8 @@ pub enum Error {
     /// A tensor is larger than the device can bind at once.
     #[error(
         "{name} is {bytes} bytes, but this device binds at most {limit} at once \
-         (max_storage_buffer_binding_size): split the batch, or use a device with a higher limit"
+         (max_storage_buffer_binding_size): {}use a device with a higher limit",
+        if GROWS_WITH_THE_BATCH.contains(name) { "split the batch, or " } else { "" }
     )]
     BindingTooLarge {
         /// The buffer's role.
@@ -451,6 +462,9 @@ pub enum Error {
     #[error("wgpu reported an error: {0}")]
     Gpu(#[from] wgpu::Error),
 }
+
+/// Buffers whose size grows with the batch.
+const GROWS_WITH_THE_BATCH: [&str; 8] = ["x", "y", "z", "dy", "dx", "dz", "partials", "tensor"];
 
 /// Lists up to eight names, then the number of the others.
 pub(crate) fn shortened(names: &[String]) -> String {

@@ -13,11 +13,12 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Returns the channel axis of a tensor with `rank` dimensions.
+    /// Returns the channel axis of a tensor with `rank` dimensions. Tensors have 2 to 5: see
+    /// [`Problem::new`](crate::Problem::new).
     pub fn channel_axis(self, rank: usize) -> usize {
         match self {
             Self::ChannelsFirst => 1,
-            Self::ChannelsLast => rank - 1,
+            Self::ChannelsLast => rank.saturating_sub(1),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 
 /// A tensor's shape, reduced to what batch norm needs: `[outer, channels, inner]`.
 ///
+/// An empty tensor has outer 0, and channels first also inner 0.
+///
 /// | layout | outer | inner | index of element `(o, c, i)` |
 /// |---|---|---|---|
 /// | channels first `[N, C, spatial…]` | N | product of the spatial sizes | `(o·C + c)·inner + i` |
@@ -35,6 +37,7 @@ impl Problem {
     /// # Errors
     /// - [`Error::Rank`] unless `shape` has 2 to 5 dimensions.
     /// - [`Error::NoChannels`] if the channel axis is empty.
+    /// - [`Error::TooManyChannels`] above 2³² − 1, which only an empty tensor can have.
     /// - [`Error::TooManyElements`] above [`MAX_ELEMENTS`](Self::MAX_ELEMENTS).
     pub fn new(shape: &[usize], layout: Layout) -> Result<Self> {
         if !(2..=5).contains(&shape.len()) {
@@ -45,17 +48,23 @@ impl Problem {
         if channels == 0 {
             return Err(Error::NoChannels { shape: shape.to_vec(), layout });
         }
+        if u32::try_from(channels).is_err() {
+            return Err(Error::TooManyChannels { channels, limit: u32::MAX, shape: shape.to_vec() });
+        }
         let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
         // An empty tensor has no elements, however large its other dimensions are.
         let empty = shape.contains(&0);
         if !empty && elements.is_none_or(|elements| elements > Self::MAX_ELEMENTS) {
             return Err(Error::TooManyElements { shape: shape.to_vec(), limit: Self::MAX_ELEMENTS });
         }
-        let spatial = || if empty { 0 } else { shape[axis + 1..].iter().product() };
-        let before = || if empty { 0 } else { shape[..axis].iter().product() };
+        if empty {
+            return Ok(Self { outer: 0, channels, inner: usize::from(layout == Layout::ChannelsLast) });
+        }
         Ok(match layout {
-            Layout::ChannelsFirst => Self { outer: shape[0], channels, inner: spatial() },
-            Layout::ChannelsLast => Self { outer: before(), channels, inner: 1 },
+            Layout::ChannelsFirst => {
+                Self { outer: shape[0], channels, inner: shape[axis + 1..].iter().product() }
+            }
+            Layout::ChannelsLast => Self { outer: shape[..axis].iter().product(), channels, inner: 1 },
         })
     }
 

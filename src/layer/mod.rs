@@ -9,7 +9,7 @@ pub use backward::{Gradients, Saved};
 
 use crate::config::BatchNormConfig;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::gpu::transfer::{self, Readback, Region};
 use crate::kernels::Binding;
@@ -119,12 +119,17 @@ impl BatchNorm {
     /// Creates a layer in training mode.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::InvalidConfig`]; [`Error::BindingTooLarge`] if the device cannot bind one number per channel at once;
+    /// [`Error::OutOfMemory`]; [`Error::DeviceLost`].
     pub fn new(gpu: &Gpu, config: BatchNormConfig) -> Result<Self> {
         config.validate()?;
         // Asks the device before the host's memory is filled.
+        gpu.check_alive()?;
         let bytes = Tensor::bytes_of(DType::F32, &[config.num_features]);
-        gpu.check_size("weight", bytes)?;
+        let limit = gpu.profile().limits.max_storage_buffer_binding_size;
+        if bytes > limit {
+            return Err(Error::BindingTooLarge { name: Binding::Weight.name(), bytes, limit });
+        }
         let state = BatchNormState::new(&config);
         Self::with_state(gpu, config, &state)
     }

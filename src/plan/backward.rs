@@ -24,6 +24,7 @@ impl Plan {
     /// # Errors
     /// Returns the errors of [`forward`](Self::forward).
     pub fn backward(input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
+        input.check()?;
         let PlanInput { problem, config, training, .. } = *input;
         let mut width = backward_width(&problem, config, training);
         let tuning = input.tuning_for(width, options.dtype);
@@ -43,7 +44,7 @@ impl Plan {
     fn backward_by(grid: &GridPlanner<'_>, input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
         let PlanInput { problem, config, training, profile, .. } = *input;
         let BackwardOptions { mask, in_place, accumulate, residual, dtype } = *options;
-        let mut plan = Self::new(Direction::Backward, input, grid.width, in_place, dtype)?;
+        let mut plan = Self::new(Direction::Backward, input, grid.width, in_place, dtype);
         plan.params.accumulate = accumulate.into();
         let (statistics, affine) = (input.statistics(), config.affine);
         let storage = Storage::new(dtype, grid.width, profile);

@@ -18,6 +18,7 @@ impl Plan {
     /// [`BatchNormConfig::validate`](crate::BatchNormConfig::validate) and
     /// [`BatchNormConfig::problem`](crate::BatchNormConfig::problem).
     pub fn forward(input: &PlanInput<'_>, options: &ForwardOptions) -> Result<Self> {
+        input.check()?;
         let mut width = width(&input.problem);
         let tuning = input.tuning_for(width, options.dtype);
         let tile_width = tile_width(&input.problem);
@@ -30,7 +31,7 @@ impl Plan {
     fn forward_by(grid: &GridPlanner<'_>, input: &PlanInput<'_>, options: &ForwardOptions) -> Result<Self> {
         let PlanInput { problem, config, training, profile, .. } = *input;
         let ForwardOptions { in_place, residual, dtype } = *options;
-        let mut plan = Self::new(Direction::Forward, input, grid.width, in_place, dtype)?;
+        let mut plan = Self::new(Direction::Forward, input, grid.width, in_place, dtype);
         plan.extra_tensors = residual.into();
         let statistics = input.statistics();
         let storage = Storage::new(dtype, grid.width, profile);

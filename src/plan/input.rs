@@ -7,6 +7,7 @@ use crate::config::BatchNormConfig;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernels::{Statistics, Storage, VectorWidth};
+use crate::layout::Layout;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
@@ -107,6 +108,13 @@ impl<'a> PlanInput<'a> {
     #[must_use]
     pub fn tuning(self, tuning: impl Into<Option<Tuning>>) -> Self {
         Self { tuning: tuning.into(), ..self }
+    }
+
+    /// Checks the options, and the problem against them.
+    pub(super) fn check(&self) -> Result<()> {
+        let Problem { outer, channels, inner } = self.problem;
+        self.config.validate()?;
+        self.config.problem(&[outer, channels, inner], Layout::ChannelsFirst, self.training).map(|_| ())
     }
 
     /// Checks whether the pass uses batch statistics.

@@ -20,7 +20,6 @@ pub use tuning::Tuning;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES};
-use crate::layout::Layout;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 use arithmetic::u32_of;
@@ -97,11 +96,8 @@ impl Plan {
         width: VectorWidth,
         in_place: bool,
         dtype: DType,
-    ) -> Result<Self> {
+    ) -> Self {
         let PlanInput { problem, config, training, .. } = *input;
-        config.validate()?;
-        let shape = [problem.outer, problem.channels, problem.inner];
-        config.problem(&shape, Layout::ChannelsFirst, training)?;
         let momentum = config.momentum.unwrap_or(0.0);
         let params = Params {
             outer: u32_of(problem.outer),
@@ -117,7 +113,7 @@ impl Plan {
             slope: config.activation.slope() as f32,
             ..Params::default()
         };
-        Ok(Self {
+        Self {
             direction,
             problem,
             training,
@@ -129,7 +125,7 @@ impl Plan {
             params,
             width,
             unaligned: None,
-        })
+        }
     }
 
     /// Adds a kernel that reduces every channel.

@@ -28,6 +28,7 @@ mod recorded;
 mod reuse;
 mod shader_files;
 mod shaders;
+mod sizes;
 mod structure;
 mod support;
 mod table;
