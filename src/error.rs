@@ -8,8 +8,20 @@ use std::path::PathBuf;
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong. The crate finds all but the last group before any GPU call, and leaves every object as it
-/// was, ready for the next call.
+/// Everything that can go wrong, in groups. What holds afterwards:
+///
+/// | error | was anything done? | what next |
+/// |---|---|---|
+/// | of the input, the layer, a checkpoint, buffers or limits | no: found before any command was submitted | call again with other arguments |
+/// | [`OutOfMemory`](Self::OutOfMemory) | no: nothing was submitted | free memory as the message says, call again |
+/// | [`Gpu`](Self::Gpu) | no: wgpu refused the commands, and runs all or none | as the message of wgpu says |
+/// | [`Readback`](Self::Readback) | perhaps: a forward pass in training may have moved the running statistics | [`BatchNorm::load_state`](crate::BatchNorm::load_state), call again |
+/// | [`DeviceLost`](Self::DeviceLost) | nobody can tell | open a new device: [`Gpu::is_lost`](crate::Gpu::is_lost) |
+/// | of files, such as [`WriteCheckpoint`](Self::WriteCheckpoint) | no: the old file is as it was | call again |
+///
+/// In all cases but the last two of the GPU, every object is as it was and ready for the next call.
+///
+/// wgpu 30 itself panics after some rare failures of a driver; `docs/backends.md` of the repository lists them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -212,8 +212,8 @@ impl PreparedPlan {
 
     /// Binds buffers. Finds everything that can be wrong with them, before any GPU call.
     ///
-    /// The buffers must belong to the device of the [`Gpu`] that prepared the plan. Otherwise wgpu itself reports an
-    /// error.
+    /// The buffers must belong to the device of the [`Gpu`] that prepared the plan. wgpu reports those of another device
+    /// ([`Error::Gpu`]), if both are of one [`wgpu::Instance`].
     ///
     /// # Errors
     /// [`Error::MissingBuffer`], [`Error::BufferTooSmall`], [`Error::BufferUsage`], [`Error::Misaligned`],

@@ -109,6 +109,13 @@ impl Gpu {
     /// [`wgpu::Features::SUBGROUP`], and f16 with [`wgpu::Features::SHADER_F16`]. Nothing is required beyond wgpu's
     /// default limits.
     ///
+    /// The device keeps its [lost callback](wgpu::Device::set_device_lost_callback), so each call asks it instead whether it
+    /// is lost (see [`is_lost`](Self::is_lost)).
+    ///
+    /// Buffers and encoders must be of this device. wgpu reports those of another device of the same
+    /// [`wgpu::Instance`] ([`Error::Gpu`](crate::Error::Gpu)). It cannot tell those of another instance from its own: it
+    /// may panic, or take the wrong one. Devices that this crate opens share an instance.
+    ///
     /// Call it once and clone the result: a `Gpu` caches its compiled kernels, and tensors and layers of two `Gpu`s
     /// do not mix, even on one device.
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {

@@ -29,6 +29,7 @@ mod reuse;
 mod shader_files;
 mod shaders;
 mod sizes;
+mod soak;
 mod structure;
 mod support;
 mod table;
