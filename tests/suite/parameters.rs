@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use wgpu_batchnorm::kernels::Binding;
 use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Step};
 use wgpu_batchnorm::{
-    Activation, BatchNorm, BatchNormConfig, BatchNormState, Buffers, DType, Error, Layout, Plan, Tensor,
-    Tuning,
+    Activation, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, Buffers, DType, Error,
+    GradientMask, Layout, Plan, PlanInput, Tensor, Tuning,
 };
 
 use Layout::{ChannelsFirst, ChannelsLast};
@@ -147,6 +147,22 @@ fn only_buffers_of_what_is_there_are_bound() {
     });
     let error = gpu().prepare(&forward).unwrap().bind(&buffers).map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::MissingBuffer { name: "bias", .. }), "{error}");
+}
+
+/// Otherwise, the same text would be compiled twice.
+#[test]
+fn without_an_activation_the_bias_changes_no_kernel_of_dx() {
+    let kernels = |case: &Case, bias| {
+        let case = with(case.clone(), true, bias);
+        let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
+        let input = PlanInput::new(&problem, &case.config, case.training, gpu().profile());
+        let options = BackwardOptions::new().mask(GradientMask::INPUT.weight(true)).residual(case.residual);
+        Plan::backward(&input, &options.dtype(case.dtype)).unwrap().kernels()
+    };
+    for case in cases() {
+        let is_same = case.config.activation == Activation::Identity;
+        assert_eq!(kernels(&case, true) == kernels(&case, false), is_same, "{}", case.name);
+    }
 }
 
 #[test]
