@@ -13,11 +13,15 @@ use crate::shape::Problem;
 /// | `num_features` | – | number of channels C |
 /// | `eps` | `1e-5` | added to the variance inside the square root |
 /// | `momentum` | `Some(0.1)` | weight of the *batch* in the running average; `None`: cumulative average |
-/// | `affine` | `true` | learnable `weight` (γ) and `bias` (β) |
+/// | `weight` | `true` | learnable scale γ; without it, γ = 1 |
+/// | `bias` | `true` | learnable shift β; without it, β = 0 |
 /// | `track_running_stats` | `true` | keep running statistics and use them in eval |
 /// | `layout` | channels first | position of the channel axis in `ndarray` inputs |
 /// | `activation` | identity | function applied to the normalised input, in the same pass |
 /// | `skip_non_finite` | `false` | keep a channel's running statistics if its batch statistics are not finite |
+///
+/// [`affine`](Self::affine) sets `weight` and `bias` together, as PyTorch's option does. PyTorch's `bias=False` is
+/// `bias`, and Keras' `scale=False` and `center=False` are `weight` and `bias`.
 ///
 /// The `momentum` of ONNX, Keras and Flax is `1 − momentum` here.
 ///
@@ -38,8 +42,10 @@ pub struct BatchNormConfig {
     /// Weight m of the batch in `running = (1 − m)·running + m·batch`: any finite number. `None` is the cumulative
     /// average, m = 1 / `num_batches_tracked` (after this batch was counted).
     pub momentum: Option<f64>,
-    /// Whether the layer has `weight` and `bias`. Without them, y = `x_hat`, before any sum and activation.
-    pub affine: bool,
+    /// Whether the layer has a `weight`. Without it, γ is 1, and there is no dweight.
+    pub weight: bool,
+    /// Whether the layer has a `bias`. Without it, β is 0, and there is no dbias.
+    pub bias: bool,
     /// Whether the layer keeps running statistics. Without them, eval uses batch statistics.
     pub track_running_stats: bool,
     /// Position of the channel axis in `ndarray` inputs. A [`Tensor`](crate::Tensor) carries its own layout.
@@ -58,7 +64,8 @@ impl BatchNormConfig {
             num_features,
             eps: 1e-5,
             momentum: Some(0.1),
-            affine: true,
+            weight: true,
+            bias: true,
             track_running_stats: true,
             layout: Layout::ChannelsFirst,
             activation: Activation::Identity,
@@ -80,10 +87,24 @@ impl BatchNormConfig {
         self
     }
 
-    /// Sets [`affine`](Self::affine).
+    /// Sets [`weight`](Self::weight) and [`bias`](Self::bias), as PyTorch's `affine` does. Without them, y = `x_hat`,
+    /// before any sum and activation.
     #[must_use]
-    pub fn affine(mut self, affine: bool) -> Self {
-        self.affine = affine;
+    pub fn affine(self, affine: bool) -> Self {
+        self.weight(affine).bias(affine)
+    }
+
+    /// Sets [`weight`](Self::weight).
+    #[must_use]
+    pub fn weight(mut self, weight: bool) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets [`bias`](Self::bias).
+    #[must_use]
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
         self
     }
 

@@ -135,11 +135,7 @@ pub enum Error {
         num_features: usize,
     },
     /// A parameter or running statistic is missing, or was given to a layer that has none.
-    #[error("{name} is {}", if *.expected {
-        "missing: the configuration asks for it (affine, track_running_stats)"
-    } else {
-        "given, but the configuration has none (affine, track_running_stats)"
-    })]
+    #[error("{name} is {}", presence(name, *expected))]
     StateMismatch {
         /// Name of the tensor.
         name: &'static str,
@@ -217,7 +213,7 @@ pub enum Error {
     },
     /// The checkpoint has a tensor that the layer has no place for.
     #[error(
-        "the checkpoint has {tensor}, but the layer's {option} is false: load it into a layer with {option}"
+        "the checkpoint has {tensor}, but the layer's option {option} is false: load it into a layer where it is true"
     )]
     SurplusTensor {
         /// Its name.
@@ -477,6 +473,23 @@ pub enum Error {
 
 /// Buffers whose size grows with the batch.
 const GROWS_WITH_THE_BATCH: [&str; 8] = ["x", "y", "z", "dy", "dx", "dz", "partials", "tensor"];
+
+/// Says what is wrong with a tensor that is missing or surplus, and names the option of the configuration.
+fn presence(name: &str, expected: bool) -> String {
+    let option = match name {
+        "dz" => {
+            return "given, but the forward pass added nothing: leave it out, or call forward_add".to_owned();
+        }
+        "weight" | "dweight" => "weight",
+        "bias" | "dbias" => "bias",
+        _ => "track_running_stats",
+    };
+    if expected {
+        format!("missing, but the configuration asks for it: give it, or set {option} to false")
+    } else {
+        format!("given, but the configuration has none: leave it out, or set {option} to true")
+    }
+}
 
 /// Lists up to eight names, then the number of the others.
 pub(crate) fn shortened(names: &[String]) -> String {

@@ -51,7 +51,7 @@ struct Channel {
 
 impl BatchNormState {
     /// Returns eval mode as y = x · scale + shift, for engines with such an operation. Computes in f64 and rounds
-    /// once.
+    /// once. A layer without a weight folds as with a weight of 1, and one without a bias as with a bias of 0.
     ///
     /// **Not for large means.** If |mean| is much larger than the deviation, x · scale and shift are large and cancel.
     /// At mean 1e4 and deviation 1, half a unit in the last place of either is 5e-4 in y. [`BatchNorm`] subtracts the

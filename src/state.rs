@@ -6,8 +6,8 @@ use ndarray::Array1;
 
 /// Parameters and running statistics of a layer, named as in PyTorch's `state_dict()`.
 ///
-/// `weight` and `bias` are present if the layer is affine. `running_mean`, `running_var` and `num_batches_tracked` are
-/// present if it tracks running statistics.
+/// `weight` and `bias` are present if the configuration's options of the same names are true. `running_mean`,
+/// `running_var` and `num_batches_tracked` are present if the layer tracks running statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNormState {
     /// γ, one per channel.
@@ -27,8 +27,8 @@ impl BatchNormState {
     pub fn new(config: &BatchNormConfig) -> Self {
         let channels = config.num_features;
         Self {
-            weight: config.affine.then(|| Array1::ones(channels)),
-            bias: config.affine.then(|| Array1::zeros(channels)),
+            weight: config.weight.then(|| Array1::ones(channels)),
+            bias: config.bias.then(|| Array1::zeros(channels)),
             running_mean: config.track_running_stats.then(|| Array1::zeros(channels)),
             running_var: config.track_running_stats.then(|| Array1::ones(channels)),
             num_batches_tracked: config.track_running_stats.then_some(0),
@@ -44,8 +44,8 @@ impl BatchNormState {
     /// Both name the tensor.
     pub fn validate(&self, config: &BatchNormConfig) -> Result<()> {
         let vectors = [
-            ("weight", &self.weight, config.affine),
-            ("bias", &self.bias, config.affine),
+            ("weight", &self.weight, config.weight),
+            ("bias", &self.bias, config.bias),
             ("running_mean", &self.running_mean, config.track_running_stats),
             ("running_var", &self.running_var, config.track_running_stats),
         ];

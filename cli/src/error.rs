@@ -76,9 +76,12 @@ pub(crate) enum Fault {
     Channels { tensor: String, channels: usize, first: String, expected: usize },
     #[error("{tensor} has shape {shape:?}: an empty batch may have at most {limit} channels")]
     EmptyButWide { tensor: String, shape: Vec<usize>, limit: usize },
-    #[error("{given} is given without {missing}")]
+    #[error("{given} is given without {missing}{}", match *missing {
+        "weight" | "bias" => format!(": add it, or say --no-{missing} for a layer without it"),
+        _ => String::new(),
+    })]
     Lone { given: &'static str, missing: &'static str },
-    #[error("{tensor} is given, but the metadata says {key} = false")]
+    #[error("{tensor} is given, but {key} = false: take it out of the file, or set {key} to true")]
     Unwanted { tensor: &'static str, key: &'static str },
     #[error("num_batches_tracked is {count}: allowed is 0 to {limit}")]
     Count { count: i64, limit: i64 },

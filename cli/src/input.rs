@@ -213,9 +213,12 @@ fn state(
     new: &BatchNormState,
     steps: usize,
 ) -> Result<BatchNormState, Fault> {
-    let weight = vector(file, "weight", &new.weight, "affine")?;
-    let bias = vector(file, "bias", &new.bias, "affine")?;
-    together(("weight", weight.is_some()), ("bias", bias.is_some()))?;
+    let key = |key| if settings.affine() { key } else { "affine" };
+    let weight = vector(file, "weight", &new.weight, key("weight"))?;
+    let bias = vector(file, "bias", &new.bias, key("bias"))?;
+    if settings.weight && settings.bias {
+        together(("weight", weight.is_some()), ("bias", bias.is_some()))?;
+    }
 
     let key = "track_running_stats";
     let running_mean = vector(file, "running_mean", &new.running_mean, key)?;

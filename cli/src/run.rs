@@ -39,7 +39,8 @@ Input:
   weight, bias                 [C], f32; a new layer's (1 and 0) where absent
   running_mean, running_var    [C], f32; a new layer's (0 and 1) where absent
   num_batches_tracked          i64; 0 where absent
-  metadata (strings)           mode, eps, momentum, affine, track_running_stats, layout, activation
+  metadata (strings)           mode, eps, momentum, affine, weight, bias, track_running_stats, layout,
+                               activation; affine = false is neither weight nor bias
   Other tensors are left alone.
 
 Output, with the ends .0, .1 … that x has:

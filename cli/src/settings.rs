@@ -33,6 +33,12 @@ pub(crate) struct Overrides {
     /// [default: the file's, else 0.1]
     #[arg(long, value_name = "X|none", value_parser = momentum, allow_hyphen_values = true)]
     momentum: Option<Momentum>,
+    /// The layer has no weight: it is 1 [default: the file's, else it has one]
+    #[arg(long)]
+    no_weight: bool,
+    /// The layer has no bias: it is 0 [default: the file's, else it has one]
+    #[arg(long)]
+    no_bias: bool,
     /// channels-first [N, C, …] or channels-last [N, …, C] [default: the file's, else channels-first]
     #[arg(long, value_parser = layout)]
     layout: Option<Layout>,
@@ -48,7 +54,8 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) eps: f64,
     pub(crate) momentum: Option<f64>,
-    pub(crate) affine: bool,
+    pub(crate) weight: bool,
+    pub(crate) bias: bool,
     pub(crate) track_running_stats: bool,
     pub(crate) layout: Layout,
     pub(crate) activation: Activation,
@@ -61,11 +68,17 @@ impl Settings {
         let default = BatchNormConfig::new(1);
         let Momentum(momentum) =
             setting(overrides.momentum, file, "momentum", momentum, Momentum(default.momentum))?;
+        // As in PyTorch, affine = false means neither, whatever else is said.
+        let affine = setting(None, file, "affine", boolean, true)?;
+        let parameter = |without: bool, key, default| {
+            Ok(affine & setting(without.then_some(false), file, key, boolean, default)?)
+        };
         Ok(Self {
             mode: setting(overrides.mode, file, "mode", mode, Mode::Train)?,
             eps: setting(overrides.eps, file, "eps", eps, default.eps)?,
             momentum,
-            affine: setting(None, file, "affine", boolean, default.affine)?,
+            weight: parameter(overrides.no_weight, "weight", default.weight)?,
+            bias: parameter(overrides.no_bias, "bias", default.bias)?,
             track_running_stats: setting(
                 None,
                 file,
@@ -82,25 +95,33 @@ impl Settings {
         self.mode == Mode::Train
     }
 
+    /// Returns whether the layer has a learnable parameter, which PyTorch calls affine.
+    pub(crate) fn affine(&self) -> bool {
+        self.weight || self.bias
+    }
+
     pub(crate) fn config(&self, num_features: usize) -> BatchNormConfig {
         BatchNormConfig::new(num_features)
             .eps(self.eps)
             .momentum(self.momentum)
-            .affine(self.affine)
+            .weight(self.weight)
+            .bias(self.bias)
             .track_running_stats(self.track_running_stats)
             .layout(self.layout)
             .activation(self.activation)
     }
 
     /// Returns the options with their names in the metadata of a file.
-    pub(crate) fn pairs(&self) -> [(&'static str, String); 7] {
+    pub(crate) fn pairs(&self) -> [(&'static str, String); 9] {
         let mode = if self.training() { "train" } else { "eval" };
         let momentum = self.momentum.map_or_else(|| "none".to_owned(), |momentum| format!("{momentum:?}"));
         [
             ("mode", mode.to_owned()),
             ("eps", format!("{:?}", self.eps)),
             ("momentum", momentum),
-            ("affine", self.affine.to_string()),
+            ("affine", self.affine().to_string()),
+            ("weight", self.weight.to_string()),
+            ("bias", self.bias.to_string()),
             ("track_running_stats", self.track_running_stats.to_string()),
             ("layout", self.layout.to_string().replace('-', "_")),
             ("activation", self.activation.to_string()),

@@ -77,8 +77,7 @@ impl Checkpoint {
     pub fn state(&self, names: impl Into<StateNames>, config: &BatchNormConfig) -> Result<BatchNormState> {
         config.validate()?;
         let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } = names.into();
-        let (affine, tracked) =
-            ((config.affine, "affine"), (config.track_running_stats, "track_running_stats"));
+        let tracked = (config.track_running_stats, "track_running_stats");
         let vector = |name: &str, (wanted, option): (bool, &'static str)| {
             let found = self.tensors.get(name);
             match (found, wanted) {
@@ -98,8 +97,8 @@ impl Checkpoint {
             (Some((name, tensor)), true) => Some(count_of(&name, tensor)?),
         };
         Ok(BatchNormState {
-            weight: vector(&weight, affine)?,
-            bias: vector(&bias, affine)?,
+            weight: vector(&weight, (config.weight, "weight"))?,
+            bias: vector(&bias, (config.bias, "bias"))?,
             running_mean: vector(&running_mean, tracked)?,
             running_var: vector(&running_var, tracked)?,
             num_batches_tracked,

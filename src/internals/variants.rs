@@ -287,7 +287,7 @@ impl Variants {
                     continue;
                 }
                 let plain =
-                    SWITCHES.map(|(in_place, affine)| plain_gradient(affine, in_place, exact_products));
+                    SWITCHES.map(|(in_place, weight)| plain_gradient(weight, in_place, exact_products));
                 let without_dx = activated_gradients(false)
                     .filter(|gradient| gradient.dz && !gradient.in_place && !exact_products)
                     .map(|gradient| InputGradient { dx: false, ..gradient });
@@ -341,7 +341,7 @@ fn has_exact_products(width: VectorWidth, columns: bool) -> bool {
 fn plain_outputs() -> [Output; 4] {
     SWITCHES.map(|(in_place, affine)| {
         let (storage, activation) = (Storage::F32, ActivationKind::Identity);
-        Output { storage, in_place, affine, activation, residual: false }
+        Output { storage, in_place, weight: affine, bias: affine, activation, residual: false }
     })
 }
 
@@ -349,27 +349,28 @@ fn plain_outputs() -> [Output; 4] {
 fn fused_outputs() -> impl Iterator<Item = Output> {
     ACTIVATIONS.into_iter().enumerate().map(|(k, activation)| {
         let storage = STORAGES[(k + 1) % STORAGES.len()];
-        let (in_place, affine, residual) = (k % 3 == 0, k % 4 != 0, k % 2 == 0);
-        Output { storage, in_place, affine, activation, residual }
+        let (in_place, residual) = (k % 3 == 0, k % 2 == 0);
+        Output { storage, in_place, weight: k % 4 != 0, bias: k % 3 != 2, activation, residual }
     })
 }
 
 /// Returns how dy arrives without an activation.
-fn plain_pre_activation(affine: bool) -> PreActivation {
-    PreActivation { storage: Storage::F32, affine, activation: ActivationKind::Identity, residual: false }
+fn plain_pre_activation(weight: bool) -> PreActivation {
+    let (storage, activation) = (Storage::F32, ActivationKind::Identity);
+    PreActivation { storage, weight, bias: false, activation, residual: false }
 }
 
 /// Returns how dy arrives through every activation but the identity, and varies the other options in turn.
 fn activated() -> impl Iterator<Item = PreActivation> {
     ACTIVATIONS.into_iter().enumerate().skip(1).map(|(k, activation)| {
         let storage = STORAGES[k % STORAGES.len()];
-        PreActivation { storage, affine: k % 3 != 0, activation, residual: k % 2 == 0 }
+        PreActivation { storage, weight: k % 3 != 0, bias: k % 4 != 2, activation, residual: k % 2 == 0 }
     })
 }
 
 /// Returns dx alone, with nothing fused.
-fn plain_gradient(affine: bool, in_place: bool, exact_products: bool) -> InputGradient {
-    let pre_activation = plain_pre_activation(affine);
+fn plain_gradient(weight: bool, in_place: bool, exact_products: bool) -> InputGradient {
+    let pre_activation = plain_pre_activation(weight);
     InputGradient { pre_activation, in_place, dx: true, dz: false, exact_products }
 }
 
@@ -414,10 +415,14 @@ fn whole_forward_passes(index: usize) -> Vec<(RunningUpdate, Output)> {
 fn whole_backward_passes(index: usize, has_exact_products: bool) -> Vec<(InputGradient, bool, bool)> {
     let plain = (0..8).map(|bits| {
         let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);
-        let affine = dweight || dbias || in_place;
-        (plain_gradient(affine, in_place, has_exact_products && dweight), dweight, dbias)
+        let weight = dweight || in_place;
+        (plain_gradient(weight, in_place, has_exact_products && dweight), dweight, dbias)
     });
     // Takes every third fused variant, in turn.
     let fused = activated_gradients(has_exact_products).skip(index % 3).step_by(3);
-    plain.chain(fused.map(|gradient| (gradient, true, true))).collect()
+    let with_parameters = |gradient: InputGradient| {
+        let PreActivation { weight, bias, .. } = gradient.pre_activation;
+        (gradient, weight, bias)
+    };
+    plain.chain(fused.map(with_parameters)).collect()
 }

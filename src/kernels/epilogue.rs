@@ -47,8 +47,10 @@ pub struct Output {
     pub storage: Storage,
     /// Whether y overwrites x.
     pub in_place: bool,
-    /// Whether weight and bias exist.
-    pub affine: bool,
+    /// Whether there is a weight.
+    pub weight: bool,
+    /// Whether there is a bias.
+    pub bias: bool,
     /// The activation.
     pub activation: ActivationKind,
     /// Whether z is added.
@@ -64,8 +66,8 @@ impl Output {
             ("tensors/x", x),
             ("tensors/y", self.storage.atomic(width, "store", "store_atomic")),
             ("write_elements", "y"),
-            ("epilogue/weight", per_channel(self.affine)),
-            ("epilogue/bias", per_channel(self.affine)),
+            ("epilogue/weight", per_channel(self.weight)),
+            ("epilogue/bias", per_channel(self.bias)),
             ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
             ("epilogue/activation", self.activation.case()),
         ];
@@ -76,10 +78,15 @@ impl Output {
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let affine = if self.affine { ", affine" } else { "" };
+        let parameters = match (self.weight, self.bias) {
+            (true, true) => ", affine",
+            (true, false) => ", weight",
+            (false, true) => ", bias",
+            (false, false) => "",
+        };
         let residual = if self.residual { ", + z" } else { "" };
         let in_place = if self.in_place { ", in place" } else { "" };
-        write!(f, "{affine}{residual}{}{in_place}{}", self.activation.name(), self.storage.name())
+        write!(f, "{parameters}{residual}{}{in_place}{}", self.activation.name(), self.storage.name())
     }
 }
 
@@ -88,8 +95,10 @@ impl fmt::Display for Output {
 pub struct PreActivation {
     /// How x, dy and z are stored.
     pub storage: Storage,
-    /// Whether weight and bias exist.
-    pub affine: bool,
+    /// Whether there is a weight.
+    pub weight: bool,
+    /// Whether there is a bias. Without an activation, no gradient depends on it.
+    pub bias: bool,
     /// The activation.
     pub activation: ActivationKind,
     /// Whether z is added.
@@ -106,8 +115,8 @@ impl PreActivation {
     pub(super) fn choices(self, width: VectorWidth) -> Vec<Choice> {
         let mut choices = self.storage.choices(width);
         choices.extend([
-            ("epilogue/weight", per_channel(self.affine)),
-            ("epilogue/bias", per_channel(self.affine)),
+            ("epilogue/weight", per_channel(self.weight)),
+            ("epilogue/bias", per_channel(self.bias)),
             ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
             ("epilogue/pre_activation", if self.is_activated() { "recomputed" } else { "plain" }),
             ("epilogue/activation", self.activation.case()),
@@ -118,9 +127,10 @@ impl PreActivation {
 
 impl fmt::Display for PreActivation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let affine = if self.affine { ", weight" } else { "" };
+        let weight = if self.weight { ", weight" } else { "" };
+        let bias = if self.bias { ", bias" } else { "" };
         let residual = if self.residual { ", + z" } else { "" };
-        write!(f, "{affine}{residual}{}{}", self.activation.name(), self.storage.name())
+        write!(f, "{weight}{bias}{residual}{}{}", self.activation.name(), self.storage.name())
     }
 }
 

@@ -19,9 +19,9 @@ use ndarray::{Array, Array1, ArrayView, Dimension};
 pub struct ArrayGradients<D: Dimension, T = f32> {
     /// dx, of the shape of x.
     pub input: Array<T, D>,
-    /// dweight, `[C]`. `None` without affine.
+    /// dweight, `[C]`. `None` without a weight.
     pub weight: Option<Array1<f32>>,
-    /// dbias, `[C]`. `None` without affine.
+    /// dbias, `[C]`. `None` without a bias.
     pub bias: Option<Array1<f32>>,
     /// dz, of the shape of x. `None` if nothing was added.
     pub residual: Option<Array<T, D>>,
@@ -166,21 +166,22 @@ impl BatchNorm {
     ) -> Result<(Readback, Present)> {
         let saved = self.saved.clone().ok_or(Error::NoForward)?;
         let layout = self.config().layout;
-        let (affine, channels) = (self.config().affine, [self.config().num_features]);
+        let (weight, bias) = (self.config().weight, self.config().bias);
+        let channels = [self.config().num_features];
         let of_dy = (T::DTYPE, dy.shape(), layout);
         let gpu = self.gpu.clone();
         gpu.scoped(|| {
             let on_gpu = self.arrays.y.tensor(&gpu, of_dy, &[])?;
             // Checks dy before the upload.
             self.check_backward(&saved, &on_gpu)?;
-            let vector = |reused: &mut ReusableBuffer| {
+            let vector = |wanted: bool, reused: &mut ReusableBuffer| {
                 let of_vector = (DType::F32, &channels[..], Layout::ChannelsFirst);
-                affine.then(|| reused.tensor(&gpu, of_vector, &[])).transpose()
+                wanted.then(|| reused.tensor(&gpu, of_vector, &[])).transpose()
             };
             let gradients = Gradients {
                 input: Some(on_gpu.clone()),
-                weight: vector(&mut self.arrays.dweight)?,
-                bias: vector(&mut self.arrays.dbias)?,
+                weight: vector(weight, &mut self.arrays.dweight)?,
+                bias: vector(bias, &mut self.arrays.dbias)?,
                 residual: saved.z().map(|_| self.arrays.dz.tensor(&gpu, of_dy, &[])).transpose()?,
             };
             let tensors = [&gradients.input, &gradients.weight, &gradients.bias, &gradients.residual];
@@ -188,7 +189,7 @@ impl BatchNorm {
             let (readback, ()) = self.transfer(&[(dy, &on_gpu)], &regions, |layer, encoder| {
                 layer.record_gradients(encoder, &saved, &on_gpu, &gradients, false)
             })?;
-            Ok((readback, Present { affine, residual: saved.z().is_some() }))
+            Ok((readback, Present { weight, bias, residual: saved.z().is_some() }))
         })
     }
 
@@ -230,7 +231,8 @@ impl BatchNorm {
 
 /// Gradients that are read back after dx, in the order of their regions.
 struct Present {
-    affine: bool,
+    weight: bool,
+    bias: bool,
     residual: bool,
 }
 
@@ -238,7 +240,7 @@ impl Present {
     fn gradients<T: Element, D: Dimension>(&self, parts: &[&[u8]], shape: D) -> Result<ArrayGradients<D, T>> {
         let (dx, mut rest) = parts.split_first().unwrap_or_else(|| unreachable!("dx was asked for"));
         let mut next = |present: bool| present.then(|| rest.split_off_first().copied().unwrap_or_default());
-        let [weight, bias] = [(); 2].map(|()| next(self.affine));
+        let [weight, bias] = [self.weight, self.bias].map(&mut next);
         let residual = next(self.residual);
         let vector = |bytes: &[u8]| Array1::from_vec(transfer::values(bytes));
         Ok(ArrayGradients {

@@ -1,5 +1,6 @@
 //! The backward pass of the layer, on tensors.
 
+use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
 use crate::layer::BatchNorm;
 use crate::layer::{Pass, PlanKey};
@@ -53,9 +54,9 @@ impl Saved {
 pub struct Gradients {
     /// dx, of the shape and layout of x.
     pub input: Option<Tensor>,
-    /// dweight, `[C]`. `None` without affine.
+    /// dweight, `[C]`. `None` without a weight.
     pub weight: Option<Tensor>,
-    /// dbias, `[C]`. `None` without affine.
+    /// dbias, `[C]`. `None` without a bias.
     pub bias: Option<Tensor>,
     /// dz, of the shape, layout and element type of x. `None` if nothing was added.
     pub residual: Option<Tensor>,
@@ -144,19 +145,19 @@ impl BatchNorm {
     /// As [`backward`](Self::backward).
     pub fn backward_saved(&mut self, saved: &Saved, dy: &Tensor, mask: GradientMask) -> Result<Gradients> {
         self.check_backward(saved, dy)?;
-        let affine = self.config().affine;
+        let BatchNormConfig { weight, bias, .. } = *self.config();
         let gpu = self.gpu().clone();
         let vector = |wanted: bool| {
             let shape = [self.config().num_features];
-            (wanted && affine).then(|| Tensor::zeros(&gpu, &shape, Layout::ChannelsFirst)).transpose()
+            wanted.then(|| Tensor::zeros(&gpu, &shape, Layout::ChannelsFirst)).transpose()
         };
         let like_dy = |wanted: bool| {
             wanted.then(|| Tensor::zeros_of(&gpu, dy.dtype(), dy.shape(), dy.layout())).transpose()
         };
         let gradients = Gradients {
             input: like_dy(mask.input)?,
-            weight: vector(mask.weight)?,
-            bias: vector(mask.bias)?,
+            weight: vector(mask.weight && weight)?,
+            bias: vector(mask.bias && bias)?,
             residual: like_dy(mask.residual && saved.z.is_some())?,
         };
         self.backward_into(saved, dy, &gradients, false)?;
@@ -172,8 +173,8 @@ impl BatchNorm {
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`], [`Error::ParameterLength`], [`Error::SharedBuffer`]; [`Error::StateMismatch`] if
-    /// dweight or dbias is requested of a layer without affine, or dz of a pass that added nothing. As
-    /// [`backward`](Self::backward).
+    /// dweight is requested of a layer without a weight, dbias of one without a bias, or dz of a pass that added
+    /// nothing. As [`backward`](Self::backward).
     pub fn backward_into(
         &mut self,
         saved: &Saved,
@@ -266,9 +267,11 @@ impl BatchNorm {
         if gradients.residual.is_some() && saved.z.is_none() {
             return Err(Error::StateMismatch { name: "dz", expected: false });
         }
-        for (name, vector) in [("dweight", &gradients.weight), ("dbias", &gradients.bias)] {
+        let BatchNormConfig { weight, bias, .. } = *self.config();
+        let vectors = [("dweight", &gradients.weight, weight), ("dbias", &gradients.bias, bias)];
+        for (name, vector, has_parameter) in vectors {
             let Some(vector) = vector else { continue };
-            if !self.config().affine {
+            if !has_parameter {
                 return Err(Error::StateMismatch { name, expected: false });
             }
             vector.check_device(self.gpu(), name)?;

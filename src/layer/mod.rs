@@ -193,12 +193,12 @@ impl BatchNorm {
         self.training
     }
 
-    /// Returns γ on the GPU. An optimiser may write to it ([`Tensor::write_array`]).
+    /// Returns γ on the GPU; `None` without a weight. An optimiser may write to it ([`Tensor::write_array`]).
     pub fn weight(&self) -> Option<&Tensor> {
         self.weight.as_ref()
     }
 
-    /// Returns β on the GPU. An optimiser may write to it ([`Tensor::write_array`]).
+    /// Returns β on the GPU; `None` without a bias. An optimiser may write to it ([`Tensor::write_array`]).
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }

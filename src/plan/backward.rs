@@ -46,11 +46,13 @@ impl Plan {
         let BackwardOptions { mask, in_place, accumulate, residual, dtype } = *options;
         let mut plan = Self::new(Direction::Backward, input, grid.width, in_place, dtype);
         plan.params.accumulate = accumulate.into();
-        let (statistics, affine) = (input.statistics(), config.affine);
+        let statistics = input.statistics();
         let storage = Storage::new(dtype, grid.width, profile);
         let activation = config.activation.kind();
-        let mut pre_activation = PreActivation { storage, affine, activation, residual };
-        // Without an activation, the gradients do not depend on z.
+        let (weight, bias) = (config.weight, config.bias);
+        let mut pre_activation = PreActivation { storage, weight, bias, activation, residual };
+        // Without an activation, the gradients depend neither on the bias nor on z.
+        pre_activation.bias &= pre_activation.is_activated();
         pre_activation.residual &= pre_activation.is_activated();
         let dz = mask.residual && residual;
         plan.extra_tensors = u64::from(pre_activation.residual) + u64::from(dz);
@@ -62,7 +64,7 @@ impl Plan {
             exact_products: exact_products(&problem, config, training),
         };
         let empty = problem.elements() == 0;
-        let (dweight, dbias) = (mask.weight && affine, mask.bias && affine);
+        let (dweight, dbias) = (mask.weight && weight, mask.bias && bias);
         // No gradient flows through running statistics, so dx needs no sums then.
         let projection = mask.input && statistics == Statistics::Batch && !empty;
         let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };

@@ -36,7 +36,8 @@ impl Plan {
         let statistics = input.statistics();
         let storage = Storage::new(dtype, grid.width, profile);
         let activation = config.activation.kind();
-        let output = Output { storage, in_place, affine: config.affine, activation, residual };
+        let (weight, bias) = (config.weight, config.bias);
+        let output = Output { storage, in_place, weight, bias, activation, residual };
         let running = match (training && config.track_running_stats, config.momentum) {
             (false, _) => RunningUpdate::Off,
             (true, Some(_)) => RunningUpdate::Fixed,

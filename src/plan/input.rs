@@ -40,9 +40,9 @@ macro_rules! setters {
 pub struct GradientMask {
     /// dx.
     pub input: bool,
-    /// dweight. A layer without affine has none, whatever the mask says.
+    /// dweight. A layer without a weight has none, whatever the mask says.
     pub weight: bool,
-    /// dbias. A layer without affine has none, whatever the mask says.
+    /// dbias. A layer without a bias has none, whatever the mask says.
     pub bias: bool,
     /// dz, the gradient of z, which is added before the activation. A pass without z has no dz, whatever the mask says.
     pub residual: bool,

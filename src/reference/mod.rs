@@ -44,16 +44,10 @@ use ndarray::{Array, Array1, ArrayD, ArrayView, ArrayViewD, Axis, Dimension, Zip
 pub struct BatchNorm {
     config: BatchNormConfig,
     training: bool,
-    affine: Option<Affine>,
+    weight: Option<Array1<f64>>,
+    bias: Option<Array1<f64>>,
     running: Option<Running>,
     saved: Option<Saved>,
-}
-
-/// Learnable parameters: one weight and one bias per channel.
-#[derive(Clone, Debug)]
-struct Affine {
-    weight: Array1<f64>,
-    bias: Array1<f64>,
 }
 
 /// Running statistics.
@@ -91,9 +85,9 @@ struct Saved {
 pub struct Gradients<D: Dimension> {
     /// Gradient with respect to x, of the shape of x.
     pub dx: Array<f64, D>,
-    /// Gradient with respect to the weight, `[C]`: Σ dy·x_hat. `None` without affine.
+    /// Gradient with respect to the weight, `[C]`: Σ dy·x_hat. `None` without a weight.
     pub dweight: Option<Array1<f64>>,
-    /// Gradient with respect to the bias, `[C]`: Σ dy. `None` without affine.
+    /// Gradient with respect to the bias, `[C]`: Σ dy. `None` without a bias.
     pub dbias: Option<Array1<f64>>,
     /// Gradient with respect to z, of the shape of x. `None` unless z was added.
     pub dz: Option<Array<f64, D>>,
@@ -119,10 +113,7 @@ impl BatchNorm {
         config.validate()?;
         state.validate(&config)?;
         let exact = |vector: &Array1<f32>| vector.mapv(f64::from);
-        let affine = match (&state.weight, &state.bias) {
-            (Some(weight), Some(bias)) => Some(Affine { weight: exact(weight), bias: exact(bias) }),
-            _ => None,
-        };
+        let [weight, bias] = [&state.weight, &state.bias].map(|vector| vector.as_ref().map(exact));
         let running = match (&state.running_mean, &state.running_var, state.num_batches_tracked) {
             (Some(mean), Some(var), Some(num_batches_tracked)) => Some(Running {
                 statistics: Statistics { mean: exact(mean), var: exact(var) },
@@ -130,7 +121,7 @@ impl BatchNorm {
             }),
             _ => None,
         };
-        Ok(Self { config, training: true, affine, running, saved: None })
+        Ok(Self { config, training: true, weight, bias, running, saved: None })
     }
 
     /// Returns the options of the layer.
@@ -153,14 +144,14 @@ impl BatchNorm {
         self.training
     }
 
-    /// Returns γ, `[C]`; `None` without affine.
+    /// Returns γ, `[C]`; `None` without a weight.
     pub fn weight(&self) -> Option<&Array1<f64>> {
-        self.affine.as_ref().map(|affine| &affine.weight)
+        self.weight.as_ref()
     }
 
-    /// Returns β, `[C]`; `None` without affine.
+    /// Returns β, `[C]`; `None` without a bias.
     pub fn bias(&self) -> Option<&Array1<f64>> {
-        self.affine.as_ref().map(|affine| &affine.bias)
+        self.bias.as_ref()
     }
 
     /// Returns the running average of the batch mean, `[C]`; `None` without running statistics.
@@ -280,9 +271,12 @@ impl BatchNorm {
             channel.mapv_inplace(|deviation| deviation * inv_std[c]);
         }
         let mut y = x_hat.clone();
-        if let Some(Affine { weight, bias }) = &self.affine {
-            for (c, mut channel) in y.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
-                channel.mapv_inplace(|x_hat| x_hat * weight[c] + bias[c]);
+        for (c, mut channel) in y.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
+            if let Some(weight) = &self.weight {
+                channel.mapv_inplace(|x_hat| x_hat * weight[c]);
+            }
+            if let Some(bias) = &self.bias {
+                channel.mapv_inplace(|scaled| scaled + bias[c]);
             }
         }
         let is_sum = z.is_some();
@@ -372,11 +366,12 @@ impl BatchNorm {
                     .and(&x_hat)
                     .for_each(|dy, &x_hat| *dy = *dy - mean_dy - x_hat * mean_dy_x_hat);
             }
-            let weight = self.affine.as_ref().map_or(1.0, |affine| affine.weight[c]);
+            let weight = self.weight.as_ref().map_or(1.0, |weight| weight[c]);
             channel.mapv_inplace(|d| d * weight * saved.inv_std[c]);
         }
-        let affine = self.affine.is_some();
-        Ok(Gradients { dx, dweight: affine.then_some(dweight), dbias: affine.then_some(dbias), dz })
+        let dweight = self.weight.is_some().then_some(dweight);
+        let dbias = self.bias.is_some().then_some(dbias);
+        Ok(Gradients { dx, dweight, dbias, dz })
     }
 }
 

@@ -6,7 +6,7 @@
 //! [`Tunings::backward`].
 //!
 //! A tuning belongs to a [`Problem`], a [`Direction`] and the kind of statistics, batch or running. Other options
-//! (affine, activation, element type, in place, which gradients are wanted) share the entry. They change what kernels
+//! (weight, bias, activation, element type, in place, which gradients are wanted) share the entry. They change what kernels
 //! compute, but hardly how to split the work best.
 //!
 //! Another tuning adds in another order, and so may change the last bits. The same plan gives the same bits.

@@ -95,10 +95,10 @@ impl Case {
         let running_var = Array1::from_shape_simple_fn(self.config.num_features, || {
             (std * std * (0.5 + random.uniform())) as f32
         });
-        let (affine, track) = (self.config.affine, self.config.track_running_stats);
+        let track = self.config.track_running_stats;
         let state = BatchNormState {
-            weight: affine.then_some(weight),
-            bias: affine.then_some(bias),
+            weight: self.config.weight.then_some(weight),
+            bias: self.config.bias.then_some(bias),
             running_mean: track.then_some(running_mean),
             running_var: track.then_some(running_var),
             num_batches_tracked: track.then_some(3),

@@ -85,9 +85,9 @@ pub struct Step {
 pub struct StepGradients {
     /// Gradient with respect to x, of the shape of x.
     pub dx: ArrayD<f64>,
-    /// Gradient with respect to the weight, `[C]`; `None` without affine.
+    /// Gradient with respect to the weight, `[C]`; `None` without a weight.
     pub dweight: Option<Array1<f64>>,
-    /// Gradient with respect to the bias, `[C]`; `None` without affine.
+    /// Gradient with respect to the bias, `[C]`; `None` without a bias.
     pub dbias: Option<Array1<f64>>,
     /// Gradient with respect to z, of the shape of x; `None` if nothing was added.
     pub dz: Option<ArrayD<f64>>,

@@ -17,7 +17,8 @@ const BOUNDARIES: [usize; 21] =
 pub fn table() -> Vec<Case> {
     let plain = [shapes(), options(), data(), boundaries()].concat();
     let mut cases = Vec::new();
-    for mut group in [plain, [fused(), half_precision()].concat()] {
+    // A new group goes last, so that the cases before it keep their data.
+    for mut group in [plain, [fused(), half_precision()].concat(), one_parameter()] {
         group.sort_by_key(Case::elements);
         for (seed, mut case) in (1 + cases.len() as u64..).zip(group) {
             case.seed = seed;
@@ -227,6 +228,35 @@ fn half_precision() -> Vec<Case> {
     cases
 }
 
+/// Returns cases with only a weight, and with only a bias. Each changes other kernels: channels in registers, in one
+/// dispatch, and split into parts; in planes and in columns; with and without an activation.
+fn one_parameter() -> Vec<Case> {
+    let relu = |c: BatchNormConfig| c.activation(Activation::Relu);
+    let mut cases = Vec::new();
+    for (name, weight) in [("only weight", true), ("only bias", false)] {
+        let dtype = if weight { DType::F16 } else { DType::BF16 };
+        let of = |about: &str| format!("{name}{about}");
+        let all = [
+            Case::new(&of(""), &[4, 6, 5, 8]),
+            Case::new(&of(", odd planes, two steps"), &[3, 4, 7, 9]).steps(2),
+            Case::new(&of(", batch of vectors"), &[16, 300]),
+            Case::new(&of(", a long row"), &[1, 3, 4096]),
+            Case::new(&of(", no tracking"), &[9, 7]).with(|c| c.track_running_stats(false)),
+            Case::new(&of(", eval"), &[4, 6, 5, 7]).eval(),
+            Case::new(&of(", empty"), &[0, 5, 9]),
+            Case::new(&of(", relu"), &[3, 5, 6, 7]).with(relu),
+            Case::new(&of(", relu of a sum, a long row"), &[1, 3, 4096]).with(relu).add(),
+            Case::new(&of(&format!(", relu, {dtype}")), &[4, 6, 5, 7]).with(relu).dtype(dtype),
+            Case::last(&of(""), &[4, 5, 7, 12]),
+            Case::last(&of(", a long column"), &[1, 60, 70, 3]),
+            Case::last(&of(", relu of a sum, eval"), &[3, 5, 7, 6]).with(relu).add().eval(),
+            Case::last(&of(&format!(", {dtype}")), &[3, 7, 5, 9]).dtype(dtype),
+        ];
+        cases.extend(all.map(|case| case.with(|c| c.weight(weight).bias(!weight))));
+    }
+    cases
+}
+
 /// Returns cases around every boundary in channels and in values per channel, in rows and in columns.
 fn boundaries() -> Vec<Case> {
     let sizes = BOUNDARIES.into_iter();
@@ -277,6 +307,9 @@ mod tests {
                 has("this rank", &|case| case.shape.len() == rank && case.config.layout == layout);
             }
             has("eval", &|case| !case.training && case.config.layout == layout);
+        }
+        for (weight, bias) in [(true, false), (false, true)] {
+            has("one parameter", &|case| (case.config.weight, case.config.bias) == (weight, bias));
         }
         has("momentum 1", &|case| case.config.momentum == Some(1.0) && case.training);
         has("no momentum", &|case| case.config.momentum.is_none() && case.steps >= 3);

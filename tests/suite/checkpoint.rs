@@ -163,7 +163,9 @@ fn what_does_not_fit_is_refused_by_name_and_changes_nothing() {
 
     // The file has parameters and statistics that the layer lacks.
     for (config, option) in [
-        (BatchNormConfig::new(6).affine(false), "affine"),
+        (BatchNormConfig::new(6).affine(false), "weight"),
+        (BatchNormConfig::new(6).weight(false), "weight"),
+        (BatchNormConfig::new(6).bias(false), "bias"),
         (BatchNormConfig::new(6).track_running_stats(false), "track_running_stats"),
     ] {
         let error = good.state(prefix, &config).unwrap_err();
@@ -176,6 +178,48 @@ fn what_does_not_fit_is_refused_by_name_and_changes_nothing() {
     let error = file.insert("bn.", &state).unwrap_err();
     assert!(error.to_string().contains("18446744073709551615"), "{error}");
     assert_eq!(file, Checkpoint::new());
+}
+
+/// As PyTorch's `bias=False`, and Keras' `center=False` and `scale=False`, write them.
+#[test]
+fn layers_with_one_parameter_are_loaded_and_written() {
+    let both = BatchNormConfig::new(6);
+    let full = file("checkpoint.safetensors").state("layer1.0.bn1.", &both).unwrap();
+    for (weight, bias, lost) in [(true, false, "beta"), (false, true, "gamma")] {
+        let config = both.clone().weight(weight).bias(bias);
+        let state = BatchNormState {
+            weight: full.weight.clone().filter(|_| weight),
+            bias: full.bias.clone().filter(|_| bias),
+            ..full.clone()
+        };
+        let mut pytorch = Checkpoint::new();
+        pytorch.insert("bn.", &state).unwrap();
+        let mut bn = BatchNorm::new(gpu(), config.clone()).unwrap();
+        bn.load_state_dict(&pytorch, "bn.").unwrap();
+        assert_eq!(bn.state().unwrap(), state);
+        let mut copy = Checkpoint::new();
+        bn.state_dict(&mut copy, "bn.").unwrap();
+        assert_eq!((copy.names().count(), copy), (4, pytorch.clone()));
+
+        let mut keras = Checkpoint::new();
+        keras.insert(StateNames::keras("bn/"), &state).unwrap();
+        assert!(!keras.names().any(|name| name.ends_with(lost)));
+        let loaded = keras.state(StateNames::keras("bn/"), &config).unwrap();
+        assert_eq!(loaded, BatchNormState { num_batches_tracked: None, ..state });
+
+        // A layer with both needs both.
+        let error = pytorch.state("bn.", &both).unwrap_err();
+        let missing = if weight { "bn.bias" } else { "bn.weight" };
+        assert!(matches!(&error, Error::MissingTensor { tensor, .. } if tensor == missing), "{error}");
+        // And a file with both needs a layer with both.
+        let mut whole = Checkpoint::new();
+        whole.insert("bn.", &full).unwrap();
+        let (before, error) = (bn.state().unwrap(), bn.load_state_dict(&whole, "bn.").unwrap_err());
+        let option = if weight { "bias" } else { "weight" };
+        let words = format!("has bn.{option}, but the layer's option {option} is false");
+        assert!(error.to_string().contains(&words), "{error}");
+        assert_eq!(bn.state().unwrap(), before);
+    }
 }
 
 #[test]

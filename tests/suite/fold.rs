@@ -91,6 +91,32 @@ fn scale_and_shift_are_what_eval_computes() {
     }
 }
 
+/// A parameter that is not there folds as a weight of 1, or a bias of 0.
+#[test]
+fn layers_with_one_parameter_fold_as_with_a_neutral_other() {
+    let both = BatchNormConfig::new(8).eps(1e-3);
+    let full = file("fold.safetensors").state("conv2d.bn.", &both).unwrap();
+    let kernel = ArrayD::from_shape_fn(IxDyn(&[8, 3]), |index| (index[0] * 3 + index[1]) as f32 - 7.5);
+    let own_bias = Array1::from_shape_fn(8, |c| c as f32 * 0.3 - 1.0);
+    for (weight, bias) in [(true, false), (false, true)] {
+        let config = both.clone().weight(weight).bias(bias);
+        let [mut one, mut neutral] = [full.clone(), full.clone()];
+        if weight {
+            (one.bias, neutral.bias) = (None, Some(Array1::zeros(8)));
+        } else {
+            (one.weight, neutral.weight) = (None, Some(Array1::ones(8)));
+        }
+        assert_eq!(one.scale_and_shift(&config).unwrap(), neutral.scale_and_shift(&both).unwrap());
+        let fold = |state: &BatchNormState, config| {
+            state
+                .fold_into_conv(config, kernel.view(), Some(own_bias.view()), Convolution::default())
+                .unwrap()
+        };
+        assert_eq!(fold(&one, &config), fold(&neutral, &both));
+        assert_ne!(fold(&one, &config), fold(&full, &both));
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let config = BatchNormConfig::new(4);

@@ -21,6 +21,7 @@ mod layer;
 mod mutants;
 mod network;
 mod onnx;
+mod parameters;
 mod pipeline_cache;
 mod plans;
 mod properties;

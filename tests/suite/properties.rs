@@ -15,7 +15,7 @@ fn shapes() -> impl Strategy<Value = Vec<usize>> {
 fn cases() -> impl Strategy<Value = Case> {
     let options = (
         prop::bool::ANY,
-        prop::bool::ANY,
+        [prop::bool::ANY; 2],
         prop::bool::ANY,
         prop_oneof![Just(None), (-0.5..1.5f64).prop_map(Some)],
         prop_oneof![Just(1e-5), Just(1e-3), 1e-8..0.5f64],
@@ -28,12 +28,14 @@ fn cases() -> impl Strategy<Value = Case> {
         any::<u64>(),
     );
     (shapes(), options, data)
-        .prop_map(|(shape, (training, affine, track, momentum, eps, layout), (steps, mean, std, seed))| {
+        .prop_map(|(shape, (training, [weight, bias], track, momentum, eps, layout), data)| {
+            let (steps, mean, std, seed) = data;
             let channels = shape[layout.channel_axis(shape.len())];
             let config = BatchNormConfig::new(channels)
                 .eps(eps)
                 .momentum(momentum)
-                .affine(affine)
+                .weight(weight)
+                .bias(bias)
                 .track_running_stats(track)
                 .layout(layout);
             // Beyond a mean of 1e4 deviations, rounding x to f32 changes the data itself.

@@ -66,7 +66,7 @@ impl Recorded<'_> {
         self
     }
 
-    fn tuned(mut self, tune: fn(Tuning) -> Tuning) -> Self {
+    pub(crate) fn tuned(mut self, tune: fn(Tuning) -> Tuning) -> Self {
         self.tune = tune;
         self
     }
@@ -228,8 +228,8 @@ impl Implementation for Recorded<'_> {
                 gradients: Some(StepGradients {
                     dx: self.unguarded(dtype, &dx_out, x.shape()),
                     dz: residual.then(|| self.unguarded(dtype, &dz_out, x.shape())),
-                    dweight: config.affine.then(|| vector(&dweight)),
-                    dbias: config.affine.then(|| vector(&dbias)),
+                    dweight: config.weight.then(|| vector(&dweight)),
+                    dbias: config.bias.then(|| vector(&dbias)),
                     scales: GradientScales::default(),
                 }),
             });

@@ -115,6 +115,8 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
             "eps",
             "momentum",
             "affine",
+            "weight",
+            "bias",
             "track_running_stats",
             "layout",
             "activation",
@@ -126,14 +128,19 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
     };
     let file = small();
     let adapter = "CPU reference";
-    let default = ["train", "1e-5", "0.1", "true", "true", "channels_first", "identity", "f32", adapter];
+    let described = |before: &[&str], affine: &str, after: &[&str]| -> Vec<String> {
+        let all = [before, &[affine; 3], after, &[adapter]].concat();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    let default =
+        described(&["train", "1e-5", "0.1"], "true", &["true", "channels_first", "identity", "f32"]);
     assert_eq!(describe(&file, &[]), default);
 
     let file = file.key("mode", "eval").key("eps", "0.5").key("momentum", "none").key("dtype", "f32");
     let file = file.key("affine", "false").key("track_running_stats", "false").key("layout", "channels_last");
     let file = file.key("activation", "leaky-relu=0.1");
-    let expected =
-        ["eval", "0.5", "none", "false", "false", "channels_last", "leaky-relu=0.1", "f32", adapter];
+    let after = ["false", "channels_last", "leaky-relu=0.1", "f32"];
+    let expected = described(&["eval", "0.5", "none"], "false", &after);
     assert_eq!(describe(&file, &[]), expected);
 
     let given = [
@@ -148,7 +155,8 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
         "--layout",
         "channels-first",
     ];
-    let expected = ["train", "0.001", "-1.2", "false", "false", "channels_first", "gelu", "f32", adapter];
+    let after = ["false", "channels_first", "gelu", "f32"];
+    let expected = described(&["train", "0.001", "-1.2"], "false", &after);
     assert_eq!(describe(&file, &given), expected);
     // The command line overrides the file, even nonsense in it.
     let file = file
@@ -159,6 +167,49 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
         .key("activation", "?");
     assert_eq!(describe(&file, &given), expected);
     assert_eq!(describe(&file, &[&given[..7], &["none", "--layout", "channels_first"]].concat())[2], "none");
+}
+
+#[test]
+fn only_a_weight_or_only_a_bias() {
+    let folder = Folder::new();
+    let (ones, zeros) = ([1.0; 3], [0.0; 3]);
+    let values = [0.5, -2.0, 3.0];
+    let dy: Vec<f32> = (0..24u16).map(|k| f32::from(k * 5 % 7) - 3.0).collect();
+    let file = || small().f32s("dy", &[2, 3, 2, 2], &dy);
+    for (own, other, neutral, gradient, without) in
+        [("weight", "bias", zeros, "dweight", "--no-bias"), ("bias", "weight", ones, "dbias", "--no-weight")]
+    {
+        let one = || file().f32s(own, &[3], &values);
+        let (_, by_option) = folder.result(&one(), &[without]);
+        let (_, both) = folder.result(&one().f32s(other, &[3], &neutral), &[]);
+        let of_other = format!("d{other}");
+        assert!(by_option.tensors.contains_key(gradient) && !by_option.tensors.contains_key(&of_other));
+        assert!(both.tensors.contains_key(&of_other));
+        for name in ["y", "dx", gradient] {
+            assert_eq!(by_option.tensors[name], both.tensors[name], "{name}, only {own}");
+        }
+        for (key, value) in [("affine", "true"), (own, "true"), (other, "false")] {
+            assert_eq!(by_option.metadata[key], value, "{key}");
+        }
+        // The file may say it instead, as what the program wrote does.
+        let by_file = ["affine", own, other].iter().fold(one(), |file, key| {
+            let value = &by_option.metadata[*key];
+            file.key(key, value)
+        });
+        let (run, by_file) = folder.result(&by_file, &["--json"]);
+        assert_eq!(by_file, by_option);
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(
+            (&report[own], &report[other], &report["affine"]),
+            (&true.into(), &false.into(), &true.into())
+        );
+    }
+    // Without affine there is neither, as in PyTorch.
+    let (_, neither) = folder.result(&file().key("affine", "false").key("bias", "true"), &[]);
+    assert_eq!(neither.metadata["bias"], "false");
+    assert!(!neither.tensors.contains_key("dweight") && !neither.tensors.contains_key("dbias"));
+    let (_, neither) = folder.result(&file(), &["--no-weight", "--no-bias"]);
+    assert_eq!(neither.metadata["affine"], "false");
 }
 
 /// In each type, with a sum and an activation: y, dx and dz have the type of x, and are right.

@@ -205,16 +205,24 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
 fn gradients_of_parameters_that_are_not_there_are_refused() {
     let mut case = case(&[4, 3, 5], ChannelsFirst, 42);
     let vector = || Some(Tensor::zeros(gpu(), &[3], ChannelsFirst).unwrap());
-    case.config = case.config.affine(false);
+    for (weight, bias) in [(true, false), (false, true), (false, false)] {
+        case.config = case.config.weight(weight).bias(bias);
+        let (mut bn, x, dy) = on_gpu(gpu(), &case);
+        let (_, saved) = bn.forward_saved(&x).unwrap();
+        for (wrong, is_there, gradients) in [
+            ("dweight", weight, Gradients::new().weight(vector())),
+            ("dbias", bias, Gradients::new().bias(vector())),
+        ] {
+            let result = bn.backward_into(&saved, &dy, &gradients, false);
+            assert_eq!(result.is_ok(), is_there, "{wrong}: {result:?}");
+            let Err(error) = result else { continue };
+            let expected = matches!(error, Error::StateMismatch { name, expected: false } if name == wrong);
+            assert!(expected, "{error}");
+        }
+    }
     let (mut bn, x, dy) = on_gpu(gpu(), &case);
     bn.forward(&x).unwrap();
     let saved = bn.saved().unwrap().clone();
-    for (wrong, gradients) in
-        [("dweight", Gradients::new().weight(vector())), ("dbias", Gradients::new().bias(vector()))]
-    {
-        let error = bn.backward_into(&saved, &dy, &gradients, false).unwrap_err();
-        assert!(matches!(error, Error::StateMismatch { name, expected: false } if name == wrong), "{error}");
-    }
     // A mask may ask for them, since it gives no buffer to write to.
     let gradients = bn.backward_masked(&dy, GradientMask::ALL).unwrap();
     assert!(gradients.input.is_some() && gradients.weight.is_none() && gradients.bias.is_none());

@@ -7,10 +7,10 @@ fn cases() -> impl Strategy<Value = Case> {
     let size = prop_oneof![Just(1usize), 2..10usize, 10..70usize];
     let shapes = prop::collection::vec(size, 2..=5)
         .prop_filter("of middling size", |shape| (6..20_000).contains(&shape.iter().product::<usize>()));
-    (shapes, prop_oneof![Just(ChannelsFirst), Just(ChannelsLast)], any::<u64>(), prop::bool::ANY)
-        .prop_map(|(shape, layout, seed, affine)| {
+    (shapes, prop_oneof![Just(ChannelsFirst), Just(ChannelsLast)], any::<u64>(), [prop::bool::ANY; 2])
+        .prop_map(|(shape, layout, seed, [weight, bias])| {
             let mut case = case(&shape, layout, seed);
-            case.config = case.config.affine(affine);
+            case.config = case.config.weight(weight).bias(bias);
             case
         })
         .prop_filter("at least three values per channel", |case| {

@@ -37,7 +37,7 @@ pub(crate) fn case(shape: &[usize], layout: Layout, seed: u64) -> Case {
     }
 }
 
-/// Returns a few small cases in both layouts and modes, with and without affine.
+/// Returns a few small cases in both layouts and modes, with and without weight and bias.
 fn small_cases() -> Vec<Case> {
     let shapes: [(&[usize], Layout); 4] = [
         (&[4, 3, 5, 7], ChannelsFirst),
@@ -47,17 +47,20 @@ fn small_cases() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (seed, (shape, layout)) in (50..).zip(shapes) {
-        for (training, affine, track) in [
-            (true, true, true),
-            (false, true, true),
-            (true, false, true),
-            (false, false, true),
-            (false, true, false),
+        for (training, weight, bias, track) in [
+            (true, true, true, true),
+            (false, true, true, true),
+            (true, false, false, true),
+            (false, false, false, true),
+            (false, true, true, false),
+            (true, true, false, true),
+            (false, false, true, true),
         ] {
             let mut case = case(shape, layout, seed);
             case.training = training;
-            case.config = case.config.affine(affine).track_running_stats(track);
-            case.name = format!("{}, training {training}, affine {affine}, tracking {track}", case.name);
+            case.config = case.config.weight(weight).bias(bias).track_running_stats(track);
+            let options = format!("training {training}, weight {weight}, bias {bias}, tracking {track}");
+            case.name = format!("{}, {options}", case.name);
             cases.push(case);
         }
     }
@@ -95,8 +98,8 @@ fn unwritten_gradients(case: &Case, gpu: &Gpu) -> Gradients {
     let vector = || Some(unwritten(gpu, &[case.config.num_features], ChannelsFirst));
     Gradients::new()
         .input(unwritten(gpu, &case.shape, case.config.layout))
-        .weight(vector().filter(|_| case.config.affine))
-        .bias(vector().filter(|_| case.config.affine))
+        .weight(vector().filter(|_| case.config.weight))
+        .bias(vector().filter(|_| case.config.bias))
 }
 
 type Bits = Option<Vec<u32>>;

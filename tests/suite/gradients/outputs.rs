@@ -19,8 +19,8 @@ fn what_is_wanted_is_the_same_and_the_rest_is_not_there() {
             let (mut bn, x, dy) = on_gpu(gpu, &case);
             bn.forward(&x).unwrap();
             let [dx, dweight, dbias] = all_bits(&bn.backward(&dy).unwrap());
-            assert!(dx.is_some() && dweight.is_some() == case.config.affine);
-            assert_eq!(dweight.is_some(), dbias.is_some());
+            let BatchNormConfig { weight, bias, .. } = case.config;
+            assert_eq!([dx.is_some(), dweight.is_some(), dbias.is_some()], [true, weight, bias]);
             for wanted in MASKS {
                 let some = all_bits(&bn.backward_masked(&dy, wanted).unwrap());
                 let expected = [
@@ -53,8 +53,8 @@ fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
             for wanted in MASKS {
                 let plan = backward_plan(&case, wanted, profile);
                 let stems: Vec<&str> = plan.steps().iter().map(|step| step.kernel.stem()).collect();
-                let affine = case.config.affine;
-                let (dweight, dbias) = (wanted.weight && affine, wanted.bias && affine);
+                let BatchNormConfig { weight, bias, .. } = case.config;
+                let (dweight, dbias) = (wanted.weight && weight, wanted.bias && bias);
                 let dx = wanted.input && !empty;
                 let sums = dweight || dbias || (dx && uses_batch);
                 // If channels are not split, no partial results are merged. One dispatch can then do it all, except
@@ -80,7 +80,7 @@ fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
                 // The bias's gradient depends on dy alone, and so does dx with running statistics.
                 let x = !empty && (dweight || (dx && uses_batch));
                 assert_eq!(binds(Binding::X), x, "{}, {wanted:?}", case.name);
-                assert_eq!(binds(Binding::Weight), dx && affine);
+                assert_eq!(binds(Binding::Weight), dx && weight);
                 assert!(!binds(Binding::Bias) && !binds(Binding::Y) && !binds(Binding::NumBatchesTracked));
             }
         }
@@ -114,13 +114,12 @@ fn accumulated_gradients_are_added_and_dx_is_not() {
             let vector = vec![value; case.config.num_features];
             Tensor::from_array(gpu(), Array1::from_vec(vector).view()).unwrap()
         };
-        let affine = case.config.affine;
         // Start from 0, and from a number that makes the sum round.
         for begin in [0.0f32, 0.7] {
             let gradients = Gradients::new()
                 .input(unwritten(gpu(), &case.shape, case.config.layout))
-                .weight(affine.then(|| start(begin)))
-                .bias(affine.then(|| start(begin)));
+                .weight(case.config.weight.then(|| start(begin)))
+                .bias(case.config.bias.then(|| start(begin)));
             for times in 1..=2 {
                 bn.backward_into(&saved, &dy, &gradients, true).unwrap();
                 assert!(all_bits(&gradients)[0] == all_bits(&once)[0], "{}", case.name);

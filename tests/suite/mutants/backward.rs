@@ -4,7 +4,7 @@
 use super::*;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{GradientScales, StepGradients};
-use wgpu_batchnorm::{Problem, Result};
+use wgpu_batchnorm::{BatchNormConfig, Problem, Result};
 
 const DX: &[&str] = &["dx"];
 const DWEIGHT: &[&str] = &["dweight"];
@@ -46,6 +46,8 @@ faults! {
     UnbiasedInvStd => OF_X,
     /// dx = … without weight.
     WeightDropped => DX,
+    /// Without a bias, dx = … without weight.
+    WeightNeedsBias => DX,
     /// dx = … with the weight's square.
     WeightSquared => DX,
     /// dx = … with the bias in place of the weight.
@@ -146,8 +148,16 @@ faults! {
     DWeightMissing => DWEIGHT,
     /// dbias is missing.
     DBiasMissing => DBIAS,
-    /// dweight and dbias are returned without affine.
-    ParametersWithoutAffine => PARAMETERS,
+    /// dweight and dbias are always returned.
+    ParametersAlways => PARAMETERS,
+    /// dweight is missing without a bias.
+    DWeightNeedsBias => DWEIGHT,
+    /// dbias is missing without a weight.
+    DBiasNeedsWeight => DBIAS,
+    /// A layer with only a bias has a dweight, too.
+    DWeightOfBias => DWEIGHT,
+    /// A layer with only a weight has a dbias, too.
+    DBiasOfWeight => DBIAS,
     /// There are no gradients at all.
     GradientsMissing => &["gradients"],
 }
@@ -304,6 +314,28 @@ impl Mutant {
         }
     }
 
+    fn has_dweight(&self, case: &Case) -> bool {
+        let BatchNormConfig { weight, bias, .. } = case.config;
+        match self.0 {
+            Fault::ParametersAlways => true,
+            Fault::DWeightMissing => false,
+            Fault::DWeightNeedsBias => weight && bias,
+            Fault::DWeightOfBias => weight || bias,
+            _ => weight,
+        }
+    }
+
+    fn has_dbias(&self, case: &Case) -> bool {
+        let BatchNormConfig { weight, bias, .. } = case.config;
+        match self.0 {
+            Fault::ParametersAlways => true,
+            Fault::DBiasMissing => false,
+            Fault::DBiasNeedsWeight => bias && weight,
+            Fault::DBiasOfWeight => bias || weight,
+            _ => bias,
+        }
+    }
+
     /// Applies the faults of the results, rather than of their computation.
     fn spoil(&self, dx: &mut [f64], dweight: &mut [f64], dbias: &mut [f64]) {
         let (middle, channels) = (dx.len() / 2, dweight.len());
@@ -349,7 +381,10 @@ impl Mutated for Mutant {
         let channel_of = channel_of(case, &problem, swapped, ignored);
         let mut indices = vec![Vec::new(); channels];
         (0..problem.elements()).for_each(|k| indices[channel_of(k)].push(k));
-        let weight = exact(&inputs.state.weight, 1.0, channels);
+        let mut weight = exact(&inputs.state.weight, 1.0, channels);
+        if self.is(Fault::WeightNeedsBias) && inputs.state.bias.is_none() {
+            weight.fill(1.0);
+        }
         let bias = exact(&inputs.state.bias, 0.0, channels);
         let track = case.config.track_running_stats;
         let used_batch = case.training || !track;
@@ -424,21 +459,16 @@ impl Mutated for Mutant {
                 }
             }
 
-            let affine = case.config.affine;
             let shape = if self.is(Fault::WrongShape) { &[dx.len()] } else { case.shape.as_slice() };
             if self.is(Fault::DWeightTooLong) {
                 dweight.push(0.0);
             }
-            let there = |missing: Fault| match self.0 {
-                Fault::ParametersWithoutAffine => true,
-                _ => affine && !self.is(missing),
-            };
             let dx = ArrayD::from_shape_vec(IxDyn(shape), dx.into_iter().map(round).collect());
             let gradients = StepGradients {
                 dz: None,
                 dx: dx.expect("one value for each element of x"),
-                dweight: there(Fault::DWeightMissing).then(|| vector(dweight.into_iter())),
-                dbias: there(Fault::DBiasMissing).then(|| vector(dbias.into_iter())),
+                dweight: self.has_dweight(case).then(|| vector(dweight.into_iter())),
+                dbias: self.has_dbias(case).then(|| vector(dbias.into_iter())),
                 scales: GradientScales::default(),
             };
             let shown = match (self.0, &before) {

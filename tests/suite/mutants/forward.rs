@@ -52,6 +52,10 @@ faults! {
     BiasDropped => Y,
     /// y = (x_hat + bias)·weight.
     BiasBeforeWeight => Y,
+    /// Without a weight, the bias is taken for 0.
+    BiasNeedsWeight => Y,
+    /// Without a bias, the weight is taken for 1.
+    WeightNeedsBias => Y,
     /// Each channel has the weight and bias of the next one.
     NeighbourParameters => Y,
     /// Everything is 0.
@@ -243,7 +247,13 @@ impl Mutated for Mutant {
         let (swapped, ignored) = (self.is(Fault::ImagesAndChannelsSwapped), self.is(Fault::LayoutIgnored));
         let channel_of = channel_of(case, &problem, swapped, ignored);
         let state = &inputs.state;
-        let (weight, bias) = (exact(&state.weight, 1.0, channels), exact(&state.bias, 0.0, channels));
+        let mut weight = exact(&state.weight, 1.0, channels);
+        let mut bias = exact(&state.bias, 0.0, channels);
+        match self.0 {
+            Fault::BiasNeedsWeight if state.weight.is_none() => bias.fill(0.0),
+            Fault::WeightNeedsBias if state.bias.is_none() => weight.fill(1.0),
+            _ => {}
+        }
         let initial = [exact(&state.running_mean, 0.0, channels), exact(&state.running_var, 1.0, channels)];
         let [mut running_mean, mut running_var] = initial.clone();
         let track = case.config.track_running_stats;
