@@ -30,3 +30,4 @@ mod structure;
 mod support;
 mod table;
 mod tunings;
+mod untrusted;
