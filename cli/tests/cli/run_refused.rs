@@ -118,6 +118,7 @@ fn tensors_that_do_not_fit() {
         (File::default().f32s("x", &[2, 0, 3], &[]), &["x: ", "no channels"]),
         (File::default().f32s("x", &[1, 3], &[1.0; 3]), &["x: ", "more than 1 value", "[1, 3]"]),
         (File::default().f32s("x", &[0, 4_294_967_295], &[]), &["x has shape", "4294967295", "empty"]),
+        (File::default().f32s("x", &[0, 1 << 21], &[]), &["x has shape", "at most 1048576 channels"]),
         (File::default().f32s("x", &[0, usize::MAX], &[]), &["x"]),
         (File::default().f32s("x", &[0, 3, usize::MAX], &[]), &["x"]),
         (small().f32s("weight", &[3], &[1.0; 3]), &["weight is given without bias"]),
