@@ -442,7 +442,8 @@ pub(crate) fn shortened(names: &[String]) -> String {
     }
 }
 
-/// Returns the names that differ from `tensor` only in a longer prefix, or else those with a shorter one, longest first.
+/// Returns the names that differ from `tensor` only in a longer prefix, or else those with a shorter one, the longest
+/// first.
 fn alike(tensor: &str, found: &[String]) -> Vec<String> {
     let longer: Vec<String> = found.iter().filter(|name| name.ends_with(tensor)).cloned().collect();
     if !longer.is_empty() {

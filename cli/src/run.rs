@@ -40,7 +40,7 @@ Input:
   running_mean, running_var    [C], f32, f16, bf16 or f64; a new layer's (0 and 1) where absent
   num_batches_tracked          [] or [1], an integer of any type, or a whole float; 0 where absent
   metadata (strings)           mode, eps, momentum, affine, track_running_stats, layout, activation
-  Other tensors are left alone.
+  Other tensors are left alone. Parameters and statistics are computed in f32, and written so.
 
 Output, with the ends .0, .1 … that x has:
   y, batch_mean, batch_var     the result, in the type of x, and the batch statistics it was normalised with

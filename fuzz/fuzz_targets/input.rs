@@ -1,6 +1,6 @@
 //! What the command line's `run` makes of a file of any bytes.
 #![no_main]
-#![expect(dead_code, unused_imports, reason = "these modules are the command line's, which uses all of them")]
+#![expect(dead_code, reason = "these modules are the command line's, which uses all of them")]
 
 #[path = "../../cli/src/error.rs"]
 mod error;

@@ -36,7 +36,8 @@ impl Checkpoint {
         file.and_then(Self::read_from).map_err(|failure| failure.of(Some(path)))
     }
 
-    /// Reads a safetensors file that is in memory. Copies the tensors.
+    /// Reads a safetensors file that is in memory. Copies the tensors. A
+    /// [`CheckpointReader`](super::CheckpointReader) on a [`Cursor`] copies only those that are asked for.
     ///
     /// # Errors
     /// [`Error::BadCheckpoint`] as [`read`](Self::read), without a path.

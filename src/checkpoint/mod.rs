@@ -13,6 +13,27 @@
 //! file.write("trained.safetensors")?;
 //! # Ok::<(), wgpu_batchnorm::Error>(())
 //! ```
+//!
+//! # What files may hold
+//!
+//! This holds for the library and for the command line's `run`.
+//!
+//! | tensors | types | shape |
+//! |---|---|---|
+//! | `weight`, `bias`, `running_mean`, `running_var` | F32, F16, BF16, F64 | `[C]`, one value per channel |
+//! | `num_batches_tracked` | integers of any width; F32, F16, BF16 and F64 that are whole | `[]` or `[1]` |
+//! | `x`, `dy`, `z` of `run` | F32, F16, BF16; of one file all the same | 2 to 5 dimensions |
+//! | others | all of safetensors | any |
+//!
+//! - **Parameters and statistics** become f32, rounded once to nearest even. An F64 beyond f32 becomes infinite. NaN
+//!   and infinities are read as they are.
+//! - **A count** is 0 to 2⁶⁴ − 1. It is written as an I64, so only up to 2⁶³ − 1.
+//! - **Other tensors** and the metadata stay in a [`Checkpoint`] as they are, and are written with it.
+//! - **A layer's tensors** are written as F32 and I64, whatever they were read as.
+//! - **Names** are a prefix and PyTorch's names, or [`StateNames`]. The command line has no prefix.
+//! - **Large files** need not be read whole: [`Checkpoint::open`].
+//! - **Other formats** (torch.save, NumPy, HDF5, GGUF) are refused with an error that says how to convert them, as are
+//!   files that are cut off or damaged.
 
 mod convert;
 mod file;
@@ -63,8 +84,8 @@ impl Checkpoint {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Returns a tensor of floats as f32. Converts f16, bf16 and f64, rounded to nearest even. Returns `None` if there is
-    /// no tensor of this name.
+    /// Returns a tensor of floats as f32. Converts f16, bf16 and f64, rounded to nearest even. Returns `None` if there
+    /// is no tensor of this name.
     ///
     /// # Errors
     /// - [`Error::TensorType`] if it does not hold floats.
@@ -83,8 +104,8 @@ impl Checkpoint {
         convert::vector(self, name, num_features)
     }
 
-    /// Returns a count of batches: a scalar of any integer type, or a float that is whole. Returns `None` if there is no
-    /// tensor of this name.
+    /// Returns a count of batches: a scalar of any integer type, or a float that is whole. Returns `None` if there is
+    /// no tensor of this name.
     ///
     /// # Errors
     /// - [`Error::TensorShape`] if its shape is neither `[]` nor `[1]`.
@@ -122,7 +143,7 @@ impl Checkpoint {
     ) -> Result<BatchNormState> {
         config.validate()?;
         let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } =
-            names.to_load(|name| source.info(name).is_some());
+            names.for_loading(|name| source.info(name).is_some());
         let (affine, tracked) =
             ((config.affine, "affine"), (config.track_running_stats, "track_running_stats"));
         let vector = |name: &str, (wanted, option): (bool, &'static str)| {
@@ -157,7 +178,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::TensorCount`] if `num_batches_tracked` does not fit in an I64. Nothing is inserted then.
     pub fn insert(&mut self, names: impl Into<StateNames>, state: &BatchNormState) -> Result<()> {
-        let names = names.into().to_insert(|name| self.tensors.contains_key(name));
+        let names = names.into().for_inserting(|name| self.tensors.contains_key(name));
         let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } = names;
         let count = num_batches_tracked.zip(state.num_batches_tracked).map(|(name, count)| {
             let signed = i64::try_from(count);

@@ -90,7 +90,7 @@ impl StateNames {
     }
 
     /// Returns the names to look for in a checkpoint that `has` some names: these, or those with the missing dot.
-    pub(super) fn to_load(self, has: impl Fn(&str) -> bool) -> Self {
+    pub(super) fn for_loading(self, has: impl Fn(&str) -> bool) -> Self {
         match self.with_dot() {
             Some(dotted) if !self.any(has) => dotted,
             _ => self,
@@ -98,9 +98,9 @@ impl StateNames {
     }
 
     /// Returns the names to insert into a checkpoint that `has` some names: these, or those with the missing dot.
-    pub(super) fn to_insert(self, has: impl Fn(&str) -> bool) -> Self {
+    pub(super) fn for_inserting(self, has: impl Fn(&str) -> bool) -> Self {
         match self.with_dot() {
-            Some(dotted) if dotted.any(&has) => self.to_load(has),
+            Some(dotted) if dotted.any(&has) => self.for_loading(has),
             _ => self,
         }
     }

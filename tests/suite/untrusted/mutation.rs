@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wgpu_batchnorm::internals::tests_are_exhaustive;
 use wgpu_batchnorm::verify::Random;
 
-/// Memory of a run on damaged files, in KiB: about twice what it takes. Each file has a few KiB, with all that is added.
+/// Memory of a run on damaged files, in KiB: about twice what it takes. A file has a few KiB, or 100 with brackets.
 const MEMORY: u32 = 100_000;
 
 /// Set in a run with limited memory.
