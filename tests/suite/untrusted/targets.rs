@@ -14,7 +14,7 @@ pub(crate) fn checkpoint(bytes: &[u8]) -> bool {
     let (whole, reader) = match (Checkpoint::from_bytes(bytes), CheckpointReader::new(Cursor::new(bytes))) {
         (Ok(whole), Ok(reader)) => (whole, reader),
         (Err(one), Err(other)) => {
-            assert_eq!(one.to_string(), other.to_string());
+            assert_eq!(format!("{one:?}"), format!("{other:?}"));
             return false;
         }
         (one, other) => panic!("one of two readers failed: {one:?}, {other:?}"),
