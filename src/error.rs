@@ -200,7 +200,10 @@ pub enum Error {
 
     // A checkpoint.
     /// A tensor of the layer is not in the checkpoint.
-    #[error("the checkpoint has no tensor {tensor}: check the prefix; {}", if .found.is_empty() {
+    #[error("the checkpoint has no tensor {tensor}{}: check the prefix; {}", match alike(.tensor, .found) {
+        alike if alike.is_empty() => String::new(),
+        alike => format!(", but {}", shortened(&alike)),
+    }, if .found.is_empty() {
         "it has no tensors at all".to_owned()
     } else {
         format!("it has {}", shortened(.found))
@@ -241,35 +244,35 @@ pub enum Error {
         /// The types that can be converted.
         expected: &'static str,
     },
-    /// A count of batches is negative, or more than the checkpoint can hold.
-    #[error("{tensor} is {count}: allowed is 0 to 9223372036854775807")]
+    /// A count of batches is negative, not whole, or more than the checkpoint can hold.
+    #[error("{tensor} is {count}: allowed is a whole number, 0 to 9223372036854775807")]
     TensorCount {
         /// Its name.
         tensor: String,
         /// Its value.
-        count: i128,
+        count: String,
     },
     /// A checkpoint could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", named(path))]
     ReadCheckpoint {
-        /// The file.
-        path: PathBuf,
+        /// The file, if it has a path.
+        path: Option<PathBuf>,
         /// Why it could not be read.
         source: std::io::Error,
     },
     /// A file is not a safetensors file, or is damaged.
-    #[error("{} is no safetensors file: {source}", path.display())]
+    #[error("{} is no safetensors file: {source}", named(path))]
     BadCheckpoint {
-        /// The file.
-        path: PathBuf,
+        /// The file, if it has a path.
+        path: Option<PathBuf>,
         /// What is wrong with it.
         source: BadCheckpoint,
     },
     /// A checkpoint could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", named(path))]
     WriteCheckpoint {
-        /// The file.
-        path: PathBuf,
+        /// The file, if it has a path.
+        path: Option<PathBuf>,
         /// Why it could not be written.
         source: std::io::Error,
     },
@@ -501,6 +504,24 @@ pub(crate) fn shortened(names: &[String]) -> String {
     }
 }
 
+/// Returns the names that differ from `tensor` only in a longer prefix, or else those with a shorter one, the longest
+/// first.
+fn alike(tensor: &str, found: &[String]) -> Vec<String> {
+    let longer: Vec<String> = found.iter().filter(|name| name.ends_with(tensor)).cloned().collect();
+    if !longer.is_empty() {
+        return longer;
+    }
+    let rest = |name: &str| tensor.strip_suffix(name).is_some_and(|prefix| prefix.ends_with('.'));
+    let mut shorter: Vec<String> = found.iter().filter(|name| rest(name)).cloned().collect();
+    shorter.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    shorter
+}
+
+/// Returns the name of a checkpoint.
+fn named(path: &Option<PathBuf>) -> String {
+    path.as_ref().map_or_else(|| "the checkpoint".to_owned(), |path| path.display().to_string())
+}
+
 /// Why a file is not a safetensors file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -534,6 +555,22 @@ pub enum BadCheckpoint {
         /// Bytes of all tensors, as the header says.
         length: u64,
         /// Bytes in the file.
+        found: u64,
+    },
+    /// The file is of another format.
+    #[error("it is {name}: {remedy}")]
+    OtherFormat {
+        /// The format.
+        name: &'static str,
+        /// How to make a safetensors file of it.
+        remedy: &'static str,
+    },
+    /// The file has changed since it was opened.
+    #[error("it had {length} bytes when it was opened, and has {found} now: open it again")]
+    Changed {
+        /// Bytes in the file when it was opened.
+        length: u64,
+        /// Bytes in the file now.
         found: u64,
     },
     /// The file does not end after the tensors.

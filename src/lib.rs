@@ -29,7 +29,7 @@ pub mod tunings;
 pub mod verify;
 
 pub use activation::Activation;
-pub use checkpoint::{Checkpoint, StateNames};
+pub use checkpoint::{Checkpoint, CheckpointReader, StateNames};
 pub use config::BatchNormConfig;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};

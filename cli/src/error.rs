@@ -84,11 +84,13 @@ pub(crate) enum Fault {
     #[error("{tensor} is given, but {key} = false: take it out of the file, or set {key} to true")]
     Unwanted { tensor: &'static str, key: &'static str },
     #[error("num_batches_tracked is {count}: allowed is 0 to {limit}")]
-    Count { count: i64, limit: i64 },
+    Count { count: u64, limit: u64 },
     #[error("metadata {key} is {value:?}: {reason}")]
     Key { key: &'static str, value: String, reason: String },
     #[error("metadata dtype is {value:?}, but {tensor} is {dtype}")]
     OtherType { value: String, tensor: String, dtype: Dtype },
+    #[error(transparent)]
+    Tensor(#[from] wgpu_batchnorm::Error),
     #[error("{tensor}")]
     Library { tensor: String, source: wgpu_batchnorm::Error },
 }

@@ -4,14 +4,13 @@ use crate::error::{Fault, Result};
 use crate::settings::{self, Overrides, Settings};
 use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
-use wgpu_batchnorm::half::{bf16, f16};
-use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
+use wgpu_batchnorm::ndarray::{Array1, ArrayD};
 use wgpu_batchnorm::verify::{Case, Inputs};
 use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
 
 /// Most channels of an empty batch. If the file has no parameters, the layer gets new ones with one value per
 /// channel, and a batch without values could make them larger than any memory.
-const MAX_EMPTY_CHANNELS: usize = 1 << 24;
+const MAX_EMPTY_CHANNELS: usize = 1 << 20;
 
 /// A layer and its batches.
 pub(crate) struct Job {
@@ -171,39 +170,14 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
 
 /// Returns values and type of a batch, or of a tensor that accompanies it.
 fn batch(file: &Checkpoint, name: &str) -> Result<(ArrayD<f32>, DType), Fault> {
-    let values = floats(file, name).map_err(|fault| match fault {
-        Fault::ElementType { tensor, dtype, .. } => Fault::Batch { tensor, dtype },
-        fault => fault,
-    });
-    let Some((shape, values, dtype)) = values? else {
-        return Err(Fault::NoInput { found: file.names().map(str::to_owned).collect() });
+    let no_input = || Fault::NoInput { found: file.names().map(str::to_owned).collect() };
+    let dtype = match file.tensor(name).ok_or_else(no_input)?.dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        dtype => return Err(Fault::Batch { tensor: name.to_owned(), dtype }),
     };
-    let array = ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|error| Fault::Shape {
-        tensor: name.to_owned(),
-        shape: shape.to_vec(),
-        wanted: format!("one that fits into memory ({error})"),
-    })?;
-    Ok((array, dtype))
-}
-
-/// Shape, values and type of a tensor.
-type Floats<'a> = (&'a [usize], Vec<f32>, DType);
-
-fn floats<'a>(file: &'a Checkpoint, name: &str) -> Result<Option<Floats<'a>>, Fault> {
-    let Some(tensor) = file.tensor(name) else { return Ok(None) };
-    let halves = || tensor.data.as_chunks().0.iter().copied().map(u16::from_le_bytes);
-    let (values, dtype) = match tensor.dtype {
-        Dtype::F32 => {
-            let words = tensor.data.as_chunks().0.iter().copied();
-            (words.map(f32::from_le_bytes).collect(), DType::F32)
-        }
-        Dtype::F16 => (halves().map(|bits| f16::from_bits(bits).into()).collect(), DType::F16),
-        Dtype::BF16 => (halves().map(|bits| bf16::from_bits(bits).into()).collect(), DType::BF16),
-        dtype => {
-            return Err(Fault::ElementType { tensor: name.to_owned(), dtype, wanted: Dtype::F32 });
-        }
-    };
-    Ok(Some((&tensor.shape, values, dtype)))
+    Ok((file.array(name)?.ok_or_else(no_input)?, dtype))
 }
 
 /// Returns parameters and running statistics of the file, or of a new layer.
@@ -223,7 +197,7 @@ fn state(
     let key = "track_running_stats";
     let running_mean = vector(file, "running_mean", &new.running_mean, key)?;
     let running_var = vector(file, "running_var", &new.running_var, key)?;
-    let count = count(file)?;
+    let count = file.count("num_batches_tracked")?;
     let running = ("running_mean", running_mean.is_some());
     together(running, ("running_var", running_var.is_some()))?;
     if let Some(count) = count {
@@ -236,9 +210,9 @@ fn state(
                 missing: "running_mean and running_var",
             });
         }
-        // Each step may add one to the count, and the result is written as an I64 again.
-        let limit = i64::MAX - steps as i64;
-        if !(0..=limit).contains(&count) {
+        // Each step may add one to the count, and the result is written as an I64.
+        let limit = i64::MAX as u64 - steps as u64;
+        if count > limit {
             return Err(Fault::Count { count, limit });
         }
     }
@@ -247,7 +221,7 @@ fn state(
         bias: bias.or_else(|| new.bias.clone()),
         running_mean: running_mean.or_else(|| new.running_mean.clone()),
         running_var: running_var.or_else(|| new.running_var.clone()),
-        num_batches_tracked: count.map(i64::unsigned_abs).or(new.num_batches_tracked),
+        num_batches_tracked: count.or(new.num_batches_tracked),
     })
 }
 
@@ -259,31 +233,10 @@ fn vector(
     new: &Option<Array1<f32>>,
     key: &'static str,
 ) -> Result<Option<Array1<f32>>, Fault> {
-    let Some((shape, values, dtype)) = floats(file, tensor)? else { return Ok(None) };
-    check_type(tensor, dtype, DType::F32)?;
-    let Some(new) = new else { return Err(Fault::Unwanted { tensor, key }) };
-    if shape != new.shape() {
-        let wanted = format!("{:?}: one value per channel of x", new.shape());
-        return Err(Fault::Shape { tensor: tensor.to_owned(), shape: shape.to_vec(), wanted });
-    }
-    Ok(Some(Array1::from_vec(values)))
-}
-
-fn count(file: &Checkpoint) -> Result<Option<i64>, Fault> {
-    let name = "num_batches_tracked";
-    let Some(tensor) = file.tensor(name) else { return Ok(None) };
-    if tensor.dtype != Dtype::I64 {
-        let (tensor, dtype) = (name.to_owned(), tensor.dtype);
-        return Err(Fault::ElementType { tensor, dtype, wanted: Dtype::I64 });
-    }
-    let (words, _) = tensor.data.as_chunks();
-    match (tensor.shape.as_slice(), words) {
-        ([] | [1], [word]) => Ok(Some(i64::from_le_bytes(*word))),
-        (shape, _) => Err(Fault::Shape {
-            tensor: name.to_owned(),
-            shape: shape.to_vec(),
-            wanted: "a scalar, [] or [1]".to_owned(),
-        }),
+    match new {
+        None if file.tensor(tensor).is_some() => Err(Fault::Unwanted { tensor, key }),
+        None => Ok(None),
+        Some(new) => Ok(file.vector(tensor, new.len())?),
     }
 }
 
@@ -297,8 +250,57 @@ fn together(one: (&'static str, bool), other: (&'static str, bool)) -> Result<()
 }
 
 #[cfg(test)]
+#[path = "../../tests/suite/untrusted/mutation.rs"]
+#[expect(clippy::unwrap_used, dead_code, reason = "the library's tests share it, and use all of it")]
+mod mutation;
+
+#[cfg(test)]
 mod tests {
-    use super::{step_of, suffixes};
+    use super::mutation::{Mutator, read_damaged};
+    use super::{Job, step_of, suffixes};
+    use crate::settings::Overrides;
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+    use std::collections::HashMap;
+    use wgpu_batchnorm::Checkpoint;
+
+    /// Returns the files of two steps with everything, of one batch, and of an empty one.
+    fn files() -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+        let data = [0; 96];
+        let tensor = |dtype: Dtype, shape: &[usize]| {
+            let bytes = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+            TensorView::new(dtype, shape.to_vec(), &data[..bytes])
+        };
+        let mut all = Vec::new();
+        for name in ["x.0", "x.1", "dy.0", "dy.1", "z.0", "z.1"] {
+            all.push((name, tensor(Dtype::F16, &[2, 3, 2])?));
+        }
+        let parameters = [
+            ("weight", tensor(Dtype::F32, &[3])?),
+            ("bias", tensor(Dtype::F64, &[3])?),
+            ("running_mean", tensor(Dtype::BF16, &[3])?),
+            ("running_var", tensor(Dtype::F16, &[3])?),
+            ("num_batches_tracked", tensor(Dtype::I64, &[])?),
+        ];
+        all.extend(parameters);
+        let pairs = [("eps", "1e-3"), ("momentum", "none"), ("layout", "channels_first"), ("dtype", "f16")];
+        let metadata = pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Ok(vec![
+            safetensors::serialize(all, Some(metadata.collect::<HashMap<_, _>>()))?,
+            safetensors::serialize([("x", tensor(Dtype::F32, &[2, 3, 4])?)], None)?,
+            safetensors::serialize([("x", tensor(Dtype::F32, &[0, 3])?)], None)?,
+        ])
+    }
+
+    #[test]
+    fn damaged_inputs() -> Result<(), Box<dyn std::error::Error>> {
+        let read = |bytes: &[u8]| {
+            let file = Checkpoint::from_bytes(bytes);
+            file.is_ok_and(|file| Job::new(&file, &Overrides::default()).is_ok())
+        };
+        read_damaged("input::tests::damaged_inputs", &files()?, Mutator::safetensors, read);
+        Ok(())
+    }
 
     #[test]
     fn only_plain_numbers_are_steps() {

@@ -36,12 +36,12 @@ Input:
   x, or x.0, x.1 …             the batch, or those of successive steps: f32, f16 or bf16, rank 2 to 5
   dy, or dy.0, dy.1 …          gradients with respect to the outputs; then backward is computed, too
   z, or z.0, z.1 …             added to the normalised batches, before the activation
-  weight, bias                 [C], f32; a new layer's (1 and 0) where absent
-  running_mean, running_var    [C], f32; a new layer's (0 and 1) where absent
-  num_batches_tracked          i64; 0 where absent
+  weight, bias                 [C], f32, f16, bf16 or f64; a new layer's (1 and 0) where absent
+  running_mean, running_var    [C], f32, f16, bf16 or f64; a new layer's (0 and 1) where absent
+  num_batches_tracked          [] or [1], an integer of any type, or a whole float; 0 where absent
   metadata (strings)           mode, eps, momentum, affine, weight, bias, track_running_stats, layout,
                                activation; affine = false is neither weight nor bias
-  Other tensors are left alone.
+  Other tensors are left alone. Parameters and statistics are computed in f32, and written so.
 
 Output, with the ends .0, .1 … that x has:
   y, batch_mean, batch_var     the result, in the type of x, and the batch statistics it was normalised with

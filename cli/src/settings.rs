@@ -71,7 +71,7 @@ impl Settings {
         // As in PyTorch, affine = false means neither, whatever else is said.
         let affine = setting(None, file, "affine", boolean, true)?;
         let parameter = |without: bool, key, default| {
-            Ok(affine & setting(without.then_some(false), file, key, boolean, default)?)
+            Ok::<bool, Fault>(affine & setting(without.then_some(false), file, key, boolean, default)?)
         };
         Ok(Self {
             mode: setting(overrides.mode, file, "mode", mode, Mode::Train)?,

@@ -1,12 +1,12 @@
 //! Reads and writes safetensors files. A write replaces the whole file or leaves it unchanged.
 
-use super::Checkpoint;
+use super::{Checkpoint, formats};
 use crate::error::{BadCheckpoint, Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorView};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 /// Longest header that the format allows, in bytes.
@@ -24,36 +24,31 @@ pub struct StoredTensor {
 }
 
 impl Checkpoint {
-    /// Reads a safetensors file.
+    /// Reads a safetensors file into memory. [`open`](Self::open) reads large files one tensor at a time.
     ///
     /// # Errors
     /// - [`Error::ReadCheckpoint`] if the file cannot be read.
-    /// - [`Error::BadCheckpoint`] if it is not a safetensors file, or is damaged.
+    /// - [`Error::BadCheckpoint`] if it is not a safetensors file, or is damaged. A file of PyTorch, NumPy, Keras or
+    ///   llama.cpp is named, with the way to convert it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let read = |source| Error::ReadCheckpoint { path: path.to_owned(), source };
-        let file = fs::File::open(path).map_err(read)?;
-        Self::read_from(file).map_err(|error| match error {
-            Failure::Read(source) => read(source),
-            Failure::Format(source) => Error::BadCheckpoint { path: path.to_owned(), source },
-        })
+        let file = fs::File::open(path).map_err(Failure::from);
+        file.and_then(Self::read_from).map_err(|failure| failure.of(Some(path)))
+    }
+
+    /// Reads a safetensors file that is in memory. Copies the tensors. A
+    /// [`CheckpointReader`](super::CheckpointReader) on a [`Cursor`] copies only those that are asked for.
+    ///
+    /// # Errors
+    /// [`Error::BadCheckpoint`] as [`read`](Self::read), without a path.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::read_from(bytes).map_err(|failure| failure.of(None))
     }
 
     /// Reads the bytes that the header announces, and one more to detect surplus data. (`SafeTensors::deserialize`
     /// needs the whole file as one slice, and adds up the sizes in the header without an overflow check.)
-    fn read_from(mut file: impl Read) -> Result<Self, Failure> {
-        let length = part(&mut file, 8)?;
-        let found = length.len();
-        let length = <[u8; 8]>::try_from(length).map_err(|_| BadCheckpoint::Short { found })?;
-        let length = u64::from_le_bytes(length);
-        if length > MAX_HEADER {
-            return Err(BadCheckpoint::LongHeader { length }.into());
-        }
-        let header = part(&mut file, length)?;
-        if header.len() as u64 != length {
-            return Err(BadCheckpoint::CutHeader { length, found: header.len() }.into());
-        }
-        let header: Metadata = serde_json::from_slice(&header).map_err(BadCheckpoint::Header)?;
+    fn read_from(file: impl Read) -> Result<Self, Failure> {
+        let (header, _, mut file) = header(file)?;
         let length = header.data_len() as u64;
 
         // Tensors are contiguous and without gaps. `Metadata` has checked this.
@@ -82,21 +77,58 @@ impl Checkpoint {
     /// [`Error::WriteCheckpoint`]: an existing file is then unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let error = |source| Error::WriteCheckpoint { path: path.to_owned(), source };
+        let written = self.serialized().and_then(|bytes| crate::files::replace(path, &bytes));
+        written.map_err(|source| Error::WriteCheckpoint { path: Some(path.to_owned()), source })
+    }
+
+    /// Returns the bytes of the file that [`write`](Self::write) writes.
+    ///
+    /// # Errors
+    /// [`Error::WriteCheckpoint`] if the names and the metadata take more bytes than the format allows.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.serialized().map_err(|source| Error::WriteCheckpoint { path: None, source })
+    }
+
+    fn serialized(&self) -> io::Result<Vec<u8>> {
         let mut views = Vec::new();
         for (name, StoredTensor { dtype, shape, data }) in &self.tensors {
-            let view = TensorView::new(*dtype, shape.clone(), data);
-            views.push((name, view.map_err(|reason| error(io::Error::other(reason)))?));
+            views.push((name, TensorView::new(*dtype, shape.clone(), data).map_err(io::Error::other)?));
         }
         let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone().into_iter().collect());
-        let bytes =
-            safetensors::serialize(views, metadata).map_err(|reason| error(io::Error::other(reason)))?;
-        crate::files::replace(path, &bytes).map_err(error)
+        safetensors::serialize(views, metadata).map_err(io::Error::other)
     }
 }
 
+/// Reads the header. Returns it with the offset of the data behind it, and with what follows.
+pub(super) fn header<R: Read>(mut file: R) -> Result<(Metadata, u64, impl Read + use<R>), Failure> {
+    let start = part(&mut file, formats::START)?;
+    let mut file = Cursor::new(start.clone()).chain(file);
+    match parse(&mut file) {
+        Ok((header, begin)) => Ok((header, begin, file)),
+        Err(Failure::Format(reason)) => Err(formats::recognise(&start).unwrap_or(reason).into()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Reads the header. Returns it with its length and that of what precedes it.
+fn parse(file: &mut impl Read) -> Result<(Metadata, u64), Failure> {
+    let length = part(file, 8)?;
+    let found = length.len();
+    let length = <[u8; 8]>::try_from(length).map_err(|_| BadCheckpoint::Short { found })?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER {
+        return Err(BadCheckpoint::LongHeader { length }.into());
+    }
+    let header = part(file, length)?;
+    if header.len() as u64 != length {
+        return Err(BadCheckpoint::CutHeader { length, found: header.len() }.into());
+    }
+    let header = serde_json::from_slice(&header).map_err(BadCheckpoint::Header)?;
+    Ok((header, 8 + length))
+}
+
 /// Returns the next `length` bytes, or fewer if the file ends earlier.
-fn part(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+pub(super) fn part(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -104,9 +136,20 @@ fn part(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
 
 /// Reason for a failed read.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Read(#[from] io::Error),
     #[error(transparent)]
     Format(#[from] BadCheckpoint),
+}
+
+impl Failure {
+    /// Returns the error with the file's name, if it has one.
+    pub(super) fn of(self, path: Option<&Path>) -> Error {
+        let path = path.map(Path::to_owned);
+        match self {
+            Self::Read(source) => Error::ReadCheckpoint { path, source },
+            Self::Format(source) => Error::BadCheckpoint { path, source },
+        }
+    }
 }

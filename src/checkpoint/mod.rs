@@ -13,20 +13,46 @@
 //! file.write("trained.safetensors")?;
 //! # Ok::<(), wgpu_batchnorm::Error>(())
 //! ```
+//!
+//! # What files may hold
+//!
+//! This holds for the library and for the command line's `run`.
+//!
+//! | tensors | types | shape |
+//! |---|---|---|
+//! | `weight`, `bias`, `running_mean`, `running_var` | F32, F16, BF16, F64 | `[C]`, one value per channel |
+//! | `num_batches_tracked` | integers of any width; F32, F16, BF16 and F64 that are whole | `[]` or `[1]` |
+//! | `x`, `dy`, `z` of `run` | F32, F16, BF16; of one file all the same | 2 to 5 dimensions |
+//! | others | all of safetensors | any |
+//!
+//! - **Parameters and statistics** become f32, rounded once to nearest even. An F64 beyond f32 becomes infinite. NaN
+//!   and infinities are read as they are.
+//! - **A count** is 0 to 2⁶⁴ − 1. It is written as an I64, so only up to 2⁶³ − 1.
+//! - **Other tensors** and the metadata stay in a [`Checkpoint`] as they are, and are written with it.
+//! - **A layer's tensors** are written as F32 and I64, whatever they were read as.
+//! - **Names** are a prefix and PyTorch's names, or [`StateNames`]. The command line has no prefix.
+//! - **Large files** need not be read whole: [`Checkpoint::open`].
+//! - **Other formats** (torch.save, NumPy, HDF5, GGUF) are refused with an error that says how to convert them, as are
+//!   files that are cut off or damaged.
 
+mod convert;
 mod file;
+mod formats;
 mod names;
+mod reader;
+mod source;
 
 pub use crate::error::BadCheckpoint;
 pub use file::StoredTensor;
 pub use names::StateNames;
+pub use reader::CheckpointReader;
+pub use source::Tensors;
 
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
 use crate::layer::BatchNorm;
 use crate::state::BatchNormState;
-use half::{bf16, f16};
-use ndarray::Array1;
+use ndarray::{Array1, ArrayD};
 use safetensors::Dtype;
 use std::collections::BTreeMap;
 
@@ -58,6 +84,37 @@ impl Checkpoint {
         self.metadata.get(key).map(String::as_str)
     }
 
+    /// Returns a tensor of floats as f32. Converts f16, bf16 and f64, rounded to nearest even. Returns `None` if there
+    /// is no tensor of this name.
+    ///
+    /// # Errors
+    /// - [`Error::TensorType`] if it does not hold floats.
+    /// - [`Error::TensorShape`] if it has no elements, and sizes whose product is beyond any memory.
+    pub fn array(&self, name: &str) -> Result<Option<ArrayD<f32>>> {
+        convert::array(self, name)
+    }
+
+    /// Returns a parameter or running statistic of a layer with `num_features` channels, converted as by
+    /// [`array`](Self::array). Returns `None` if there is no tensor of this name.
+    ///
+    /// # Errors
+    /// - [`Error::TensorShape`] if it does not have one value per channel.
+    /// - [`Error::TensorType`] if it does not hold floats.
+    pub fn vector(&self, name: &str, num_features: usize) -> Result<Option<Array1<f32>>> {
+        convert::vector(self, name, num_features)
+    }
+
+    /// Returns a count of batches: a scalar of any integer type, or a float that is whole. Returns `None` if there is
+    /// no tensor of this name.
+    ///
+    /// # Errors
+    /// - [`Error::TensorShape`] if its shape is neither `[]` nor `[1]`.
+    /// - [`Error::TensorType`] if it is not a number.
+    /// - [`Error::TensorCount`] if it is negative, not whole, or beyond a u64.
+    pub fn count(&self, name: &str) -> Result<Option<u64>> {
+        convert::count(self, name)
+    }
+
     /// Returns the state of a batch norm with the options `config`. Looks up the tensors that such a layer keeps,
     /// under `names`. Converts f16, bf16 and f64 to f32, rounded to nearest even.
     ///
@@ -70,31 +127,40 @@ impl Checkpoint {
     /// - [`Error::SurplusTensor`] if the checkpoint has a tensor that a layer with these options does not keep, as in
     ///   PyTorch with `strict=True`.
     /// - [`Error::TensorShape`] if a tensor does not have one value per channel, or the count is not a scalar.
-    /// - [`Error::TensorType`] if a tensor does not hold floats, or the count is not an integer.
-    /// - [`Error::TensorCount`] if the count is negative.
+    /// - [`Error::TensorType`] if a tensor does not hold floats, or the count is not a number.
+    /// - [`Error::TensorCount`] if the count is negative, not whole, or beyond a u64.
     ///
     /// All except `InvalidConfig` name the tensor.
     pub fn state(&self, names: impl Into<StateNames>, config: &BatchNormConfig) -> Result<BatchNormState> {
+        Self::state_of(self, names.into(), config)
+    }
+
+    /// Returns the state of a batch norm, from tensors in memory or in a file.
+    fn state_of(
+        source: &impl Tensors,
+        names: StateNames,
+        config: &BatchNormConfig,
+    ) -> Result<BatchNormState> {
         config.validate()?;
-        let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } = names.into();
+        let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } =
+            names.for_loading(|name| source.info(name).is_some());
         let tracked = (config.track_running_stats, "track_running_stats");
         let vector = |name: &str, (wanted, option): (bool, &'static str)| {
-            let found = self.tensors.get(name);
+            let found = source.info(name);
             match (found, wanted) {
                 (None, false) => Ok(None),
                 (Some(_), false) => Err(Error::SurplusTensor { tensor: name.to_owned(), option }),
-                (None, true) => Err(Error::MissingTensor {
-                    tensor: name.to_owned(),
-                    found: self.names().map(str::to_owned).collect(),
-                }),
-                (Some(tensor), true) => floats(name, tensor, config.num_features).map(Some),
+                (None, true) => {
+                    Err(Error::MissingTensor { tensor: name.to_owned(), found: source.all_names() })
+                }
+                (Some(_), true) => convert::vector(source, name, config.num_features),
             }
         };
-        let count = num_batches_tracked.and_then(|name| self.tensors.get(&name).map(|tensor| (name, tensor)));
+        let count = num_batches_tracked.filter(|name| source.info(name).is_some());
         let num_batches_tracked = match (count, config.track_running_stats) {
             (None, _) => None,
-            (Some((tensor, _)), false) => return Err(Error::SurplusTensor { tensor, option: tracked.1 }),
-            (Some((name, tensor)), true) => Some(count_of(&name, tensor)?),
+            (Some(tensor), false) => return Err(Error::SurplusTensor { tensor, option: tracked.1 }),
+            (Some(name), true) => convert::count(source, &name)?,
         };
         Ok(BatchNormState {
             weight: vector(&weight, (config.weight, "weight"))?,
@@ -111,11 +177,12 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::TensorCount`] if `num_batches_tracked` does not fit in an I64. Nothing is inserted then.
     pub fn insert(&mut self, names: impl Into<StateNames>, state: &BatchNormState) -> Result<()> {
-        let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } = names.into();
+        let names = names.into().for_inserting(|name| self.tensors.contains_key(name));
+        let StateNames { weight, bias, running_mean, running_var, num_batches_tracked } = names;
         let count = num_batches_tracked.zip(state.num_batches_tracked).map(|(name, count)| {
             let signed = i64::try_from(count);
             let signed =
-                signed.map_err(|_| Error::TensorCount { tensor: name.clone(), count: count.into() })?;
+                signed.map_err(|_| Error::TensorCount { tensor: name.clone(), count: count.to_string() })?;
             Ok::<_, Error>((name, signed))
         });
         if let Some((name, count)) = count.transpose()? {
@@ -139,59 +206,16 @@ impl Checkpoint {
     }
 }
 
-/// Converts a tensor to a vector of one f32 per channel.
-fn floats(name: &str, tensor: &StoredTensor, num_features: usize) -> Result<Array1<f32>> {
-    if tensor.shape != [num_features] {
-        return Err(Error::TensorShape {
-            tensor: name.to_owned(),
-            shape: tensor.shape.clone(),
-            expected: format!("[{num_features}]: one value per channel"),
-        });
-    }
-    fn values<const BYTES: usize>(data: &[u8], value: impl Fn([u8; BYTES]) -> f32) -> Array1<f32> {
-        data.as_chunks().0.iter().map(|bytes| value(*bytes)).collect()
-    }
-    match tensor.dtype {
-        Dtype::F32 => Ok(values(&tensor.data, f32::from_le_bytes)),
-        Dtype::F64 => Ok(values(&tensor.data, |bytes| f64::from_le_bytes(bytes) as f32)),
-        Dtype::F16 => Ok(values(&tensor.data, |bytes| f16::from_le_bytes(bytes).to_f32())),
-        Dtype::BF16 => Ok(values(&tensor.data, |bytes| bf16::from_le_bytes(bytes).to_f32())),
-        dtype => Err(Error::TensorType { tensor: name.to_owned(), dtype, expected: "F32, F16, BF16 or F64" }),
-    }
-}
-
-/// Converts a scalar tensor to a count of batches.
-fn count_of(name: &str, tensor: &StoredTensor) -> Result<u64> {
-    let shape = || Error::TensorShape {
-        tensor: name.to_owned(),
-        shape: tensor.shape.clone(),
-        expected: "a scalar, [] or [1]".to_owned(),
-    };
-    if !matches!(tensor.shape[..], [] | [1]) {
-        return Err(shape());
-    }
-    let data = tensor.data.as_slice();
-    let count = match tensor.dtype {
-        Dtype::I64 => data.try_into().map(i64::from_le_bytes).map(i128::from),
-        Dtype::U64 => data.try_into().map(u64::from_le_bytes).map(i128::from),
-        Dtype::I32 => data.try_into().map(i32::from_le_bytes).map(i128::from),
-        dtype => {
-            return Err(Error::TensorType { tensor: name.to_owned(), dtype, expected: "I64, U64 or I32" });
-        }
-    };
-    let count = count.map_err(|_| shape())?;
-    u64::try_from(count).map_err(|_| Error::TensorCount { tensor: name.to_owned(), count })
-}
-
 impl BatchNorm {
     /// Replaces parameters and running statistics with the tensors of a checkpoint under `names`. `names` is a prefix
-    /// such as `"layer1.0.bn1."` for PyTorch's names, or [`StateNames`]. If `num_batches_tracked` is missing, the layer
+    /// such as `"layer1.0.bn1."` for PyTorch's names, or [`StateNames`]. The checkpoint is in memory, or a
+    /// [`CheckpointReader`], of which only these tensors are read. If `num_batches_tracked` is missing, the layer
     /// keeps its count, as in PyTorch.
     ///
     /// # Errors
-    /// As [`Checkpoint::state`], and [`Error::Readback`]. Nothing is replaced then.
-    pub fn load_state_dict(&mut self, checkpoint: &Checkpoint, names: impl Into<StateNames>) -> Result<()> {
-        let mut state = checkpoint.state(names, self.config())?;
+    /// As [`Checkpoint::state`] and [`CheckpointReader::tensor`], and [`Error::Readback`]. Nothing is replaced then.
+    pub fn load_state_dict(&mut self, checkpoint: &impl Tensors, names: impl Into<StateNames>) -> Result<()> {
+        let mut state = Checkpoint::state_of(checkpoint, names.into(), self.config())?;
         if self.config().track_running_stats && state.num_batches_tracked.is_none() {
             state.num_batches_tracked = self.state()?.num_batches_tracked;
         }

@@ -51,6 +51,9 @@ impl StateNames {
     }
 
     /// Returns PyTorch's names after a prefix that includes the dot, such as `layer1.0.bn1.`.
+    ///
+    /// Loading forgives a missing dot: if the file has none of these names, and the prefix ends in a letter or a digit,
+    /// the names are those with a dot. Saving does the same if the file has some of those with a dot.
     pub fn pytorch(prefix: &str) -> Self {
         let names = Self::new(prefix, ["weight", "bias"], prefix, ["running_mean", "running_var"]);
         Self { num_batches_tracked: Some(format!("{prefix}num_batches_tracked")), ..names }
@@ -70,6 +73,36 @@ impl StateNames {
     /// Returns the input names of ONNX' `BatchNormalization`, after a prefix.
     pub fn onnx(prefix: &str) -> Self {
         Self::new(prefix, ["scale", "B"], prefix, ["input_mean", "input_var"])
+    }
+
+    /// Returns PyTorch's names with the dot that their prefix lacks.
+    fn with_dot(&self) -> Option<Self> {
+        let prefix = self.weight.strip_suffix("weight")?;
+        let lacks_dot = prefix.ends_with(char::is_alphanumeric) && *self == Self::pytorch(prefix);
+        lacks_dot.then(|| Self::pytorch(&format!("{prefix}.")))
+    }
+
+    /// Returns whether a checkpoint `has` any of the names.
+    fn any(&self, has: impl Fn(&str) -> bool) -> bool {
+        let Self { weight, bias, running_mean, running_var, num_batches_tracked } = self;
+        let names = [weight, bias, running_mean, running_var];
+        names.into_iter().chain(num_batches_tracked).any(|name| has(name))
+    }
+
+    /// Returns the names to look for in a checkpoint that `has` some names: these, or those with the missing dot.
+    pub(super) fn for_loading(self, has: impl Fn(&str) -> bool) -> Self {
+        match self.with_dot() {
+            Some(dotted) if !self.any(has) => dotted,
+            _ => self,
+        }
+    }
+
+    /// Returns the names to insert into a checkpoint that `has` some names: these, or those with the missing dot.
+    pub(super) fn for_inserting(self, has: impl Fn(&str) -> bool) -> Self {
+        match self.with_dot() {
+            Some(dotted) if dotted.any(&has) => self.for_loading(has),
+            _ => self,
+        }
     }
 
     /// Converts the momentum of ONNX, Keras and Flax to this library's: 1 − momentum.

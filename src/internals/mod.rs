@@ -14,6 +14,8 @@ pub use variants::{every_variant, is_plain};
 
 use crate::gpu::Gpu;
 use crate::kernels::compose;
+use crate::profile::AdapterProfile;
+use crate::tunings::Tunings;
 use std::collections::HashMap;
 use std::env::{self, VarError};
 use std::fs::File;
@@ -44,6 +46,14 @@ pub fn tests_are_exhaustive() -> bool {
 /// Returns the error of the system, or of `contents`.
 pub fn write(path: &Path, contents: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     crate::files::write(path, contents)
+}
+
+/// Reads the contents of a file of tunings, as [`Tunings::load`] does.
+///
+/// # Errors
+/// As [`Tunings::load`].
+pub fn read_tunings(bytes: &[u8], profile: &AdapterProfile) -> crate::error::Result<Tunings> {
+    Tunings::read(bytes, profile)
 }
 
 /// Lists up to eight names, then the number of the others.

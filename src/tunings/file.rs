@@ -16,7 +16,12 @@ const END: &str = "end";
 
 pub(super) fn load(path: &Path, expected: Identity) -> Result<Tunings> {
     let bytes = fs::read(path).map_err(|source| Error::ReadTunings { path: path.to_owned(), source })?;
-    let text = String::from_utf8_lossy(&bytes);
+    read(&bytes, path, expected)
+}
+
+/// Reads the contents of a file. `path` is for errors.
+pub(super) fn read(bytes: &[u8], path: &Path, expected: Identity) -> Result<Tunings> {
+    let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines().zip(1..);
     let damaged = |line, reason: String| Error::DamagedTunings { path: path.to_owned(), line, reason };
 

@@ -110,6 +110,12 @@ impl Tunings {
         file::load(file.as_ref(), Identity::new(profile))
     }
 
+    /// Reads the contents of a file, as [`load`](Self::load) does.
+    #[cfg(feature = "internals")]
+    pub(crate) fn read(bytes: &[u8], profile: &AdapterProfile) -> Result<Self> {
+        file::read(bytes, "tunings".as_ref(), Identity::new(profile))
+    }
+
     /// Writes all tunings to a file. Writes a temporary file beside it first, so that the file is never half written.
     /// The file holds the tunings of one adapter, and its previous contents are lost.
     ///

@@ -35,3 +35,4 @@ mod structure;
 mod support;
 mod table;
 mod tunings;
+mod untrusted;

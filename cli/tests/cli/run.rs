@@ -317,6 +317,45 @@ fn input_and_output_may_be_one_file() {
 }
 
 #[test]
+fn parameters_of_every_type_are_those_of_f32() {
+    let folder = Folder::new();
+    let values: [(&str, [f32; 3]); 4] = [
+        ("weight", [1.5, -2.0, 0.25]),
+        ("bias", [0.0, 3.0, -1.0]),
+        ("running_mean", [8.0, 7.5, 5.0]),
+        ("running_var", [1.0, 4.0, 30.0]),
+    ];
+    let with = |dtype: Dtype, bytes: &dyn Fn(f32) -> Vec<u8>, count: (Dtype, &[usize], &[u8])| {
+        let file = small().key("mode", "eval").raw("num_batches_tracked", count.0, count.1, count.2);
+        values.iter().fold(file, |file, (name, values)| {
+            let data: Vec<u8> = values.iter().flat_map(|value| bytes(*value)).collect();
+            file.raw(name, dtype, &[3], &data)
+        })
+    };
+    let backend = ["--backend", "reference"];
+    let counted = (Dtype::I64, &[][..], &7i64.to_le_bytes()[..]);
+    let plain = with(Dtype::F32, &|value| value.to_le_bytes().to_vec(), counted);
+    let (_, plain) = folder.result(&plain, &backend);
+    assert_eq!(plain.values("num_batches_tracked").unwrap()[[]], 7.0);
+    let files = [
+        with(Dtype::F64, &|value| f64::from(value).to_le_bytes().to_vec(), (Dtype::U8, &[1], &[7])),
+        with(
+            Dtype::F16,
+            &|value| f16::from_f32(value).to_le_bytes().to_vec(),
+            (Dtype::F32, &[], &7f32.to_le_bytes()),
+        ),
+        with(
+            Dtype::BF16,
+            &|value| bf16::from_f32(value).to_le_bytes().to_vec(),
+            (Dtype::U32, &[], &7u32.to_le_bytes()),
+        ),
+    ];
+    for file in files {
+        assert_eq!(folder.result(&file, &backend).1, plain);
+    }
+}
+
+#[test]
 fn not_finite_and_empty_batches() {
     let folder = Folder::new();
     let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0, f32::MIN_POSITIVE, -0.0, 3.0, 5.0];

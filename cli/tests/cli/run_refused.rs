@@ -69,6 +69,9 @@ fn files_that_are_none() {
     for (name, bytes, words) in files {
         refused(&folder, &folder.write(name, bytes), &[], &["is no safetensors file", words]);
     }
+    let torch = b"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\x12\0archive/data.pkl";
+    let words = ["torch.save", "safetensors.torch.save_file(model.state_dict()"];
+    refused(&folder, &folder.write("model.pt", torch), &[], &words);
     for length in (0..good.len()).step_by(7) {
         refused(&folder, &folder.write("prefix", &good[..length]), &[], &[]);
     }
@@ -115,6 +118,7 @@ fn tensors_that_do_not_fit() {
         (File::default().f32s("x", &[2, 0, 3], &[]), &["x: ", "no channels"]),
         (File::default().f32s("x", &[1, 3], &[1.0; 3]), &["x: ", "more than 1 value", "[1, 3]"]),
         (File::default().f32s("x", &[0, 4_294_967_295], &[]), &["x has shape", "4294967295", "empty"]),
+        (File::default().f32s("x", &[0, 1 << 21], &[]), &["x has shape", "at most 1048576 channels"]),
         (File::default().f32s("x", &[0, usize::MAX], &[]), &["x"]),
         (File::default().f32s("x", &[0, 3, usize::MAX], &[]), &["x"]),
         (small().f32s("weight", &[3], &[1.0; 3]), &["weight is given without bias", "--no-bias"]),
@@ -122,13 +126,21 @@ fn tensors_that_do_not_fit() {
         (three("bias", small()).f32s("weight", &[4], &[1.0; 4]), &["weight has shape [4]", "[3]"]),
         (three("bias", small()).f32s("weight", &[3, 1], &[1.0; 3]), &["weight has shape [3, 1]", "[3]"]),
         (three("weight", small()).f32s("bias", &[0], &[]), &["bias has shape [0]", "[3]"]),
-        (three("weight", small()).raw("bias", Dtype::F16, &[3], &[0; 6]), &["bias is F16"]),
+        (three("weight", small()).raw("bias", Dtype::I32, &[3], &[0; 12]), &["bias is I32", "F64"]),
         (three("running_mean", small()), &["running_mean is given without running_var"]),
         (three("running_var", small()), &["running_var is given without running_mean"]),
         (three("running_mean", small()).f32s("running_var", &[], &[1.0]), &["running_var has shape []"]),
-        (running(small()).raw("running_mean", Dtype::F64, &[3], &[0; 24]), &["running_mean is F64"]),
+        (running(small()).raw("running_mean", Dtype::I64, &[3], &[0; 24]), &["running_mean is I64"]),
         (small().raw("num_batches_tracked", Dtype::I64, &[], &[0; 8]), &["num_batches_tracked", "without"]),
-        (running(small()).f32s("num_batches_tracked", &[], &[1.0]), &["num_batches_tracked is F32", "I64"]),
+        (running(small()).f32s("num_batches_tracked", &[], &[1.5]), &["num_batches_tracked is 1.5", "whole"]),
+        (
+            running(small()).raw("num_batches_tracked", Dtype::BOOL, &[], &[1]),
+            &["num_batches_tracked is BOOL", "integer"],
+        ),
+        (
+            running(small()).raw("num_batches_tracked", Dtype::U64, &[], &[255; 8]),
+            &["num_batches_tracked is 18446744073709551615", "9223372036854775806"],
+        ),
         (
             running(small()).raw("num_batches_tracked", Dtype::I64, &[2], &[0; 16]),
             &["num_batches_tracked has shape [2]"],

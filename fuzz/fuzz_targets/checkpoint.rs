@@ -1,0 +1,10 @@
+//! Checkpoints of any bytes, and layers from them.
+#![no_main]
+
+#[path = "../../tests/suite/untrusted/targets.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "the tests share it; what fails unexpectedly is a find")]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    targets::checkpoint(bytes);
+});
