@@ -1,9 +1,10 @@
 //! Reads and writes safetensors files. A write replaces the whole file or leaves it unchanged.
 
 use super::Checkpoint;
+use super::write::write_to;
 use crate::error::{BadCheckpoint, Error, Result};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::Metadata;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
@@ -76,22 +77,17 @@ impl Checkpoint {
         Ok(Self { tensors, metadata })
     }
 
-    /// Writes a safetensors file, completely or not at all. Replaces an existing file.
+    /// Writes a safetensors file, completely or not at all. Replaces an existing file, but not a link to one, and writes
+    /// to a pipe or a device. The same tensors and metadata give the same bytes.
     ///
     /// # Errors
     /// [`Error::WriteCheckpoint`]: an existing file is then unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let error = |source| Error::WriteCheckpoint { path: path.to_owned(), source };
-        let mut views = Vec::new();
-        for (name, StoredTensor { dtype, shape, data }) in &self.tensors {
-            let view = TensorView::new(*dtype, shape.clone(), data);
-            views.push((name, view.map_err(|reason| error(io::Error::other(reason)))?));
-        }
-        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone().into_iter().collect());
-        let bytes =
-            safetensors::serialize(views, metadata).map_err(|reason| error(io::Error::other(reason)))?;
-        crate::files::replace(path, &bytes).map_err(error)
+        crate::files::create_folder(path)
+            .and_then(|()| crate::files::write(path, |file| write_to(file, &self.metadata, &self.tensors)))
+            .map_err(error)
     }
 }
 

@@ -16,10 +16,13 @@
 
 mod file;
 mod names;
+mod write;
 
 pub use crate::error::BadCheckpoint;
 pub use file::StoredTensor;
 pub use names::StateNames;
+#[cfg(feature = "internals")]
+pub(crate) use write::write_to;
 
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};

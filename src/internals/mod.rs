@@ -12,12 +12,13 @@ pub use pairs::covering_pairs;
 pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};
 
+use crate::checkpoint::StoredTensor;
 use crate::gpu::Gpu;
 use crate::kernels::compose;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::env::{self, VarError};
 use std::fs::File;
-use std::io::Result;
+use std::io::{Result, Write};
 use std::path::Path;
 
 /// Returns whether a device converts f32 to the nearest f16: see [`AdapterProfile::rounds_f16`](crate::AdapterProfile).
@@ -44,6 +45,24 @@ pub fn tests_are_exhaustive() -> bool {
 /// Returns the error of the system, or of `contents`.
 pub fn write(path: &Path, contents: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     crate::files::write(path, contents)
+}
+
+/// Removes the temporary files of all writes in progress, for a program that ends before they do. From then on every
+/// write waits: the program must end.
+pub fn abandon_writes() {
+    crate::files::abandon();
+}
+
+/// Writes the contents of a safetensors file, as [`Checkpoint::write`](crate::Checkpoint::write) does.
+///
+/// # Errors
+/// Returns the error of the system, or `InvalidInput` if the data of a tensor does not fit its type and shape.
+pub fn write_safetensors(
+    file: impl Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: &BTreeMap<String, StoredTensor>,
+) -> Result<()> {
+    crate::checkpoint::write_to(file, metadata, tensors)
 }
 
 /// Lists up to eight names, then the number of the others.
