@@ -22,6 +22,10 @@ pub(crate) enum Error {
     Content { path: PathBuf, source: Box<Fault> },
     #[error("{} on {adapter}", path.display())]
     Compute { path: PathBuf, adapter: String, source: Box<wgpu_batchnorm::Error> },
+    #[error(
+        "not enough memory for {what}, {bytes} bytes: take a smaller batch, or a machine with more memory"
+    )]
+    Memory { what: String, bytes: usize },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output")]

@@ -2,11 +2,13 @@
 
 mod adapter;
 mod bench;
+mod blocks;
 mod error;
 mod file;
 mod info;
 mod input;
 mod report;
+mod results;
 mod run;
 mod settings;
 mod statistics;
