@@ -70,6 +70,11 @@ pub fn shortened(names: &[String]) -> String {
     crate::error::shortened(names)
 }
 
+/// Returns a name or a value as a message shows it: cut, with `…` at its end, if it is longer than 60 characters.
+pub fn cut(text: &str) -> String {
+    crate::text::cut(text)
+}
+
 /// Checks early whether a file can be written to.
 ///
 /// # Errors

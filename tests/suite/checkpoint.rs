@@ -203,7 +203,8 @@ fn damaged_files_are_refused() {
         fs::write(&path, bytes).unwrap();
         let error = Checkpoint::read(&path).unwrap_err();
         assert!(matches!(error, Error::BadCheckpoint { .. }), "{error}");
-        assert!(error.to_string().contains(word), "{error} lacks {word}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains(word), "{error}: {cause} lacks {word}");
     }
     let error = Checkpoint::read(folder.path().join("none")).unwrap_err();
     assert!(matches!(error, Error::ReadCheckpoint { .. }), "{error}");
