@@ -5,7 +5,8 @@ use safetensors::Dtype;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use wgpu_batchnorm::checkpoint::StoredTensor;
 use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::{DType, internals};
@@ -42,14 +43,46 @@ pub(crate) fn store(data: &mut Vec<u8>, dtype: DType, values: impl Iterator<Item
     }
 }
 
+/// The files that this run wrote.
+static WRITTEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Returns the files that this run wrote, in their order.
+pub(crate) fn written() -> Vec<PathBuf> {
+    WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// Writes a file completely or not at all: if that fails, an existing file stays as it was.
 pub(crate) fn write(path: &Path, contents: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    internals::write(path, contents).map_err(|source| Error::Write { path: path.to_owned(), source })
+    internals::write(path, contents).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).push(path.to_owned());
+    Ok(())
 }
 
 /// Checks early whether `path` can be written to.
 pub(crate) fn check_target(path: &Path) -> Result<()> {
     internals::check_target(path).map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// Fails if input and output are one file, by whatever names.
+pub(crate) fn check_distinct(input: &Path, output: &Path) -> Result<()> {
+    match (identity(input), identity(output)) {
+        (Ok(one), Ok(other)) if one == other => Err(Error::OutputIsInput { path: output.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+/// Returns what tells a file from all others: device and number.
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<impl PartialEq> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// Returns what tells a file from all others: its path without links. Hard links have a path each.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> io::Result<impl PartialEq> {
+    std::fs::canonicalize(path)
 }
 
 #[cfg(test)]

@@ -25,9 +25,12 @@ pub(crate) struct Args {
     /// File with x, or x.0, x.1 … for several steps
     #[arg(value_name = "IN.safetensors")]
     input: PathBuf,
-    /// File to write; one that is there is replaced
+    /// File to write; one that is there is replaced, unless it is the input
     #[arg(long, short, value_name = "OUT.safetensors")]
     output: PathBuf,
+    /// Allow the output to be the input, which is lost
+    #[arg(long)]
+    overwrite_input: bool,
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
@@ -51,10 +54,16 @@ Output, with the ends .0, .1 … that x has:
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
+Channels are computed and checked in blocks, so that large files take little memory.
+
 Exit codes: 0 right, 1 too far from the CPU reference (but written), 2 bad input or usage, or no adapter
-(nothing is written)";
+(nothing is written), or standard output cannot be written (the message says what was), 130 or 143
+interrupted (nothing is left behind)";
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
+    if !args.overwrite_input {
+        file::check_distinct(&args.input, &args.output)?;
+    }
     let progress = Progress::new();
     progress.show(&format!("reading {}", args.input.display()));
     let started = Instant::now();
@@ -213,7 +222,8 @@ mod tests {
         }
         draft.write(&input)?;
         let job = Job::new(&Checkpoint::read(&input)?, &Overrides::default())?;
-        let args = Args { input, output, overrides: Overrides::default(), format: Format { json } };
+        let (overrides, format) = (Overrides::default(), Format { json });
+        let args = Args { input, output, overwrite_input: false, overrides, format };
         let mut text = Vec::new();
         let outcome = execute(&args, &job, device, (0.0, elements), &Progress::new(), &mut text)?;
         assert!(Checkpoint::read(&args.output)?.names().any(|name| name == "y.1"));

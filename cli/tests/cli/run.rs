@@ -256,16 +256,6 @@ fn a_file_that_says_little() {
 }
 
 #[test]
-fn input_and_output_may_be_one_file() {
-    let folder = Folder::new();
-    let path = folder.write("file", &small().bytes());
-    let run = program(&["run", &path, "-o", &path, "--backend", "reference"]);
-    assert_eq!(run.code, Some(0), "{run:?}");
-    assert!(File::read(&path).tensors.contains_key("y"));
-    assert_eq!(folder.entries(), 1);
-}
-
-#[test]
 fn not_finite_and_empty_batches() {
     let folder = Folder::new();
     let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0, f32::MIN_POSITIVE, -0.0, 3.0, 5.0];
