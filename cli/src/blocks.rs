@@ -1,7 +1,8 @@
 //! Blocks of channels. Channels do not depend on each other, so a block is computed and checked as a case of its own.
 
 use std::ops::Range;
-use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis, Slice};
+use wgpu_batchnorm::BatchNormState;
+use wgpu_batchnorm::ndarray::{ArrayD, Axis, Slice};
 use wgpu_batchnorm::verify::{Case, Inputs};
 
 /// Returns the axis of the channels.
@@ -21,20 +22,29 @@ pub(crate) fn blocks(
 
 /// Returns the case and its data on a block of channels.
 pub(crate) fn part(case: &Case, inputs: &Inputs, block: &Range<usize>) -> (Case, Inputs) {
-    let axis = axis(case);
-    let slice = Slice::from(block.clone());
+    let (axis, slice) = (axis(case), Slice::from(block.clone()));
     let tensors = |all: &[ArrayD<f32>]| all.iter().map(|x| x.slice_axis(axis, slice).to_owned()).collect();
-    let vector = |all: &Option<Array1<f32>>| all.as_ref().map(|v| v.slice_axis(Axis(0), slice).to_owned());
-    let mut state = inputs.state.clone();
-    for values in [&mut state.weight, &mut state.bias, &mut state.running_mean, &mut state.running_var] {
-        *values = vector(values);
-    }
+    let (xs, dys, zs) = (tensors(&inputs.xs), tensors(&inputs.dys), tensors(&inputs.zs));
+    (case_of(case, block), Inputs { xs, dys, zs, state: state_of(&inputs.state, block) })
+}
+
+/// Returns the case on a block of channels.
+pub(crate) fn case_of(case: &Case, block: &Range<usize>) -> Case {
+    let axis = axis(case);
     let mut case = case.clone();
     case.shape[axis.0] = block.len();
     case.config.num_features = block.len();
-    let inputs =
-        Inputs { xs: tensors(&inputs.xs), dys: tensors(&inputs.dys), zs: tensors(&inputs.zs), state };
-    (case, inputs)
+    case
+}
+
+/// Returns the parameters and running statistics of a block of channels.
+pub(crate) fn state_of(state: &BatchNormState, block: &Range<usize>) -> BatchNormState {
+    let slice = Slice::from(block.clone());
+    let mut state = state.clone();
+    for values in [&mut state.weight, &mut state.bias, &mut state.running_mean, &mut state.running_var] {
+        *values = values.as_ref().map(|values| values.slice_axis(Axis(0), slice).to_owned());
+    }
+    state
 }
 
 #[cfg(test)]

@@ -95,6 +95,10 @@ pub(crate) enum Fault {
     Channels { tensor: String, channels: usize, first: String, expected: usize },
     #[error("{tensor} has shape {}: an empty batch may have at most {limit} channels", cut(&format!("{shape:?}")))]
     EmptyButWide { tensor: String, shape: Vec<usize>, limit: usize },
+    #[error(
+        "not enough memory for {tensor}, {bytes} bytes: take a smaller batch, or a machine with more memory"
+    )]
+    Memory { tensor: String, bytes: usize },
     #[error("{given} is given without {missing}")]
     Lone { given: &'static str, missing: &'static str },
     #[error("{tensor} is given, but the metadata says {key} = false")]

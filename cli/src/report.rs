@@ -97,7 +97,7 @@ impl Running<'_> {
 
 impl Report<'_> {
     fn running(&self) -> Option<Running<'_>> {
-        let (before, after) = (&self.job.inputs.state, self.results.steps.last()?);
+        let (before, after) = (&self.job.state, self.results.steps.last()?);
         Some(Running {
             mean: (before.running_mean.as_ref()?, after.vectors.get("running_mean")?),
             var: (before.running_var.as_ref()?, after.vectors.get("running_var")?),
@@ -106,13 +106,13 @@ impl Report<'_> {
     }
 
     fn steps(&self) -> Vec<StepSpreads> {
-        let (xs, steps) = (&self.job.inputs.xs, &self.results.steps);
+        let (xs, steps) = (&self.job.xs, &self.results.steps);
         let steps = xs.iter().zip(steps).zip(&self.job.suffixes).map(|((x, step), suffix)| {
             let numbers = |[x, y]: [Spread; 2]| [x.mean, x.std, y.mean, y.std];
             let of = |which: usize| Spread::over(step.spreads.iter().map(|spreads| spreads[which]));
             StepSpreads {
                 name: format!("x{suffix}"),
-                shape: x.shape().to_vec(),
+                shape: x.shape.clone(),
                 channels: step.spreads.iter().copied().map(numbers).collect(),
                 all: numbers([of(0), of(1)]),
             }

@@ -39,12 +39,12 @@ pub(crate) struct StepResults {
 impl Results {
     /// Makes room for the results of a job.
     pub(crate) fn new(job: &Job) -> Result<Self> {
-        let (case, inputs) = (&job.case, &job.inputs);
+        let case = &job.case;
         let mut steps = Vec::new();
-        for (k, x) in inputs.xs.iter().enumerate() {
+        for (k, x) in job.xs.iter().enumerate() {
             let mut tensors = BTreeMap::new();
-            let backward = inputs.dys.get(k).is_some();
-            let names = [("y", true), ("dx", backward), ("dz", backward && inputs.zs.get(k).is_some())];
+            let backward = job.dys.get(k).is_some();
+            let names = [("y", true), ("dx", backward), ("dz", backward && job.zs.get(k).is_some())];
             for (name, _) in names.into_iter().filter(|(_, is_there)| *is_there) {
                 tensors.insert(name, room(name, x.len() * case.dtype.bytes() as usize)?);
             }
@@ -53,7 +53,7 @@ impl Results {
                 vectors: BTreeMap::new(),
                 num_batches_tracked: None,
                 spreads: Vec::new(),
-                problem: Problem::new(x.shape(), case.config.layout)?,
+                problem: Problem::new(&x.shape, case.config.layout)?,
             });
         }
         let check = CheckReport { case: case.name.clone(), errors: Vec::new(), mismatches: Vec::new() };
@@ -139,6 +139,13 @@ impl StepResults {
         let whole = self.vectors.entry(name).or_insert_with(|| Array1::zeros(channels));
         whole.slice_axis_mut(Axis(0), Slice::from(block.clone())).assign(part);
     }
+}
+
+/// Fails if there is no memory to compute and check this number of elements at once. The reference needs most of it.
+pub(crate) fn check_room(elements: usize, backward: bool) -> Result<()> {
+    let bytes = elements.saturating_mul(if backward { 128 } else { 64 });
+    let what = "computing and checking a block of channels".to_owned();
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { what, bytes })
 }
 
 /// Returns zeros.

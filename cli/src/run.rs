@@ -2,12 +2,12 @@
 
 use crate::Outcome;
 use crate::adapter::Common;
-use crate::blocks::{blocks, part};
+use crate::blocks::blocks;
 use crate::error::{Error, Result};
 use crate::file::{self, Draft, store};
-use crate::input::Job;
+use crate::input::{Batch, Job};
 use crate::report::{Format, Report, Timing};
-use crate::results::{Results, StepResults, as_stored};
+use crate::results::{Results, StepResults, as_stored, check_room};
 use crate::settings::{Overrides, stored_type};
 use crate::terminal::{self, Progress};
 use safetensors::Dtype;
@@ -97,13 +97,14 @@ fn execute(
     let adapter = device.name();
     let mut timing = Timing { read_ms, ..Timing::default() };
     let mut results = Results::new(job)?;
-    let of_channel = job.inputs.xs.iter().map(|x| x.len()).sum::<usize>() / job.case.config.num_features;
-    for block in blocks(job.case.config.num_features, of_channel, elements) {
-        let part = (block.len() < job.case.config.num_features).then(|| part(&job.case, &job.inputs, &block));
-        let (case, inputs) = part.as_ref().map_or((&job.case, &job.inputs), |(case, inputs)| (case, inputs));
+    let channels = job.case.config.num_features;
+    let of_channel = job.xs.iter().map(Batch::len).sum::<usize>() / channels;
+    for block in blocks(channels, of_channel, elements) {
+        check_room(block.len() * of_channel, !job.dys.is_empty())?;
+        let (case, inputs) = job.part(&block)?;
         progress.show(&format!("computing channel {} on {adapter}", block.start));
         let started = Instant::now();
-        let outputs = device.run(case, inputs).map_err(|source| Error::Compute {
+        let outputs = device.run(&case, &inputs).map_err(|source| Error::Compute {
             path: args.input.clone(),
             adapter: adapter.clone(),
             source: Box::new(source),
@@ -113,9 +114,9 @@ fn execute(
 
         progress.show(&format!("checking channel {} against the CPU reference", block.start));
         let started = Instant::now();
-        results.note(judge(case, &outputs, &Reference.run(case, inputs)?), &block);
+        results.note(judge(&case, &outputs, &Reference.run(&case, &inputs)?), &block);
         timing.check_ms += milliseconds(started);
-        results.put(inputs, &outputs, &block);
+        results.put(&inputs, &outputs, &block);
     }
 
     progress.show(&format!("writing {}", args.output.display()));
@@ -141,9 +142,9 @@ fn draft(job: &Job, results: &mut Results, adapter: &str) -> Draft {
     let dtype = job.case.dtype;
     job.settings.describe(dtype, &mut draft);
     draft.metadata("adapter", adapter);
-    for ((step, suffix), x) in results.steps.iter_mut().zip(&job.suffixes).zip(&job.inputs.xs) {
+    for ((step, suffix), x) in results.steps.iter_mut().zip(&job.suffixes).zip(&job.xs) {
         for (name, data) in std::mem::take(&mut step.tensors) {
-            draft.tensor(format!("{name}{suffix}"), stored_type(dtype), x.shape(), data);
+            draft.tensor(format!("{name}{suffix}"), stored_type(dtype), &x.shape, data);
         }
         step.vectors.iter().for_each(|(name, vector)| add(&mut draft, format!("{name}{suffix}"), vector));
         add_count(&mut draft, step, suffix);

@@ -1,7 +1,9 @@
 //! `run`: the files that it reads and writes, when it is interrupted, and the memory that it takes.
 
 use crate::support::{File, Folder, command, program, run, small};
+use safetensors::Dtype;
 use std::fs;
+use std::process::Stdio;
 
 #[test]
 fn the_input_is_overwritten_only_if_that_is_asked_for() {
@@ -157,16 +159,43 @@ fn peak(arguments: &[&str]) -> u64 {
 #[test]
 fn memory_is_less_than_three_times_the_input() {
     let folder = Folder::new();
-    let of = |count: usize| {
-        let input = folder.write("in", &channels(count, 100_000).bytes());
+    let of = |file: File| {
+        let input = folder.write("in", &file.bytes());
         let run = ["run", &input, "--output", &folder.path("out"), "--backend", "reference"];
         (fs::metadata(&input).unwrap().len(), peak(&run))
     };
-    let ((small, at_small), (large, at_large)) = (of(20), of(80));
-    let (more, more_memory) = (large - small, at_large.saturating_sub(at_small));
-    assert!(more_memory < 3 * more, "{more_memory} bytes of memory for {more}");
+    let halves = |count: usize| {
+        let data: Vec<u8> = (0..count * 200_000).map(|k| [(k * k % 251) as u8, 0x3c][k % 2]).collect();
+        File::default().raw("x", Dtype::F16, &[1, count, 100_000], &data)
+    };
+    let compare = |small: File, large: File| {
+        let ((small, at_small), (large, at_large)) = (of(small), of(large));
+        let (more, more_memory) = (large - small, at_large.saturating_sub(at_small));
+        assert!(more_memory < 3 * more, "{more_memory} bytes of memory for {more}");
+    };
+    compare(channels(20, 100_000), channels(80, 100_000));
     if wgpu_batchnorm::internals::tests_are_exhaustive() {
-        let (size, memory) = of(500);
+        compare(halves(20), halves(80));
+        let (size, memory) = of(channels(500, 100_000));
         assert!(size >= 200_000_000 && memory < 3 * size, "{memory} bytes of memory for {size}");
+    }
+}
+
+/// The limits are those where the input fits into memory, and what is computed of it does not.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_is_an_error() {
+    let folder = Folder::new();
+    // One channel, which is not divided.
+    let input = folder.write("in", &channels(1, 8_000_000).bytes());
+    for megabytes in [20, 60, 300, 400] {
+        let limited = format!("ulimit -v {megabytes}000; exec \"$0\" \"$@\"");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_wgpu-batchnorm")]);
+        shell.args(["run", &input, "--output", &folder.path("out"), "--backend", "reference"]);
+        let run = run(shell.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        assert_eq!(run.code, Some(2), "{megabytes} MB: {run:?}");
+        assert!(run.stderr.contains("memory"), "{megabytes} MB: {run:?}");
+        assert_eq!(folder.entries(), 1);
     }
 }
