@@ -102,7 +102,8 @@ fn execute(
     for block in blocks(channels, of_channel, elements) {
         check_room(block.len() * of_channel, !job.dys.is_empty())?;
         let (case, inputs) = job.part(&block)?;
-        progress.show(&format!("computing channel {} on {adapter}", block.start));
+        let of = format!("channels {} to {} of {channels}", block.start + 1, block.end);
+        progress.show(&format!("computing {of} on {adapter}"));
         let started = Instant::now();
         let outputs = device.run(&case, &inputs).map_err(|source| Error::Compute {
             path: args.input.clone(),
@@ -112,7 +113,7 @@ fn execute(
         let outputs = as_stored(outputs, case.dtype);
         timing.compute_ms += milliseconds(started);
 
-        progress.show(&format!("checking channel {} against the CPU reference", block.start));
+        progress.show(&format!("checking {of} against the CPU reference"));
         let started = Instant::now();
         results.note(judge(&case, &outputs, &Reference.run(&case, &inputs)?), &block);
         timing.check_ms += milliseconds(started);
