@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Writes a file. If that fails, an existing file stays unchanged. A link stays a link, and a file keeps its permissions.
-/// A pipe or a device is written to, not replaced. The data is on the disk when the function returns.
+/// Writes a file. If that fails, an existing file stays unchanged. A link stays a link, a file keeps its permissions. A
+/// pipe or a device is written to, not replaced. The data is on the disk when the function returns.
 pub(crate) fn write(path: &Path, contents: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
     match target(path)? {
         Target::File(path) => {

@@ -27,8 +27,8 @@ pub(crate) struct Results {
 pub(crate) struct StepResults {
     /// The bytes of `y`, `dx` and `dz`, as far as the case has them.
     pub(crate) tensors: BTreeMap<&'static str, Vec<u8>>,
-    /// One value per channel: `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dweight` and `dbias`, as far as
-    /// the case has them.
+    /// One value per channel: `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dweight` and `dbias`, as far
+    /// as the case has them.
     pub(crate) vectors: BTreeMap<&'static str, Array1<f64>>,
     pub(crate) num_batches_tracked: Option<u64>,
     /// Those of x and of y in each channel.
@@ -94,7 +94,8 @@ impl Results {
         }
     }
 
-    /// Adds the judgement of a block of channels. A quantity that is wrong in several blocks has one mismatch, the worst.
+    /// Adds the judgement of a block of channels. A quantity that is wrong in several blocks has one mismatch, the
+    /// worst.
     pub(crate) fn note(&mut self, check: CheckReport, block: &Range<usize>) {
         for (quantity, error) in check.errors {
             match self.check.errors.iter_mut().find(|(name, _)| *name == quantity) {

@@ -30,7 +30,8 @@ pub(crate) fn watch() {
     }
 }
 
-/// Ends the program with the exit code that shells give to a signal. Runs no destructors: the GPU's driver may be at work.
+/// Ends the program with the exit code that shells give to a signal. Runs no destructors: the GPU's driver may be at
+/// work.
 fn end(signal: usize) -> ! {
     abandon_writes();
     low_level::exit(i32::try_from(128 + signal).unwrap_or(i32::MAX))

@@ -77,8 +77,8 @@ impl Checkpoint {
         Ok(Self { tensors, metadata })
     }
 
-    /// Writes a safetensors file, completely or not at all. Replaces an existing file, but not a link to one, and writes
-    /// to a pipe or a device. The same tensors and metadata give the same bytes.
+    /// Writes a safetensors file, completely or not at all. Replaces an existing file, but not a link to one, and
+    /// writes to a pipe or a device. The same tensors and metadata give the same bytes.
     ///
     /// # Errors
     /// [`Error::WriteCheckpoint`]: an existing file is then unchanged.

@@ -67,7 +67,7 @@ mod tests {
         StoredTensor { dtype, shape: shape.to_vec(), data: data.to_vec() }
     }
 
-    /// A checkpoint with tensors of several widths, and with metadata. They are inserted in this order or in the reverse.
+    /// A checkpoint with tensors of several widths, and with metadata, inserted in this order or in the reverse.
     fn checkpoint(reverse: bool) -> Checkpoint {
         let mut tensors = vec![
             ("a", tensor(Dtype::U8, &[3], &[1, 2, 3])),

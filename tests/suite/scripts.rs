@@ -39,7 +39,8 @@ fn the_runtime_folder_is_there_when_the_command_runs() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
 }
 
-/// A list of packages that is newer than the system's packages makes a partial upgrade, which Arch Linux does not support.
+/// Lists of packages that are newer than the system's packages make a partial upgrade, which Arch Linux does not
+/// support.
 #[test]
 fn pacman_takes_the_lists_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
