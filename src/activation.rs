@@ -227,8 +227,9 @@ impl FromStr for Activation {
         let found = Self::ALL.into_iter().find(|activation| activation.to_string() == text);
         found.ok_or_else(|| {
             format!(
-                "no activation {text:?}; there are identity, relu, leaky-relu=SLOPE (such as leaky-relu=0.1), \
-                 relu6, silu, sigmoid, tanh, gelu and gelu-tanh"
+                "no activation {:?}; there are identity, relu, leaky-relu=SLOPE (such as leaky-relu=0.1), \
+                 relu6, silu, sigmoid, tanh, gelu and gelu-tanh",
+                crate::text::cut(text)
             )
         })
     }

@@ -80,7 +80,9 @@ impl FromStr for DType {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|dtype| dtype.to_string() == text);
-        found.ok_or_else(|| format!("no element type {text:?}; there are f32, f16 and bf16"))
+        found.ok_or_else(|| {
+            format!("no element type {:?}; there are f32, f16 and bf16", crate::text::cut(text))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::dtype::DType;
 use crate::layout::Layout;
+use crate::text::{cut, sizes};
 use std::path::PathBuf;
 
 /// `Result` with this crate's [`Error`].
@@ -28,7 +29,8 @@ pub enum Error {
     // The input.
     /// The input has too few or too many dimensions.
     #[error(
-        "expected 2 to 5 dimensions, got {rank} (shape {shape:?}): reshape to [N, C] or [N, C, spatial…]"
+        "expected 2 to 5 dimensions, got {rank} (shape {}): reshape to [N, C] or [N, C, spatial…]",
+        sizes(shape)
     )]
     Rank {
         /// Dimensions of the input.
@@ -200,7 +202,7 @@ pub enum Error {
 
     // A checkpoint.
     /// A tensor of the layer is not in the checkpoint.
-    #[error("the checkpoint has no tensor {tensor}{}: check the prefix; {}", match alike(.tensor, .found) {
+    #[error("the checkpoint has no tensor {}{}: check the prefix; {}", cut(tensor), match alike(.tensor, .found) {
         alike if alike.is_empty() => String::new(),
         alike => format!(", but {}", shortened(&alike)),
     }, if .found.is_empty() {
@@ -216,7 +218,8 @@ pub enum Error {
     },
     /// The checkpoint has a tensor that the layer has no place for.
     #[error(
-        "the checkpoint has {tensor}, but the layer's option {option} is false: load it into a layer where it is true"
+        "the checkpoint has {}, but the layer's option {option} is false: load it into a layer where it is true",
+        cut(tensor)
     )]
     SurplusTensor {
         /// Its name.
@@ -225,7 +228,7 @@ pub enum Error {
         option: &'static str,
     },
     /// A tensor of the checkpoint has the wrong shape.
-    #[error("{tensor} has shape {shape:?}, expected {expected}")]
+    #[error("{} has shape {}, expected {expected}", cut(tensor), sizes(shape))]
     TensorShape {
         /// Its name.
         tensor: String,
@@ -235,7 +238,7 @@ pub enum Error {
         expected: String,
     },
     /// A tensor of the checkpoint has an element type that cannot be converted.
-    #[error("{tensor} is {dtype}, it must be {expected}")]
+    #[error("{} is {dtype}, it must be {expected}", cut(tensor))]
     TensorType {
         /// Its name.
         tensor: String,
@@ -245,7 +248,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// A count of batches is negative, not whole, or more than the checkpoint can hold.
-    #[error("{tensor} is {count}: allowed is a whole number, 0 to 9223372036854775807")]
+    #[error("{} is {count}: allowed is a whole number, 0 to 9223372036854775807", cut(tensor))]
     TensorCount {
         /// Its name.
         tensor: String,
@@ -253,7 +256,7 @@ pub enum Error {
         count: String,
     },
     /// A checkpoint could not be read.
-    #[error("cannot read {}: {source}", named(path))]
+    #[error("cannot read {}", named(path))]
     ReadCheckpoint {
         /// The file, if it has a path.
         path: Option<PathBuf>,
@@ -261,7 +264,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is not a safetensors file, or is damaged.
-    #[error("{} is no safetensors file: {source}", named(path))]
+    #[error("{} is no safetensors file", named(path))]
     BadCheckpoint {
         /// The file, if it has a path.
         path: Option<PathBuf>,
@@ -269,7 +272,7 @@ pub enum Error {
         source: BadCheckpoint,
     },
     /// A checkpoint could not be written.
-    #[error("cannot write {}: {source}", named(path))]
+    #[error("cannot write {}", named(path))]
     WriteCheckpoint {
         /// The file, if it has a path.
         path: Option<PathBuf>,
@@ -380,13 +383,12 @@ pub enum Error {
     // The adapter, and what only the GPU reports.
     /// No usable adapter was found.
     #[error("no GPU adapter{}: {}, or compute with the CPU reference", match .wanted {
-        Some(name) => format!(" with a name like {name:?}"),
-        None => format!(" for {backends:?}"),
+        Some(name) => format!(" with a name like {:?}", cut(name)),
+        None => format!(" for {}", names(*.backends)),
     }, if .found.is_empty() {
-        "install a Vulkan driver (on Debian or Ubuntu, `apt-get install mesa-vulkan-drivers` brings a software \
-         one)".to_owned()
+        advice(*.backends)
     } else {
-        format!("take one of {found:?}")
+        format!("take one of [{}]", .found.iter().map(|name| format!("{:?}", cut(name))).collect::<Vec<_>>().join(", "))
     })]
     NoAdapter {
         /// Backends that were searched.
@@ -397,7 +399,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The adapter refused to open a device.
-    #[error("the adapter opened no device: {0}")]
+    #[error("the adapter opened no device")]
     RequestDevice(#[from] wgpu::RequestDeviceError),
     /// The device is out of memory.
     #[error(
@@ -426,7 +428,7 @@ pub enum Error {
         reason: String,
     },
     /// The file of compiled kernels could not be written.
-    #[error("cannot write the pipeline cache {} (choose another folder, or do without): {source}", path.display())]
+    #[error("cannot write the pipeline cache {} (choose another folder, or do without)", path.display())]
     PipelineCache {
         /// The file.
         path: PathBuf,
@@ -434,7 +436,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file of tunings could not be read.
-    #[error("cannot read the tunings {}: {source}", path.display())]
+    #[error("cannot read the tunings {}", path.display())]
     ReadTunings {
         /// The file.
         path: PathBuf,
@@ -442,7 +444,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file of tunings could not be written.
-    #[error("cannot write the tunings {}: {source}", path.display())]
+    #[error("cannot write the tunings {}", path.display())]
     WriteTunings {
         /// The file.
         path: PathBuf,
@@ -460,7 +462,7 @@ pub enum Error {
         reason: String,
     },
     /// Tunings were measured on another adapter, or with another version of this crate.
-    #[error("the tunings are of {what} {found:?}, but this is {expected:?}: tune again")]
+    #[error("the tunings are of {what} {:?}, but this is {expected:?}: tune again", cut(found))]
     ForeignTunings {
         /// What differs.
         what: &'static str,
@@ -469,9 +471,43 @@ pub enum Error {
         /// Its value here.
         expected: String,
     },
-    /// wgpu reported an error.
+    /// wgpu reported an error. Its text includes that of all its causes, so they are not told again as sources.
     #[error("wgpu reported an error: {0}")]
-    Gpu(#[from] wgpu::Error),
+    Gpu(wgpu::Error),
+}
+
+impl From<wgpu::Error> for Error {
+    fn from(error: wgpu::Error) -> Self {
+        Self::Gpu(error)
+    }
+}
+
+/// The backends of this platform, as far as this crate has them.
+const HERE: wgpu::Backends = if cfg!(target_vendor = "apple") {
+    wgpu::Backends::METAL
+} else if cfg!(windows) {
+    wgpu::Backends::VULKAN.union(wgpu::Backends::DX12)
+} else {
+    wgpu::Backends::VULKAN
+};
+
+/// Says what helps where none of these backends has an adapter.
+fn advice(asked: wgpu::Backends) -> String {
+    let usable = asked & HERE;
+    if usable.is_empty() {
+        format!("this platform has no such backend, ask for {}", names(HERE))
+    } else if cfg!(target_os = "linux") {
+        "install a Vulkan driver (on Debian or Ubuntu, `apt-get install mesa-vulkan-drivers` brings a software one)"
+            .to_owned()
+    } else {
+        format!("install the driver of the GPU for {}", names(usable))
+    }
+}
+
+/// Lists backends.
+fn names(backends: wgpu::Backends) -> String {
+    let names: Vec<&str> = backends.iter_names().map(|(name, _)| name).collect();
+    if names.is_empty() { "no backend".to_owned() } else { names.join(", ") }
 }
 
 /// Buffers whose size grows with the batch.
@@ -497,7 +533,7 @@ fn presence(name: &str, expected: bool) -> String {
 /// Lists up to eight names, then the number of the others.
 pub(crate) fn shortened(names: &[String]) -> String {
     const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(SHOWN).map(|name| cut(name)).collect::<Vec<_>>().join(", ");
     match names.len().checked_sub(SHOWN) {
         None | Some(0) => shown,
         Some(more) => format!("{shown} and {more} more"),
@@ -583,12 +619,95 @@ pub enum BadCheckpoint {
 
 #[cfg(test)]
 mod tests {
-    use super::shortened;
+    use super::{BadCheckpoint, Error, shortened};
+    use std::io;
+    use std::path::PathBuf;
 
     #[test]
     fn long_lists_are_shortened() {
         let names: Vec<String> = (0..10).map(|k| k.to_string()).collect();
         assert_eq!(shortened(&names[..8]), "0, 1, 2, 3, 4, 5, 6, 7");
         assert_eq!(shortened(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+    }
+
+    /// Every error that another one caused.
+    fn caused() -> Vec<Error> {
+        let (path, source) = (|| PathBuf::from("file"), || io::Error::other("the disk is on fire"));
+        let json = serde_json::from_str::<bool>("maybe").map_err(BadCheckpoint::Header);
+        let inner = || Box::new(io::Error::other("the lowest cause"));
+        let description = "Validation Error\n\nCaused by:\n  the lowest cause".to_owned();
+        let bad = |source| Error::BadCheckpoint { path: Some(path()), source };
+        vec![
+            Error::ReadCheckpoint { path: Some(path()), source: source() },
+            bad(BadCheckpoint::Short { found: 3 }),
+            bad(json.err().unwrap_or(BadCheckpoint::Surplus { length: 1 })),
+            Error::WriteCheckpoint { path: Some(path()), source: source() },
+            Error::PipelineCache { path: path(), source: source() },
+            Error::ReadTunings { path: path(), source: source() },
+            Error::WriteTunings { path: path(), source: source() },
+            Error::Gpu(wgpu::Error::Validation { source: inner(), description }),
+        ]
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        for error in caused() {
+            let mut texts = vec![error.to_string()];
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                texts.push(cause.to_string());
+                source = cause.source();
+            }
+            for (k, text) in texts.iter().enumerate() {
+                assert!(!texts[..k].iter().any(|above| above.contains(text.as_str())), "{texts:?}");
+            }
+            let whole = texts.join(": ");
+            let lowest = ["on fire", "lowest cause", "3 of the 8 bytes", "expected value"];
+            assert_eq!(lowest.iter().map(|cause| whole.matches(cause).count()).sum::<usize>(), 1, "{whole}");
+        }
+    }
+
+    #[test]
+    fn the_advice_fits_the_backends() {
+        use wgpu::Backends;
+        let error = |backends, wanted: Option<&str>, found: &[&str]| {
+            let found = found.iter().map(|&name| name.to_owned()).collect();
+            Error::NoAdapter { backends, wanted: wanted.map(str::to_owned), found }.to_string()
+        };
+        if cfg!(target_os = "linux") {
+            for backends in [Backends::METAL, Backends::DX12, Backends::METAL | Backends::DX12] {
+                let text = error(backends, None, &[]);
+                assert!(!text.contains("install") && text.contains("ask for VULKAN"), "{text}");
+            }
+            for backends in [Backends::VULKAN, Backends::all()] {
+                let text = error(backends, None, &[]);
+                assert!(text.contains("install a Vulkan driver") && text.contains("VULKAN"), "{text}");
+            }
+        }
+        let text = error(Backends::METAL, Some("Voodoo"), &["llvmpipe"]);
+        assert!(text.contains("\"Voodoo\"") && text.contains("take one of [\"llvmpipe\"]"), "{text}");
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let long = "ä".repeat(10_000);
+        let errors = [
+            Error::MissingTensor { tensor: long.clone(), found: vec![long.clone(); 8] },
+            Error::SurplusTensor { tensor: long.clone(), option: "affine" },
+            Error::TensorShape { tensor: long.clone(), shape: vec![1; 10_000], expected: "[1]".to_owned() },
+            Error::TensorType { tensor: long.clone(), dtype: safetensors::Dtype::U8, expected: "F32" },
+            Error::TensorCount { tensor: long.clone(), count: "-1".to_owned() },
+            Error::Rank { rank: 10_000, shape: vec![1; 10_000] },
+            Error::NoAdapter {
+                backends: wgpu::Backends::VULKAN,
+                wanted: Some(long.clone()),
+                found: vec![long.clone()],
+            },
+            Error::ForeignTunings { what: "adapter", found: long, expected: "llvmpipe".to_owned() },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.chars().count() < 800 && text.contains('…'), "{} characters: {text}", text.len());
+        }
     }
 }

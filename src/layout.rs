@@ -40,7 +40,7 @@ impl std::str::FromStr for Layout {
         match text.replace('_', "-").as_str() {
             "channels-first" => Ok(Self::ChannelsFirst),
             "channels-last" => Ok(Self::ChannelsLast),
-            _ => Err(format!("unknown layout {text:?}: channels-first or channels-last")),
+            _ => Err(format!("unknown layout {:?}: channels-first or channels-last", crate::text::cut(text))),
         }
     }
 }

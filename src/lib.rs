@@ -23,6 +23,7 @@ pub mod reference;
 mod shape;
 mod state;
 mod tensor;
+mod text;
 pub mod tuner;
 pub mod tunings;
 #[cfg(feature = "verify")]

@@ -1,6 +1,6 @@
 //! Chooses where to compute: on a GPU or with the CPU reference.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, line};
 use crate::file;
 use crate::terminal;
 use clap::ValueEnum;
@@ -103,7 +103,7 @@ impl Common {
             }
             // A name that matches no adapter is a mistake, whether or not there are other adapters.
             (Err(error @ wgpu_batchnorm::Error::NoAdapter { wanted: None, .. }), Backend::Auto) => {
-                terminal::note(&format!("note: {error}. Computing with the CPU reference."));
+                terminal::note(&format!("note: {}. Computing with the CPU reference.", line(&error)));
                 Ok(Device::Reference)
             }
             (Err(error), _) => Err(error.into()),
@@ -116,7 +116,7 @@ fn load_tunings(gpu: &Gpu, file: &Path) -> Result<()> {
     match Tunings::load(file, gpu.profile()) {
         Ok(tunings) => Ok(gpu.set_tunings(tunings)?),
         Err(error @ wgpu_batchnorm::Error::ForeignTunings { .. }) => {
-            terminal::note(&format!("note: {} is not used: {error}", file.display()));
+            terminal::note(&format!("note: {} is not used: {}", file.display(), line(&error)));
             Ok(())
         }
         Err(error) => Err(error.into()),

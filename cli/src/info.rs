@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::adapter::{self, Common};
-use crate::error::Result;
+use crate::error::{Result, line};
 use crate::report::Format;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -99,7 +99,7 @@ fn reductions(profile: &AdapterProfile) -> String {
     match kernels(profile, DType::F32) {
         Ok(kernels) if kernels.iter().any(Kernel::uses_subgroups) => "subgroups".to_owned(),
         Ok(_) => "workgroup memory".to_owned(),
-        Err(error) => format!("nothing: {error}"),
+        Err(error) => format!("nothing: {}", line(&error)),
     }
 }
 
@@ -114,7 +114,7 @@ fn half_precision(profile: &AdapterProfile) -> String {
                 _ => "as f16".to_owned(),
             }
         }
-        Err(error) => format!("not at all: {error}"),
+        Err(error) => format!("not at all: {}", line(&error)),
     }
 }
 

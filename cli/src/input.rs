@@ -1,10 +1,14 @@
 //! Reads what `run` computes: a layer and its batches, from the tensors of a file.
 
+use crate::blocks::{axis, case_of, state_of};
 use crate::error::{Fault, Result};
 use crate::settings::{self, Overrides, Settings};
 use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
-use wgpu_batchnorm::ndarray::{Array1, ArrayD};
+use std::ops::Range;
+use wgpu_batchnorm::checkpoint::StoredTensor;
+use wgpu_batchnorm::half::{bf16, f16};
+use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::verify::{Case, Inputs};
 use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
 
@@ -18,12 +22,62 @@ pub(crate) struct Job {
     /// The suffix of each step's names: `""` for x, or `.0`, `.1` …
     pub(crate) suffixes: Vec<String>,
     pub(crate) case: Case,
-    pub(crate) inputs: Inputs,
+    pub(crate) xs: Vec<Batch>,
+    /// The gradients with respect to the outputs. Empty if only forward passes run.
+    pub(crate) dys: Vec<Batch>,
+    /// What is added to the normalised batches. Empty if nothing is.
+    pub(crate) zs: Vec<Batch>,
+    /// Parameters and running statistics before the first step.
+    pub(crate) state: BatchNormState,
     /// Tensors that are ignored.
     pub(crate) others: Vec<String>,
 }
 
+/// A batch, or a tensor that accompanies one, as the file stores it.
+pub(crate) struct Batch {
+    pub(crate) shape: Vec<usize>,
+    data: Vec<u8>,
+}
+
+impl Batch {
+    /// Returns the number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Returns the values of a block of channels.
+    fn part(&self, case: &Case, block: &Range<usize>) -> wgpu_batchnorm::Result<ArrayD<f32>> {
+        // Tensors are [outer, channels, inner] in both layouts.
+        let problem = Problem::new(&self.shape, case.config.layout)?;
+        let of_channel = problem.inner() * case.dtype.bytes() as usize;
+        let mut shape = self.shape.clone();
+        shape[axis(case).0] = block.len();
+        let mut part = ArrayD::zeros(IxDyn(&shape));
+        if let Some(values) = part.as_slice_mut().filter(|values| !values.is_empty()) {
+            let rows = self.data.chunks_exact(problem.channels() * of_channel);
+            for (to, row) in values.chunks_exact_mut(problem.inner() * block.len()).zip(rows) {
+                decode(case.dtype, &row[block.start * of_channel..block.end * of_channel], to);
+            }
+        }
+        Ok(part)
+    }
+}
+
 impl Job {
+    /// Returns the case and its data on a block of channels.
+    pub(crate) fn part(&self, block: &Range<usize>) -> wgpu_batchnorm::Result<(Case, Inputs)> {
+        let tensors = |all: &[Batch]| -> wgpu_batchnorm::Result<_> {
+            all.iter().map(|batch| batch.part(&self.case, block)).collect()
+        };
+        let inputs = Inputs {
+            xs: tensors(&self.xs)?,
+            dys: tensors(&self.dys)?,
+            zs: tensors(&self.zs)?,
+            state: state_of(&self.state, block),
+        };
+        Ok((case_of(&self.case, block), inputs))
+    }
+
     pub(crate) fn new(file: &Checkpoint, overrides: &Overrides) -> Result<Self, Fault> {
         let mut others: BTreeSet<String> = file.names().map(str::to_owned).collect();
         let suffixes = suffixes(&others)?;
@@ -41,24 +95,23 @@ impl Job {
         let dtype = dtype.unwrap_or_default();
         settings::check_dtype(file, &first, dtype)?;
         let library = |tensor: &str, source| Fault::Library { tensor: tensor.to_owned(), source };
-        let shape = xs[0].shape().to_vec();
+        let shape = xs[0].shape.clone();
         let channels =
             Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels();
-        if xs[0].is_empty() && channels > MAX_EMPTY_CHANNELS {
+        if xs[0].len() == 0 && channels > MAX_EMPTY_CHANNELS {
             return Err(Fault::EmptyButWide { tensor: first, shape, limit: MAX_EMPTY_CHANNELS });
         }
         let config = settings.config(channels);
         config.validate().map_err(|source| library(&first, source))?;
         for (x, suffix) in xs.iter().zip(&suffixes) {
             let name = format!("x{suffix}");
-            let problem =
-                Problem::new(x.shape(), settings.layout).map_err(|source| library(&name, source))?;
+            let problem = Problem::new(&x.shape, settings.layout).map_err(|source| library(&name, source))?;
             if problem.channels() != channels {
                 let found = problem.channels();
                 return Err(Fault::Channels { tensor: name, channels: found, first, expected: channels });
             }
             config
-                .problem(x.shape(), settings.layout, settings.training())
+                .problem(&x.shape, settings.layout, settings.training())
                 .map_err(|source| library(&name, source))?;
         }
 
@@ -83,7 +136,7 @@ impl Job {
             seed: 0,
         };
         let others = others.into_iter().collect();
-        Ok(Self { settings, suffixes, case, inputs: Inputs { xs, dys, zs, state }, others })
+        Ok(Self { settings, suffixes, case, xs, dys, zs, state, others })
     }
 }
 
@@ -91,14 +144,14 @@ impl Job {
 struct OfX<'a> {
     file: &'a Checkpoint,
     suffixes: &'a [String],
-    xs: &'a [ArrayD<f32>],
+    xs: &'a [Batch],
     dtype: DType,
 }
 
 impl OfX<'_> {
     /// Reads dy, the gradients with respect to the outputs, or z, the residuals. There must be one for each batch, of
     /// its shape and type, or none at all.
-    fn tensors(&self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<ArrayD<f32>>, Fault> {
+    fn tensors(&self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<Batch>, Fault> {
         let given: Vec<&String> = others.iter().filter(|name| step_of(name, stem).is_some()).collect();
         let Some(&first) = given.first() else { return Ok(Vec::new()) };
         let wanted: Vec<String> = self.suffixes.iter().map(|suffix| format!("{stem}{suffix}")).collect();
@@ -114,9 +167,9 @@ impl OfX<'_> {
         for ((name, suffix), x) in wanted.iter().zip(self.suffixes).zip(self.xs) {
             let (tensor, dtype) = batch(self.file, name)?;
             check_type(name, dtype, self.dtype)?;
-            if tensor.shape() != x.shape() {
-                let wanted = format!("{:?}: that of x{suffix}", x.shape());
-                return Err(Fault::Shape { tensor: name.clone(), shape: tensor.shape().to_vec(), wanted });
+            if tensor.shape != x.shape {
+                let wanted = format!("{:?}: that of x{suffix}", x.shape);
+                return Err(Fault::Shape { tensor: name.clone(), shape: tensor.shape, wanted });
             }
             others.remove(name);
             tensors.push(tensor);
@@ -168,16 +221,40 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
     }
 }
 
-/// Returns values and type of a batch, or of a tensor that accompanies it.
-fn batch(file: &Checkpoint, name: &str) -> Result<(ArrayD<f32>, DType), Fault> {
-    let no_input = || Fault::NoInput { found: file.names().map(str::to_owned).collect() };
-    let dtype = match file.tensor(name).ok_or_else(no_input)?.dtype {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        dtype => return Err(Fault::Batch { tensor: name.to_owned(), dtype }),
+/// Returns a batch, or a tensor that accompanies it, and its type.
+fn batch(file: &Checkpoint, name: &str) -> Result<(Batch, DType), Fault> {
+    let Some(StoredTensor { dtype, shape, data }) = file.tensor(name) else {
+        return Err(Fault::NoInput { found: file.names().map(str::to_owned).collect() });
     };
-    Ok((file.array(name)?.ok_or_else(no_input)?, dtype))
+    let (shape, tensor) = (shape.clone(), name.to_owned());
+    let dtype = float(*dtype).ok_or_else(|| Fault::Batch { tensor: tensor.clone(), dtype: *dtype })?;
+    // Some sizes with a 0 among them have a product that no usize holds.
+    let fits =
+        shape.iter().filter(|&&size| size > 0).try_fold(1usize, |product, &size| product.checked_mul(size));
+    if fits.is_none_or(|elements| elements > isize::MAX as usize) {
+        return Err(Fault::Shape { tensor, shape, wanted: "one that fits into memory".to_owned() });
+    }
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(data.len()).map_err(|_| Fault::Memory { tensor, bytes: data.len() })?;
+    copy.extend_from_slice(data);
+    Ok((Batch { shape, data: copy }, dtype))
+}
+
+/// Returns the element type of a tensor of floats.
+fn float(dtype: Dtype) -> Option<DType> {
+    DType::ALL.into_iter().find(|&float| settings::stored_type(float) == dtype)
+}
+
+/// Writes the values of these bytes.
+fn decode(dtype: DType, bytes: &[u8], values: &mut [f32]) {
+    fn each<const N: usize>(bytes: &[u8], values: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+        values.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, bytes)| *to = value(*bytes));
+    }
+    match dtype {
+        DType::F16 => each(bytes, values, |half| f16::from_le_bytes(half).to_f32()),
+        DType::BF16 => each(bytes, values, |half| bf16::from_le_bytes(half).to_f32()),
+        _ => each(bytes, values, f32::from_le_bytes),
+    }
 }
 
 /// Returns parameters and running statistics of the file, or of a new layer.

@@ -2,13 +2,16 @@
 
 mod adapter;
 mod bench;
+mod blocks;
 mod error;
 mod file;
 mod info;
 mod input;
 mod report;
+mod results;
 mod run;
 mod settings;
+mod signals;
 mod statistics;
 mod terminal;
 mod verify;
@@ -29,7 +32,8 @@ struct Cli {
     common: Common,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 right, 1 a check failed, 2 bad input or usage, or no adapter";
+const EXIT_CODES: &str =
+    "Exit codes: 0 right, 1 a check failed, 2 bad input or usage, or no adapter, 130 or 143 interrupted";
 
 #[derive(Subcommand)]
 enum Command {
@@ -70,6 +74,7 @@ const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     let Cli { command, common } = Cli::parse();
+    signals::watch();
     let mut out = io::stdout();
     let result = match &command {
         Command::Info(args) => info::info(args, &common, &mut out),
@@ -82,11 +87,17 @@ fn main() -> ExitCode {
         Err(error) => {
             // The reader of a pipe may stop early.
             if !matches!(&error, Error::Stdout(source) if source.kind() == ErrorKind::BrokenPipe) {
-                terminal::note(&format!("error: {}", error.line()));
+                terminal::note(&format!("error: {}{}", error.line(), all_the_same(&error)));
             }
             BAD_INPUT
         }
     })
+}
+
+/// Names the files that were written although standard output could not be.
+fn all_the_same(error: &Error) -> String {
+    let written = if matches!(error, Error::Stdout(_)) { file::written() } else { Vec::new() };
+    written.iter().map(|path| format!("; {} is written", path.display())).collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Prints results, above all those of `run`: the statistics of each channel, and the error against the CPU reference.
 
 use crate::input::Job;
+use crate::results::Results;
 use crate::statistics::Spread;
 use serde_json::{Map, Value, json};
 use std::fmt::{Display, Write};
 use std::path::Path;
 use wgpu_batchnorm::DType;
-use wgpu_batchnorm::ndarray::{Array1, Axis};
-use wgpu_batchnorm::verify::{CheckReport, Outputs, TOLERANCE};
+use wgpu_batchnorm::ndarray::Array1;
+use wgpu_batchnorm::verify::{CheckReport, TOLERANCE};
 
 /// Most channels that are listed individually.
 const ROWS: usize = 16;
@@ -21,6 +22,7 @@ pub(crate) struct Format {
 }
 
 /// Time spent, in milliseconds.
+#[derive(Default)]
 pub(crate) struct Timing {
     pub(crate) read_ms: f64,
     /// Upload, compilation of the kernels, computation and readback.
@@ -36,8 +38,7 @@ pub(crate) struct Report<'a> {
     pub(crate) output: &'a Path,
     pub(crate) job: &'a Job,
     pub(crate) adapter: String,
-    pub(crate) outputs: Outputs,
-    pub(crate) check: CheckReport,
+    pub(crate) results: Results,
     pub(crate) timing: Timing,
 }
 
@@ -96,25 +97,24 @@ impl Running<'_> {
 
 impl Report<'_> {
     fn running(&self) -> Option<Running<'_>> {
-        let (before, after) = (&self.job.inputs.state, self.outputs.steps.last()?);
+        let (before, after) = (&self.job.state, self.results.steps.last()?);
         Some(Running {
-            mean: (before.running_mean.as_ref()?, after.running_mean.as_ref()?),
-            var: (before.running_var.as_ref()?, after.running_var.as_ref()?),
+            mean: (before.running_mean.as_ref()?, after.vectors.get("running_mean")?),
+            var: (before.running_var.as_ref()?, after.vectors.get("running_var")?),
             num_batches_tracked: (before.num_batches_tracked?, after.num_batches_tracked?),
         })
     }
 
     fn steps(&self) -> Vec<StepSpreads> {
-        let (xs, steps) = (&self.job.inputs.xs, &self.outputs.steps);
+        let (xs, steps) = (&self.job.xs, &self.results.steps);
         let steps = xs.iter().zip(steps).zip(&self.job.suffixes).map(|((x, step), suffix)| {
-            let axis = Axis(self.job.settings.layout.channel_axis(x.ndim()));
-            let spreads = |x: Spread, y: Spread| [x.mean, x.std, y.mean, y.std];
-            let (x_channels, y_channels) = (Spread::of_channels(x, axis), Spread::of_channels(&step.y, axis));
+            let numbers = |[x, y]: [Spread; 2]| [x.mean, x.std, y.mean, y.std];
+            let of = |which: usize| Spread::over(step.spreads.iter().map(|spreads| spreads[which]));
             StepSpreads {
                 name: format!("x{suffix}"),
-                shape: x.shape().to_vec(),
-                channels: x_channels.into_iter().zip(y_channels).map(|(x, y)| spreads(x, y)).collect(),
-                all: spreads(Spread::of(x.view()), Spread::of(step.y.view())),
+                shape: x.shape.clone(),
+                channels: step.spreads.iter().copied().map(numbers).collect(),
+                all: numbers([of(0), of(1)]),
             }
         });
         steps.collect()
@@ -136,14 +136,14 @@ impl Report<'_> {
         if let Some(running) = self.running() {
             running.write(&mut text);
         }
-        let _ = writeln!(text, "\n{}", verdict(&self.check, self.job.case.dtype));
+        let _ = writeln!(text, "\n{}", verdict(&self.results.check, self.job.case.dtype));
         let Timing { read_ms, compute_ms, check_ms, write_ms } = self.timing;
         let _ = writeln!(
             text,
             "read in {read_ms:.1} ms, computed in {compute_ms:.1} ms, checked in {check_ms:.1} ms, \
              written in {write_ms:.1} ms"
         );
-        let although = if self.check.passed() { "" } else { ", although the check failed" };
+        let although = if self.results.check.passed() { "" } else { ", although the check failed" };
         let _ = writeln!(text, "written to {}{although}", self.output.display());
         text
     }
@@ -187,7 +187,7 @@ impl Report<'_> {
             "left_alone": self.job.others,
             "steps": steps,
             "running": running,
-            "check": check_json(&self.check),
+            "check": check_json(&self.results.check),
             "timing_ms": {
                 "read": self.timing.read_ms,
                 "compute": self.timing.compute_ms,

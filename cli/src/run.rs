@@ -2,18 +2,21 @@
 
 use crate::Outcome;
 use crate::adapter::Common;
+use crate::blocks::blocks;
 use crate::error::{Error, Result};
-use crate::file::{self, Draft, Values};
-use crate::input::Job;
+use crate::file::{self, Draft, store};
+use crate::input::{Batch, Job};
 use crate::report::{Format, Report, Timing};
-use crate::settings::Overrides;
+use crate::results::{Results, StepResults, as_stored, check_room};
+use crate::settings::{Overrides, stored_type};
 use crate::terminal::{self, Progress};
+use safetensors::Dtype;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 use wgpu_batchnorm::internals::shortened;
-use wgpu_batchnorm::ndarray::{Array1, ArrayD};
-use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, Step, StepGradients, judge};
+use wgpu_batchnorm::ndarray::Array1;
+use wgpu_batchnorm::verify::{Implementation, Reference, judge};
 use wgpu_batchnorm::{Checkpoint, DType};
 
 /// Normalise the batches of a safetensors file, and check the result against the CPU reference
@@ -22,9 +25,12 @@ pub(crate) struct Args {
     /// File with x, or x.0, x.1 … for several steps
     #[arg(value_name = "IN.safetensors")]
     input: PathBuf,
-    /// File to write; one that is there is replaced
+    /// File to write; one that is there is replaced, unless it is the input
     #[arg(long, short, value_name = "OUT.safetensors")]
     output: PathBuf,
+    /// Allow the output to be the input, which is lost
+    #[arg(long)]
+    overwrite_input: bool,
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
@@ -49,10 +55,16 @@ Output, with the ends .0, .1 … that x has:
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
+Channels are computed and checked in blocks, so that large files take little memory.
+
 Exit codes: 0 right, 1 too far from the CPU reference (but written), 2 bad input or usage, or no adapter
-(nothing is written)";
+(nothing is written), or standard output cannot be written (the message says what was), 130 or 143
+interrupted (nothing is left behind)";
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<Outcome> {
+    if !args.overwrite_input {
+        file::check_distinct(&args.input, &args.output)?;
+    }
     let progress = Progress::new();
     progress.show(&format!("reading {}", args.input.display()));
     let started = Instant::now();
@@ -68,133 +80,114 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<
         terminal::note(&format!("note: left alone: {}", shortened(&job.others)));
     }
     let device = common.device(false)?;
-    execute(args, &job, &device, read_ms, &progress, out)
+    execute(args, &job, &device, (read_ms, BLOCK), &progress, out)
 }
 
-/// Computes, checks, writes the file and reports.
+/// Elements of a block, unless one channel has more.
+const BLOCK: usize = 1 << 19;
+
+/// Computes, checks, writes the file and reports. `elements` is the size of a block of channels.
 fn execute(
     args: &Args,
     job: &Job,
     device: &dyn Implementation,
-    read_ms: f64,
+    (read_ms, elements): (f64, usize),
     progress: &Progress,
     out: &mut impl Write,
 ) -> Result<Outcome> {
     let adapter = device.name();
-    progress.show(&format!("computing on {adapter}"));
-    let started = Instant::now();
-    let outputs = device.run(&job.case, &job.inputs).map_err(|source| Error::Compute {
-        path: args.input.clone(),
-        adapter: adapter.clone(),
-        source: Box::new(source),
-    })?;
-    let outputs = as_stored(outputs, job.case.dtype);
-    let compute_ms = milliseconds(started);
+    let mut timing = Timing { read_ms, ..Timing::default() };
+    let mut results = Results::new(job)?;
+    let channels = job.case.config.num_features;
+    let of_channel = job.xs.iter().map(Batch::len).sum::<usize>() / channels;
+    for block in blocks(channels, of_channel, elements) {
+        check_room(block.len() * of_channel, !job.dys.is_empty())?;
+        let (case, inputs) = job.part(&block)?;
+        let of = format!("channels {} to {} of {channels}", block.start + 1, block.end);
+        progress.show(&format!("computing {of} on {adapter}"));
+        let started = Instant::now();
+        let outputs = device.run(&case, &inputs).map_err(|source| Error::Compute {
+            path: args.input.clone(),
+            adapter: adapter.clone(),
+            source: Box::new(source),
+        })?;
+        let outputs = as_stored(outputs, case.dtype);
+        timing.compute_ms += milliseconds(started);
 
-    progress.show("checking against the CPU reference");
-    let started = Instant::now();
-    let check = judge(&job.case, &outputs, &Reference.run(&job.case, &job.inputs)?);
-    let check_ms = milliseconds(started);
+        progress.show(&format!("checking {of} against the CPU reference"));
+        let started = Instant::now();
+        results.note(judge(&case, &outputs, &Reference.run(&case, &inputs)?), &block);
+        timing.check_ms += milliseconds(started);
+        results.put(&inputs, &outputs, &block);
+    }
 
     progress.show(&format!("writing {}", args.output.display()));
     let started = Instant::now();
-    draft(job, &outputs, &adapter).write(&args.output)?;
-    let timing = Timing { read_ms, compute_ms, check_ms, write_ms: milliseconds(started) };
+    draft(job, &mut results, &adapter).write(&args.output)?;
+    timing.write_ms = milliseconds(started);
     progress.clear();
 
-    let report = Report { input: &args.input, output: &args.output, job, adapter, outputs, check, timing };
+    let report = Report { input: &args.input, output: &args.output, job, adapter, results, timing };
     let text = if args.format.json { format!("{:#}\n", report.json()) } else { report.text() };
     out.write_all(text.as_bytes())?;
-    Ok(Outcome::new(report.check.passed()))
+    out.flush()?;
+    Ok(Outcome::new(report.results.check.passed()))
 }
 
 fn milliseconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
-/// Rounds the outputs as the file stores them. They are checked and reported in this form.
-fn as_stored(outputs: Outputs, dtype: DType) -> Outputs {
-    let round = |value: f64| f64::from(value as f32);
-    let tensor = |tensor: ArrayD<f64>| tensor.mapv_into(|value| dtype.round(value));
-    let vector = |vector: Option<Array1<f64>>| vector.map(|vector| vector.mapv_into(round));
-    let steps = outputs.steps.into_iter().map(|step| Step {
-        y: tensor(step.y),
-        batch_mean: vector(step.batch_mean),
-        batch_var: vector(step.batch_var),
-        running_mean: vector(step.running_mean),
-        running_var: vector(step.running_var),
-        num_batches_tracked: step.num_batches_tracked,
-        gradients: step.gradients.map(|gradients| StepGradients {
-            dx: tensor(gradients.dx),
-            dweight: vector(gradients.dweight),
-            dbias: vector(gradients.dbias),
-            dz: gradients.dz.map(tensor),
-            scales: gradients.scales,
-        }),
-    });
-    Outputs { steps: steps.collect() }
-}
-
-/// Returns the file to write.
-fn draft(job: &Job, outputs: &Outputs, adapter: &str) -> Draft {
+/// Returns the file to write, which takes the tensors of the results.
+fn draft(job: &Job, results: &mut Results, adapter: &str) -> Draft {
     let mut draft = Draft::default();
     let dtype = job.case.dtype;
     job.settings.describe(dtype, &mut draft);
     draft.metadata("adapter", adapter);
-    for (step, suffix) in outputs.steps.iter().zip(&job.suffixes) {
-        add(&mut draft, format!("y{suffix}"), dtype, &step.y);
-        for (name, vector) in [("batch_mean", &step.batch_mean), ("batch_var", &step.batch_var)] {
-            if let Some(vector) = vector {
-                add(&mut draft, format!("{name}{suffix}"), DType::F32, &vector.clone().into_dyn());
-            }
+    for ((step, suffix), x) in results.steps.iter_mut().zip(&job.suffixes).zip(&job.xs) {
+        for (name, data) in std::mem::take(&mut step.tensors) {
+            draft.tensor(format!("{name}{suffix}"), stored_type(dtype), &x.shape, data);
         }
-        if let Some(gradients) = &step.gradients {
-            add(&mut draft, format!("dx{suffix}"), dtype, &gradients.dx);
-            if let Some(dz) = &gradients.dz {
-                add(&mut draft, format!("dz{suffix}"), dtype, dz);
-            }
-            for (name, vector) in [("dweight", &gradients.dweight), ("dbias", &gradients.dbias)] {
-                if let Some(vector) = vector {
-                    add(&mut draft, format!("{name}{suffix}"), DType::F32, &vector.clone().into_dyn());
-                }
-            }
-        }
-        add_running(&mut draft, step, suffix);
+        step.vectors.iter().for_each(|(name, vector)| add(&mut draft, format!("{name}{suffix}"), vector));
+        add_count(&mut draft, step, suffix);
     }
-    if let Some(last) = outputs.steps.last() {
-        add_running(&mut draft, last, "");
+    if let Some(last) = results.steps.last() {
+        for name in ["running_mean", "running_var"] {
+            if let Some(vector) = last.vectors.get(name) {
+                add(&mut draft, name.to_owned(), vector);
+            }
+        }
+        add_count(&mut draft, last, "");
     }
     draft
 }
 
-fn add_running(draft: &mut Draft, step: &Step, suffix: &str) {
-    for (name, vector) in [("running_mean", &step.running_mean), ("running_var", &step.running_var)] {
-        if let Some(vector) = vector {
-            add(draft, format!("{name}{suffix}"), DType::F32, &vector.clone().into_dyn());
-        }
-    }
+fn add(draft: &mut Draft, name: String, vector: &Array1<f64>) {
+    let mut data = Vec::new();
+    store(&mut data, DType::F32, vector.iter().copied());
+    draft.tensor(name, Dtype::F32, vector.shape(), data);
+}
+
+fn add_count(draft: &mut Draft, step: &StepResults, suffix: &str) {
     if let Some(count) = step.num_batches_tracked {
         // `input` checks that the count leaves room for every step.
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        draft.tensor(format!("num_batches_tracked{suffix}"), &[], Values::I64(count));
+        draft.tensor(format!("num_batches_tracked{suffix}"), Dtype::I64, &[], count.to_le_bytes().to_vec());
     }
-}
-
-fn add(draft: &mut Draft, name: String, dtype: DType, values: &ArrayD<f64>) {
-    draft.tensor(name, values.shape(), Values::new(dtype, values.iter().copied()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Args, execute};
     use crate::Outcome;
-    use crate::file::{Draft, Values};
+    use crate::file::{Draft, store};
     use crate::input::Job;
     use crate::report::Format;
     use crate::settings::Overrides;
     use crate::terminal::Progress;
-    use wgpu_batchnorm::Checkpoint;
+    use safetensors::Dtype;
     use wgpu_batchnorm::verify::{Case, Implementation, Inputs, Outputs, Reference};
+    use wgpu_batchnorm::{Checkpoint, DType};
 
     /// The reference with an error of this size in the last value of y of the last step.
     struct Wrong(f64);
@@ -212,34 +205,65 @@ mod tests {
         }
     }
 
-    fn outcome(error: f64, json: bool) -> Result<(Outcome, String), Box<dyn std::error::Error>> {
+    /// Computes two steps of two channels on a device, in blocks of so many elements.
+    fn outcome(
+        device: &dyn Implementation,
+        json: bool,
+        elements: usize,
+    ) -> Result<(Outcome, String, Vec<u8>), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let (input, output) = (folder.path().join("in"), folder.path().join("out"));
         let mut draft = Draft::default();
         for k in 0..2 {
-            draft.tensor(format!("x.{k}"), &[2, 2], Values::F32(vec![1.0, 2.0, 3.0, 5.0]));
+            for (name, values) in
+                [("x", [1.0, 2.0, 3.0, 5.0]), ("dy", [-1.0, 7.0, 0.5, 2.0]), ("z", [4.0; 4])]
+            {
+                let mut data = Vec::new();
+                store(&mut data, DType::F32, values.into_iter().chain(values.map(|value| value * 1.7)));
+                draft.tensor(format!("{name}.{k}"), Dtype::F32, &[2, 2, 2], data);
+            }
         }
         draft.write(&input)?;
         let job = Job::new(&Checkpoint::read(&input)?, &Overrides::default())?;
-        let args = Args { input, output, overrides: Overrides::default(), format: Format { json } };
+        let (overrides, format) = (Overrides::default(), Format { json });
+        let args = Args { input, output, overwrite_input: false, overrides, format };
         let mut text = Vec::new();
-        let outcome = execute(&args, &job, &Wrong(error), 0.0, &Progress::new(), &mut text)?;
+        let outcome = execute(&args, &job, device, (0.0, elements), &Progress::new(), &mut text)?;
         assert!(Checkpoint::read(&args.output)?.names().any(|name| name == "y.1"));
-        Ok((outcome, String::from_utf8(text)?))
+        let bytes = std::fs::read(&args.output)?;
+        Ok((outcome, String::from_utf8(text)?.replace(&*args.output.to_string_lossy(), "OUT"), bytes))
+    }
+
+    #[test]
+    fn blocks_give_the_file_of_the_whole() -> Result<(), Box<dyn std::error::Error>> {
+        // The time differs, and the error, which is relative to the largest value of a block.
+        let lines = |text: &str| -> Vec<String> {
+            let same = |line: &&str| !line.starts_with("read in") && !line.starts_with("error against");
+            text.lines().filter(same).map(str::to_owned).collect()
+        };
+        let (_, text, bytes) = outcome(&Reference, false, 1000)?;
+        let (right, of_blocks, bytes_of_blocks) = outcome(&Reference, false, 1)?;
+        assert_eq!((right, lines(&of_blocks)), (Outcome::Right, lines(&text)));
+        assert!(bytes == bytes_of_blocks);
+        Ok(())
     }
 
     #[test]
     fn a_wrong_result_is_written_and_fails() -> Result<(), Box<dyn std::error::Error>> {
-        let (right, text) = outcome(0.0, false)?;
+        let (right, text, _) = outcome(&Wrong(0.0), false, 1000)?;
         assert_eq!(right, Outcome::Right);
         assert!(text.contains("PASS") && !text.contains("FAIL"), "{text}");
-        for error in [1e-5, f64::NAN, f64::INFINITY] {
-            let (wrong, text) = outcome(error, false)?;
+        // A block has one channel, and the device is wrong in each: the mismatch is in one of them.
+        for (error, elements) in
+            [1e-5, f64::NAN, f64::INFINITY].map(|error| [(error, 1000), (error, 1)]).concat()
+        {
+            let (wrong, text, _) = outcome(&Wrong(error), false, elements)?;
             assert_eq!(wrong, Outcome::CheckFailed);
             assert!(text.contains("FAIL") && !text.contains("PASS"), "{text}");
-            assert!(text.contains("y.1[1, 1]") && text.contains("although the check failed"), "{text}");
+            assert!(text.contains("although the check failed"), "{text}");
+            assert_eq!(text.matches("y.1[1, ").count(), 1, "{text}");
 
-            let (wrong, text) = outcome(error, true)?;
+            let (wrong, text, _) = outcome(&Wrong(error), true, elements)?;
             let report: serde_json::Value = serde_json::from_str(&text)?;
             assert_eq!((wrong, &report["check"]["passed"]), (Outcome::CheckFailed, &false.into()));
         }

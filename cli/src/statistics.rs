@@ -19,6 +19,14 @@ impl Spread {
         Self { mean, std: (values.iter().map(square).sum::<f64>() / n).sqrt() }
     }
 
+    /// Computes mean and standard deviation over all channels, which have equally many values.
+    pub(crate) fn over(channels: impl Iterator<Item = Self> + Clone) -> Self {
+        let n = channels.clone().count() as f64;
+        let mean = channels.clone().map(|channel| channel.mean).sum::<f64>() / n;
+        let square = |channel: Self| channel.std.powi(2) + (channel.mean - mean).powi(2);
+        Self { mean, std: (channels.map(square).sum::<f64>() / n).sqrt() }
+    }
+
     /// Computes mean and standard deviation of each channel.
     pub(crate) fn of_channels<T: Copy + Into<f64>>(values: &ArrayD<T>, axis: Axis) -> Vec<Self> {
         values.axis_iter(axis).map(Self::of).collect()
@@ -36,8 +44,17 @@ mod tests {
         let channels = Spread::of_channels(&x, Axis(1));
         assert_eq!((channels[0].mean, channels[0].std), (2.0, 1.0));
         assert!(channels[1].mean.is_infinite() && channels[1].std.is_nan());
+        let all = Spread::over(channels.iter().copied());
+        assert!(all.mean.is_infinite() && all.std.is_nan());
         let rows = Spread::of_channels(&x, Axis(0));
         assert_eq!((rows[0].mean, rows[0].std), (3.0, 2.0));
+    }
+
+    #[test]
+    fn channels_together_are_all_values() {
+        let x = arr2(&[[1.0f32, 5.0, -2.0], [3.0, 4.0, 100.0]]).into_dyn();
+        let (whole, all) = (Spread::of(x.view()), Spread::over(Spread::of_channels(&x, Axis(1)).into_iter()));
+        assert!((whole.mean - all.mean).abs() < 1e-13 && (whole.std - all.std).abs() < 1e-12, "{all:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::adapter::{Common, Device};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, line as error_line};
 use crate::report::{Format, check_json, errors};
 use crate::settings;
 use crate::terminal::{self, Progress};
@@ -147,14 +147,14 @@ fn line(case: &Case, checked: &Checked) -> String {
             }
             line
         }
-        Err(error) => format!("{:<58} {error}  FAIL", case.name),
+        Err(error) => format!("{:<58} {}  FAIL", case.name, error_line(error)),
     }
 }
 
 fn result_json(case: &Case, checked: &Checked) -> Value {
     let mut result = match checked {
         Ok(report) => check_json(report),
-        Err(error) => json!({ "passed": false, "error": error.to_string() }),
+        Err(error) => json!({ "passed": false, "error": error_line(error) }),
     };
     result["case"] = json!(case.name);
     result

@@ -1,9 +1,10 @@
 //! Reads and writes safetensors files. A write replaces the whole file or leaves it unchanged.
 
+use super::write::write_to;
 use super::{Checkpoint, formats};
 use crate::error::{BadCheckpoint, Error, Result};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::Metadata;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Cursor, Read};
@@ -71,14 +72,17 @@ impl Checkpoint {
         Ok(Self { tensors, metadata })
     }
 
-    /// Writes a safetensors file, completely or not at all. Replaces an existing file.
+    /// Writes a safetensors file, completely or not at all. Replaces an existing file, but not a link to one, and
+    /// writes to a pipe or a device. The same tensors and metadata give the same bytes.
     ///
     /// # Errors
     /// [`Error::WriteCheckpoint`]: an existing file is then unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let written = self.serialized().and_then(|bytes| crate::files::replace(path, &bytes));
-        written.map_err(|source| Error::WriteCheckpoint { path: Some(path.to_owned()), source })
+        let error = |source| Error::WriteCheckpoint { path: Some(path.to_owned()), source };
+        crate::files::create_folder(path)
+            .and_then(|()| crate::files::write(path, |file| write_to(file, &self.metadata, &self.tensors)))
+            .map_err(error)
     }
 
     /// Returns the bytes of the file that [`write`](Self::write) writes.
@@ -86,16 +90,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::WriteCheckpoint`] if the names and the metadata take more bytes than the format allows.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        self.serialized().map_err(|source| Error::WriteCheckpoint { path: None, source })
-    }
-
-    fn serialized(&self) -> io::Result<Vec<u8>> {
-        let mut views = Vec::new();
-        for (name, StoredTensor { dtype, shape, data }) in &self.tensors {
-            views.push((name, TensorView::new(*dtype, shape.clone(), data).map_err(io::Error::other)?));
-        }
-        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone().into_iter().collect());
-        safetensors::serialize(views, metadata).map_err(io::Error::other)
+        let mut bytes = Vec::new();
+        write_to(&mut bytes, &self.metadata, &self.tensors)
+            .map_err(|source| Error::WriteCheckpoint { path: None, source })?;
+        Ok(bytes)
     }
 }
 

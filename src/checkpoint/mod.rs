@@ -41,12 +41,15 @@ mod formats;
 mod names;
 mod reader;
 mod source;
+mod write;
 
 pub use crate::error::BadCheckpoint;
 pub use file::StoredTensor;
 pub use names::StateNames;
 pub use reader::CheckpointReader;
 pub use source::Tensors;
+#[cfg(feature = "internals")]
+pub(crate) use write::write_to;
 
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};

@@ -12,14 +12,15 @@ pub use pairs::covering_pairs;
 pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};
 
+use crate::checkpoint::StoredTensor;
 use crate::gpu::Gpu;
 use crate::kernels::compose;
 use crate::profile::AdapterProfile;
 use crate::tunings::Tunings;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::env::{self, VarError};
 use std::fs::File;
-use std::io::Result;
+use std::io::{Result, Write};
 use std::path::Path;
 
 /// Returns whether a device converts f32 to the nearest f16: see [`AdapterProfile::rounds_f16`](crate::AdapterProfile).
@@ -56,9 +57,32 @@ pub fn read_tunings(bytes: &[u8], profile: &AdapterProfile) -> crate::error::Res
     Tunings::read(bytes, profile)
 }
 
+/// Removes the temporary files of all writes in progress, for a program that ends before they do. From then on every
+/// write waits: the program must end.
+pub fn abandon_writes() {
+    crate::files::abandon();
+}
+
+/// Writes the contents of a safetensors file, as [`Checkpoint::write`](crate::Checkpoint::write) does.
+///
+/// # Errors
+/// Returns the error of the system, or `InvalidInput` if the data of a tensor does not fit its type and shape.
+pub fn write_safetensors(
+    file: impl Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: &BTreeMap<String, StoredTensor>,
+) -> Result<()> {
+    crate::checkpoint::write_to(file, metadata, tensors)
+}
+
 /// Lists up to eight names, then the number of the others.
 pub fn shortened(names: &[String]) -> String {
     crate::error::shortened(names)
+}
+
+/// Returns a name or a value as a message shows it: cut, with `…` at its end, if it is longer than 60 characters.
+pub fn cut(text: &str) -> String {
+    crate::text::cut(text)
 }
 
 /// Checks early whether a file can be written to.

@@ -4,6 +4,7 @@ use super::{Identity, Key, Tunings};
 use crate::error::{Error, Result};
 use crate::plan::{Direction, Setting, Tuning};
 use crate::shape::Problem;
+use crate::text::cut;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -96,17 +97,17 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     let direction = match next("the direction")? {
         "forward" => Direction::Forward,
         "backward" => Direction::Backward,
-        other => return Err(format!("{other:?} is neither forward nor backward")),
+        other => return Err(format!("{:?} is neither forward nor backward", cut(other))),
     };
     let batch_statistics = match next("the kind of statistics")? {
         "batch" => true,
         "running" => false,
-        other => return Err(format!("{other:?} is neither batch nor running")),
+        other => return Err(format!("{:?} is neither batch nor running", cut(other))),
     };
     let mut value = |name: &str| {
         let word = next(name)?;
         let value = word.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
-        value.ok_or_else(|| format!("{word:?} is not {name}"))
+        value.ok_or_else(|| format!("{:?} is not {name}", cut(word)))
     };
     let mut problem = Problem { outer: 0, channels: 0, inner: 0 };
     for (name, size) in
@@ -116,7 +117,7 @@ fn parse(line: &str) -> std::result::Result<(Key, Tuning), String> {
     }
     let tuning = Tuning::from_values(|setting| number(setting, value(setting.name)?))?;
     if let Some(word) = words.next() {
-        return Err(format!("{word:?} is one too many"));
+        return Err(format!("{:?} is one too many", cut(word)));
     }
     Ok((Key { direction, batch_statistics, problem }, tuning))
 }
@@ -126,6 +127,6 @@ fn number(setting: &Setting, text: &str) -> std::result::Result<u32, String> {
     let Setting { name, least, most, .. } = *setting;
     match text.parse() {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
-        _ => Err(format!("{name} is {text:?}, not {least} to {most}")),
+        _ => Err(format!("{name} is {:?}, not {least} to {most}", cut(text))),
     }
 }

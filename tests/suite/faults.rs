@@ -323,7 +323,7 @@ fn sweep() {
                         Outcome::Lost => outcomes[1] += 1,
                         Outcome::OfWgpu => outcomes[2] += 1,
                         Outcome::Wrong(what) => {
-                            wrong.push(format!("{} {function} {call} {code}: {what}", entry.0))
+                            wrong.push(format!("{} {function} {call} {code}: {what}", entry.0));
                         }
                     }
                 }

@@ -27,6 +27,8 @@ mod plans;
 mod properties;
 mod recorded;
 mod reuse;
+#[cfg(target_os = "linux")]
+mod scripts;
 mod shader_files;
 mod shaders;
 mod sizes;

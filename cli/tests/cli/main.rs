@@ -5,6 +5,7 @@ mod bench;
 mod golden;
 mod info;
 mod run;
+mod run_files;
 mod run_refused;
 mod support;
 mod verify;

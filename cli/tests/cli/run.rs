@@ -307,16 +307,6 @@ fn a_file_that_says_little() {
 }
 
 #[test]
-fn input_and_output_may_be_one_file() {
-    let folder = Folder::new();
-    let path = folder.write("file", &small().bytes());
-    let run = program(&["run", &path, "-o", &path, "--backend", "reference"]);
-    assert_eq!(run.code, Some(0), "{run:?}");
-    assert!(File::read(&path).tensors.contains_key("y"));
-    assert_eq!(folder.entries(), 1);
-}
-
-#[test]
 fn parameters_of_every_type_are_those_of_f32() {
     let folder = Folder::new();
     let values: [(&str, [f32; 3]); 4] = [

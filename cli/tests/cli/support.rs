@@ -157,6 +157,13 @@ impl Folder {
         fs::read_dir(self.0.path()).unwrap().count()
     }
 
+    /// Returns the name and the size of each file.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (String, u64)> {
+        let size = |path: PathBuf| fs::metadata(path).map_or(0, |found| found.len());
+        let entries = fs::read_dir(self.0.path()).unwrap().map(Result::unwrap);
+        entries.map(move |entry| (entry.file_name().into_string().unwrap(), size(entry.path())))
+    }
+
     /// Runs the program on a valid file, and reads its output.
     pub(crate) fn result(&self, file: &File, options: &[&str]) -> (Run, File) {
         let (input, output) = (self.write("in", &file.bytes()), self.path("out"));

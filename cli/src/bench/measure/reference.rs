@@ -1,5 +1,6 @@
 //! The CPU reference on all processors. Channels do not depend on each other, so each thread computes a block of them.
 
+use crate::blocks::{axis, part};
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,28 +49,6 @@ fn in_blocks(case: &Case, inputs: &Inputs, threads: usize, elements: usize) -> R
         })
     })?;
     Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn axis(case: &Case) -> Axis {
-    Axis(case.config.layout.channel_axis(case.shape.len()))
-}
-
-/// Returns the case and its data on a block of channels.
-fn part(case: &Case, inputs: &Inputs, block: &Range<usize>) -> (Case, Inputs) {
-    let axis = axis(case);
-    let slice = Slice::from(block.clone());
-    let tensors = |all: &[ArrayD<f32>]| all.iter().map(|x| x.slice_axis(axis, slice).to_owned()).collect();
-    let vector = |all: &Option<Array1<f32>>| all.as_ref().map(|v| v.slice_axis(Axis(0), slice).to_owned());
-    let mut state = inputs.state.clone();
-    for values in [&mut state.weight, &mut state.bias, &mut state.running_mean, &mut state.running_var] {
-        *values = vector(values);
-    }
-    let mut case = case.clone();
-    case.shape[axis.0] = block.len();
-    case.config.num_features = block.len();
-    let inputs =
-        Inputs { xs: tensors(&inputs.xs), dys: tensors(&inputs.dys), zs: tensors(&inputs.zs), state };
-    (case, inputs)
 }
 
 /// Copies the results of a block of channels to their place in those of the whole case. The first block makes room.

@@ -1,0 +1,201 @@
+//! `run`: the files that it reads and writes, when it is interrupted, and the memory that it takes.
+
+use crate::support::{File, Folder, command, program, run, small};
+use safetensors::Dtype;
+use std::fs;
+use std::process::Stdio;
+
+#[test]
+fn the_input_is_overwritten_only_if_that_is_asked_for() {
+    let folder = Folder::new();
+    let input = folder.write("in", &small().bytes());
+    let before = fs::read(&input).unwrap();
+    let mut outputs = vec![input.clone(), folder.path("./in")];
+    if cfg!(unix) {
+        fs::hard_link(&input, folder.path("hard")).unwrap();
+        outputs.push(folder.path("hard"));
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("in", folder.path("soft")).unwrap();
+        outputs.push(folder.path("soft"));
+    }
+    let entries = folder.entries();
+    for output in &outputs {
+        for (input, output) in [(&input, output), (output, &input)] {
+            let run = program(&["run", input, "--output", output, "--backend", "reference"]);
+            assert_eq!(run.code, Some(2), "{run:?}");
+            let line = run.stderr.lines().last().unwrap_or_default();
+            assert!(line.starts_with(&format!("error: {output} is the input")), "{run:?}");
+            assert!(line.contains("--overwrite-input"), "{run:?}");
+            assert_eq!((fs::read(input).unwrap(), folder.entries()), (before.clone(), entries));
+        }
+    }
+    let run = program(&["run", &input, "-o", &input, "--backend", "reference", "--overwrite-input"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(File::read(&input).tensors.contains_key("y"));
+    assert_eq!(folder.entries(), entries);
+    // A copy is another file.
+    let copy = folder.write("copy", &before);
+    let run = program(&["run", &copy, "-o", &input, "--backend", "reference"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+/// Returns a file of this number of channels, with this number of values in each.
+fn channels(channels: usize, values: usize) -> File {
+    let all: Vec<f32> = (0..channels * values).map(|k| (k * k % 977) as f32).collect();
+    File::default().f32s("x", &[1, channels, values], &all)
+}
+
+/// Sends a signal while the program computes, or while it writes.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    use std::time::{Duration, Instant};
+    let folder = Folder::new();
+    let input = folder.write("in", &channels(32, 60_000).bytes());
+    // The temporary file is empty when the program checks that there can be one.
+    let is_written = |folder: &Folder| folder.sizes().any(|(name, size)| name.starts_with('.') && size > 0);
+    let interrupted = |signal: &str, writing: bool| {
+        let output = folder.write("out", b"before");
+        let mut child =
+            command(&["run", &input, "--output", &output, "--backend", "reference"]).spawn().unwrap();
+        let started = Instant::now();
+        while !(if writing { is_written(&folder) } else { started.elapsed() > Duration::from_millis(150) }) {
+            assert!(started.elapsed() < Duration::from_secs(60), "no temporary file shows up");
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        assert_eq!(folder.entries(), 2, "{signal}, writing: {writing}, exit code {code:?}");
+        let is_done = fs::read(&output).unwrap() != b"before";
+        assert!(!is_done || File::read(&output).tensors.contains_key("y"));
+        (code, is_done)
+    };
+    for (signal, writing, code) in [("TERM", false, 143), ("INT", false, 130), ("TERM", true, 143)] {
+        // The program may be done with the file before the signal arrives.
+        let code_in_time = (0..10).map(|_| interrupted(signal, writing)).find(|(_, is_done)| !is_done);
+        assert_eq!(code_in_time, Some((Some(code), false)), "{signal}, writing: {writing}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_told_with_what_was_written() {
+    let folder = Folder::new();
+    let input = folder.write("in", &small().bytes());
+    let output = folder.path("out");
+    for options in [&[][..], &["--json"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command =
+            command(&[&["run", &input, "--output", &output, "--backend", "reference"], options].concat());
+        let run = run(command.stdout(full));
+        assert_eq!(run.code, Some(2), "{run:?}");
+        let line = run.stderr.lines().last().unwrap_or_default();
+        assert!(line.starts_with("error: cannot write to standard output: No space left"), "{run:?}");
+        assert!(line.contains(&format!("{output} is written")), "{run:?}");
+        assert!(File::read(&output).tensors.contains_key("y"));
+    }
+    // Nothing is said of files where none was written.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let run = run(command(&["info"]).stdout(full));
+    assert!(run.code == Some(2) && !run.stderr.contains("is written"), "{run:?}");
+}
+
+#[test]
+fn long_values_are_cut_in_messages() {
+    let folder = Folder::new();
+    let long = "ab".repeat(5_000);
+    let x = |name: &str| File::default().f32s(name, &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let files = [
+        small().key("eps", &long),
+        small().key("activation", &long),
+        small().key("dtype", &long),
+        small().key("layout", &long),
+        x(&long),
+        x("x").f32s(&format!("dy.{}", "1".repeat(9)), &[2, 2], &[0.0; 4]),
+        File::default().f32s("x", &vec![1; 10_000], &[1.0]),
+        x("x").f32s("weight", &vec![1; 10_000], &[1.0]),
+        x("x").f32s("z", &vec![1; 10_000], &[1.0]),
+    ];
+    for file in files {
+        let input = folder.write("in", &file.bytes());
+        let run = program(&["run", &input, "--output", &folder.path("out"), "--backend", "reference"]);
+        assert_eq!(run.code, Some(2), "{run:?}");
+        let line = run.stderr.lines().last().unwrap_or_default();
+        assert!(line.starts_with("error: ") && line.chars().count() < 600, "{} bytes: {line}", line.len());
+    }
+    // The name of a type, which the reader of the header reports.
+    let header = format!("{{\"x\":{{\"dtype\":\"{long}\",\"shape\":[],\"data_offsets\":[0,0]}}}}");
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    let run = program(&["run", &folder.write("in", &bytes), "--output", &folder.path("out")]);
+    assert!(run.code == Some(2) && run.stderr.len() < 1500, "{run:?}");
+    assert_eq!(folder.entries(), 1);
+}
+
+/// Returns the most memory that the program had, in bytes.
+#[cfg(target_os = "linux")]
+fn peak(arguments: &[&str]) -> u64 {
+    let mut child = command(arguments).spawn().unwrap();
+    let mut peak = 0;
+    loop {
+        // It never falls, and is gone when the program ends.
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let found = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = found.map_or(peak, |kilobytes: u64| kilobytes << 10);
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return peak;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// 200 MB take less than three times their size. The quick test takes the difference between two smaller files, as the
+/// program itself takes the same memory for both.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_less_than_three_times_the_input() {
+    let folder = Folder::new();
+    let of = |file: File| {
+        let input = folder.write("in", &file.bytes());
+        let run = ["run", &input, "--output", &folder.path("out"), "--backend", "reference"];
+        (fs::metadata(&input).unwrap().len(), peak(&run))
+    };
+    let halves = |count: usize| {
+        let data: Vec<u8> = (0..count * 200_000).map(|k| [(k * k % 251) as u8, 0x3c][k % 2]).collect();
+        File::default().raw("x", Dtype::F16, &[1, count, 100_000], &data)
+    };
+    let compare = |small: File, large: File| {
+        let ((small, at_small), (large, at_large)) = (of(small), of(large));
+        let (more, more_memory) = (large - small, at_large.saturating_sub(at_small));
+        assert!(more_memory < 3 * more, "{more_memory} bytes of memory for {more}");
+    };
+    compare(channels(20, 100_000), channels(80, 100_000));
+    if wgpu_batchnorm::internals::tests_are_exhaustive() {
+        compare(halves(20), halves(80));
+        let (size, memory) = of(channels(500, 100_000));
+        assert!(size >= 200_000_000 && memory < 3 * size, "{memory} bytes of memory for {size}");
+    }
+}
+
+/// The limits are those where the input fits into memory, and what is computed of it does not.
+#[cfg(target_os = "linux")]
+#[test]
+fn too_little_memory_is_an_error() {
+    let folder = Folder::new();
+    // One channel, which is not divided.
+    let input = folder.write("in", &channels(1, 8_000_000).bytes());
+    for megabytes in [20, 60, 300, 400] {
+        let limited = format!("ulimit -v {megabytes}000; exec \"$0\" \"$@\"");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_wgpu-batchnorm")]);
+        shell.args(["run", &input, "--output", &folder.path("out"), "--backend", "reference"]);
+        let run = run(shell.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        assert_eq!(run.code, Some(2), "{megabytes} MB: {run:?}");
+        assert!(run.stderr.contains("memory"), "{megabytes} MB: {run:?}");
+        assert_eq!(folder.entries(), 1);
+    }
+}
