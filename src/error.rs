@@ -202,13 +202,10 @@ pub enum Error {
 
     // A checkpoint.
     /// A tensor of the layer is not in the checkpoint.
-    #[error("the checkpoint has no tensor {}{}: check the prefix; {}", cut(tensor), match alike(.tensor, .found) {
-        alike if alike.is_empty() => String::new(),
-        alike => format!(", but {}", shortened(&alike)),
-    }, if .found.is_empty() {
-        "it has no tensors at all".to_owned()
-    } else {
-        format!("it has {}", shortened(.found))
+    #[error("the checkpoint has no tensor {}{}", cut(tensor), match alike(.tensor, .found) {
+        _ if .found.is_empty() => ": it has no tensors at all".to_owned(),
+        alike if alike.is_empty() => format!(": check the prefix; it has {}", shortened(.found)),
+        alike => format!(", but {}: check the prefix", shortened(&alike)),
     })]
     MissingTensor {
         /// Its name.

@@ -14,7 +14,9 @@ pub(crate) fn checkpoint(bytes: &[u8]) -> bool {
     let (whole, reader) = match (Checkpoint::from_bytes(bytes), CheckpointReader::new(Cursor::new(bytes))) {
         (Ok(whole), Ok(reader)) => (whole, reader),
         (Err(one), Err(other)) => {
-            assert_eq!(format!("{one:?}"), format!("{other:?}"));
+            // Of two faults in a header, safetensors tells one or the other: it keeps the header in a hash map.
+            let reason = |error| format!("{error:?}").split("Header(").next().map(str::to_owned);
+            assert_eq!(reason(one), reason(other));
             return false;
         }
         (one, other) => panic!("one of two readers failed: {one:?}, {other:?}"),
