@@ -9,7 +9,7 @@
 
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -26,23 +26,12 @@ const WITH_LAYER: &str = "WGPU_BATCHNORM_FAULTS";
 /// Longer than any entry point takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const OUT_OF_HOST_MEMORY: i32 = -1;
-const OUT_OF_DEVICE_MEMORY: i32 = -2;
-const DEVICE_LOST: i32 = -4;
-
 /// Calls of one function that fail in turn.
 const CALLS: u32 = 6;
 
 /// The tests of every day take every so many-th fault. The number has no common divisor with that of the codes, so that all
 /// of them come.
 const EVERY: usize = 25;
-
-/// Returns the shared library that Cargo builds for tests that depend on the layer's package.
-fn library() -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let name = format!("{}fault_layer{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    deps.parent().unwrap().join(name)
-}
 
 /// The layer, as this process opened it: the library that the Vulkan loader opened, too.
 struct Layer(libloading::Library);
@@ -51,21 +40,7 @@ impl Layer {
     fn open() -> Self {
         #[expect(unsafe_code, reason = "it is this workspace's own library")]
         // SAFETY: nothing runs when the library is loaded.
-        Self(unsafe { libloading::Library::new(library()).unwrap() })
-    }
-
-    fn functions(&self) -> Vec<String> {
-        type Function = unsafe extern "C" fn(usize) -> *const std::ffi::c_char;
-        #[expect(unsafe_code, reason = "it is this workspace's own library")]
-        // SAFETY: the type is that of the library, and it returns names or null.
-        unsafe {
-            let function = self.0.get::<Function>(b"fault_layer_function").unwrap();
-            (0..)
-                .map(|place| function(place))
-                .take_while(|name| !name.is_null())
-                .map(|name| std::ffi::CStr::from_ptr(name).to_str().unwrap().to_owned())
-                .collect()
-        }
+        Self(unsafe { libloading::Library::new(fault_layer::library()).unwrap() })
     }
 
     /// Makes a function's call fail, counting from now on. 0: none fails.
@@ -211,19 +186,11 @@ enum Outcome {
     Usable,
     /// The objects return `Error::DeviceLost`.
     Lost,
-    /// wgpu panicked, in one of the places of [`OF_WGPU`].
+    /// wgpu panicked, in a place that is known.
     OfWgpu,
     /// Something of the library's own went wrong.
     Wrong(String),
 }
-
-/// Where wgpu 30 itself panics: a part of the file's path, and of the message. `docs/backends.md` describes them.
-const OF_WGPU: [(&str, &str); 4] = [
-    ("wgpu-hal", "at least one BGL has not been unregistered"),
-    ("wgpu-hal", "assertion `left != right` failed"),
-    ("wgpu-core", "called `Result::unwrap()` on an `Err` value"),
-    ("wgpu-core", "Unexpected error while waiting for queue idle on drop"),
-];
 
 /// The places and messages of all panics so far.
 static PANICS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
@@ -277,10 +244,7 @@ fn meet_in_time(entry: Entry, fault: (String, u32, i32), subject: Subject) -> (O
         layer.arm(function, 0, 0, false);
         let _ = sender.send(met.unwrap_or_else(|_| {
             let panics = PANICS.lock().unwrap().split_off(panics);
-            let is_known = |(place, message): &(String, String)| {
-                OF_WGPU.iter().any(|(file, part)| place.contains(file) && message.contains(part))
-                    || message.contains("Error in Device::poll")
-            };
+            let is_known = |(place, message): &(String, String)| fault_layer::is_of_wgpu(place, message);
             let outcome = if panics.iter().all(is_known) {
                 Outcome::OfWgpu
             } else {
@@ -295,7 +259,8 @@ fn meet_in_time(entry: Entry, fault: (String, u32, i32), subject: Subject) -> (O
 /// The part that runs with the layer.
 fn sweep() {
     let layer = Layer::open();
-    let functions = layer.functions();
+    let functions: Vec<String> =
+        fault_layer::functions().map(|name| name.to_str().unwrap().to_owned()).collect();
     let folder = tempfile::tempdir().unwrap();
     let every = if tests_are_exhaustive() { 1 } else { EVERY };
     let (mut outcomes, mut wrong, mut number) = ([0; 3], Vec::new(), 0);
@@ -310,7 +275,7 @@ fn sweep() {
         drop(counted);
         for (function, calls) in functions.iter().zip(calls) {
             for call in 1..=calls.min(CALLS) {
-                for code in [OUT_OF_HOST_MEMORY, OUT_OF_DEVICE_MEMORY, DEVICE_LOST] {
+                for code in fault_layer::CODES {
                     number += 1;
                     if number % every != 0 {
                         continue;
@@ -347,20 +312,11 @@ fn every_entry_point_meets_every_fault() {
         return sweep();
     }
     let folder = tempfile::tempdir().unwrap();
-    let manifest = format!(
-        r#"{{"file_format_version": "1.2.0", "layer": {{"name": "VK_LAYER_test_fault", "type": "GLOBAL",
-            "library_path": {:?}, "api_version": "1.3.0", "implementation_version": "1",
-            "description": "Makes calls fail"}}}}"#,
-        library()
-    );
-    std::fs::write(folder.path().join("VkLayer_test_fault.json"), manifest).unwrap();
-    let program = Command::new(std::env::current_exe().unwrap())
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program
         .args(["--exact", "faults::every_entry_point_meets_every_fault", "--nocapture"])
-        .env(WITH_LAYER, "1")
-        .env("VK_LAYER_PATH", folder.path())
-        .env("VK_INSTANCE_LAYERS", "VK_LAYER_test_fault")
-        .output()
-        .unwrap();
+        .env(WITH_LAYER, "1");
+    let program = fault_layer::switch_on(&mut program, folder.path()).output().unwrap();
     let output = String::from_utf8_lossy(&program.stdout) + String::from_utf8_lossy(&program.stderr);
     assert!(program.status.success(), "{output}");
     assert!(output.contains("faults: "), "the test was not found: {output}");

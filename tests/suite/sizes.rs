@@ -116,7 +116,7 @@ fn small_gpu(bytes: u64) -> Gpu {
     let required_limits = wgpu::Limits {
         max_buffer_size: bytes,
         max_storage_buffer_binding_size: bytes,
-        max_storage_buffers_per_shader_stage: 16,
+        max_storage_buffers_per_shader_stage: adapter.limits().max_storage_buffers_per_shader_stage,
         ..wgpu::Limits::default()
     };
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };

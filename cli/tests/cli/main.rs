@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bench;
+#[cfg(target_os = "linux")]
+mod faults;
 mod golden;
 mod info;
 mod run;

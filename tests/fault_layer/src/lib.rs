@@ -6,10 +6,12 @@
 //!   makes all later calls fail, too.
 //! - [`fault_layer_arm`], for a process that opens this library itself.
 //!
-//! `VK_LAYER_PATH` names the folder of the layer's manifest, and `VK_INSTANCE_LAYERS=VK_LAYER_test_fault` switches it on.
+//! [`switch_on`] writes the layer's manifest, and switches it on in the environment of a program.
 
 use ash::vk::{self, Handle};
 use std::ffi::{CStr, c_char, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
@@ -417,8 +419,50 @@ pub unsafe extern "C" fn fault_layer_calls(name: *const c_char) -> u32 {
     fault(unsafe { CStr::from_ptr(name) }).map_or(0, |fault| fault.calls.load(Ordering::SeqCst))
 }
 
-/// Returns the name of the function at a place of the table, or null after the last.
-#[unsafe(no_mangle)]
-pub extern "C" fn fault_layer_function(place: usize) -> *const c_char {
-    NAMES.get(place).map_or(std::ptr::null(), |name| name.as_ptr())
+/// The codes of Vulkan's errors that every function may return: out of memory on the host, and on the device, and device
+/// lost.
+pub const CODES: [i32; 3] = [-1, -2, -4];
+
+/// Returns the functions that may fail.
+pub fn functions() -> impl Iterator<Item = &'static CStr> {
+    NAMES.iter().copied()
+}
+
+/// Where wgpu 30 itself panics: a part of the file's path, and of the message. `docs/backends.md` describes them. The last
+/// one is caught.
+const PANICS_OF_WGPU: [(&str, &str); 5] = [
+    ("wgpu-hal", "at least one BGL has not been unregistered"),
+    ("wgpu-hal", "assertion `left != right` failed"),
+    ("wgpu-core", "called `Result::unwrap()` on an `Err` value"),
+    ("wgpu-core", "Unexpected error while waiting for queue idle on drop"),
+    ("wgpu", "Error in Device::poll"),
+];
+
+/// Returns whether a panic at this place with this message is one of wgpu's own.
+pub fn is_of_wgpu(place: &str, message: &str) -> bool {
+    PANICS_OF_WGPU.iter().any(|(file, part)| place.contains(file) && message.contains(part))
+}
+
+/// Returns the shared library. Cargo puts it beside the tests that depend on this package.
+///
+/// # Panics
+/// Panics if the system does not tell where the program is.
+pub fn library() -> PathBuf {
+    let name = format!("{}fault_layer{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    std::env::current_exe().expect("the program has a path").with_file_name(name)
+}
+
+/// Writes the layer's manifest to a folder, and switches the layer on for a program, alone.
+///
+/// # Panics
+/// Panics if the manifest cannot be written.
+pub fn switch_on<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    let manifest = format!(
+        r#"{{"file_format_version": "1.2.0", "layer": {{"name": "VK_LAYER_test_fault", "type": "GLOBAL",
+            "library_path": {:?}, "api_version": "1.3.0", "implementation_version": "1",
+            "description": "Makes calls fail"}}}}"#,
+        library()
+    );
+    std::fs::write(folder.join("VkLayer_test_fault.json"), manifest).expect("the folder can be written to");
+    command.env("VK_LAYER_PATH", folder).env("VK_INSTANCE_LAYERS", "VK_LAYER_test_fault")
 }
