@@ -36,6 +36,14 @@ impl Loss {
         }
         self.reason.get().map(String::as_str)
     }
+
+    /// Returns an error if the device is lost.
+    fn check(&self, device: &wgpu::Device) -> Result<()> {
+        match self.find(device) {
+            None => Ok(()),
+            Some(reason) => Err(Error::DeviceLost { reason: reason.to_owned() }),
+        }
+    }
 }
 
 /// Returns whether a device checks a call. A lost one no longer does.
@@ -90,10 +98,7 @@ impl Gpu {
 
     /// Returns an error if the device is lost.
     pub(crate) fn check_alive(&self) -> Result<()> {
-        match self.inner.loss.find(self.device()) {
-            None => Ok(()),
-            Some(reason) => Err(Error::DeviceLost { reason: reason.to_owned() }),
-        }
+        self.inner.loss.check(self.device())
     }
 
     /// Runs `work`, which calls wgpu. Returns what wgpu reports, if anything.
@@ -119,11 +124,29 @@ impl Gpu {
 
     /// Waits for a submission in this thread, or for all.
     pub(crate) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        self.check_alive()?;
+        self.waiter().wait(submission)
+    }
+
+    /// Returns what another thread needs to wait.
+    pub(crate) fn waiter(&self) -> Waiter {
+        Waiter { device: self.device().clone(), loss: self.inner.loss.clone() }
+    }
+}
+
+/// Waits for the device. It is no handle of the [`Gpu`]: where it is dropped last, no file of kernels is written.
+pub(crate) struct Waiter {
+    device: wgpu::Device,
+    loss: Loss,
+}
+
+impl Waiter {
+    /// Waits for a submission in this thread, or for all.
+    pub(crate) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        self.loss.check(&self.device)?;
         let wait = wgpu::PollType::Wait { submission_index: submission, timeout: None };
         // wgpu 30 panics where the wait itself finds the device lost. It has then let go of all locks.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.device().poll(wait)));
-        self.check_alive()?;
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(wait)));
+        self.loss.check(&self.device)?;
         let reason = match polled {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error.to_string(),

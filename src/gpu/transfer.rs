@@ -3,8 +3,7 @@
 use super::Gpu;
 use crate::dtype::Element;
 use crate::error::{Error, Result};
-use futures_intrusive::channel::shared::{OneshotReceiver, OneshotSender, oneshot_channel};
-use std::sync::Arc;
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
 /// Copies contents into a mapped buffer from its beginning, each from a whole word on. Then unmaps the buffer.
 pub(crate) fn fill_mapped(buffer: &wgpu::Buffer, contents: &[&[u8]]) -> Result<()> {
@@ -178,7 +177,6 @@ fn take(
 /// A buffer that is being mapped.
 struct Mapping {
     buffer: wgpu::Buffer,
-    sender: Arc<OneshotSender<Result<(), String>>>,
     mapped: OneshotReceiver<Result<(), String>>,
 }
 
@@ -186,22 +184,17 @@ impl Mapping {
     /// Starts to map the first `bytes` bytes of the buffer.
     fn start(buffer: wgpu::Buffer, mode: wgpu::MapMode, bytes: u64) -> Self {
         let (sender, mapped) = oneshot_channel();
-        let sender = Arc::new(sender);
-        let told = sender.clone();
         buffer.map_async(mode, ..bytes, move |result| {
             // The receiver may be dropped. Then nobody needs the result.
-            let _ = told.send(result.map_err(|error| error.to_string()));
+            let _ = sender.send(result.map_err(|error| error.to_string()));
         });
-        Self { buffer, sender, mapped }
+        Self { buffer, mapped }
     }
 
     async fn finish(self) -> Result<wgpu::Buffer> {
-        let Self { buffer, sender, mapped } = self;
-        // Only who may still answer keeps a sender, so that the receiver ends when there is nobody.
-        drop(sender);
-        let mapped =
-            mapped.receive().await.unwrap_or_else(|| Err("wgpu dropped the buffer's callback".to_owned()));
-        mapped.map(|()| buffer).map_err(|reason| Error::Readback { reason })
+        let dropped = || Err("wgpu dropped the buffer's callback".to_owned());
+        let mapped = self.mapped.receive().await.unwrap_or_else(dropped);
+        mapped.map(|()| self.buffer).map_err(|reason| Error::Readback { reason })
     }
 }
 
@@ -270,19 +263,21 @@ impl Readback {
 
     /// Waits without blocking the caller: a separate thread waits for the GPU.
     pub(crate) async fn wait_async<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Staging)> {
-        let (gpu, submission) = (self.gpu.clone(), self.submission.clone());
-        let mappings = self.readback.iter().chain(&self.upload);
-        let senders: Vec<_> = mappings.map(|mapping| mapping.sender.clone()).collect();
+        let (waiter, submission) = (self.gpu.waiter(), self.submission.clone());
+        let (sender, waited) = oneshot_channel();
         std::thread::Builder::new()
             .name("wgpu-batchnorm readback".to_owned())
             .spawn(move || {
-                // A wait that fails may leave callbacks uncalled.
-                if let Err(error) = gpu.wait(Some(submission)) {
-                    let reason = error.to_string();
-                    senders.iter().for_each(|sender| drop(sender.send(Err(reason.clone()))));
-                }
+                let result = waiter.wait(Some(submission));
+                // The thread has nothing of the device any more when the future is ready.
+                drop(waiter);
+                // The future may be dropped.
+                let _ = sender.send(result);
             })
             .map_err(|error| Error::Readback { reason: format!("no thread to wait in: {error}") })?;
+        // A wait that fails may leave callbacks uncalled, so it is awaited before them.
+        let ended = || Err(Error::Readback { reason: "the thread that waits ended early".to_owned() });
+        waited.receive().await.unwrap_or_else(ended)?;
         self.finish(take).await
     }
 
