@@ -1,9 +1,16 @@
 //! Everything that can go wrong, with the numbers at fault and the remedy.
 
+mod checkpoint;
+mod messages;
+
+pub use checkpoint::BadCheckpoint;
+pub(crate) use messages::shortened;
+
 use crate::activation::Activation;
 use crate::dtype::DType;
 use crate::layout::Layout;
 use crate::text::{cut, sizes};
+use messages::{GROWS_WITH_THE_BATCH, advice, alike, named, names, presence};
 use std::path::PathBuf;
 
 /// `Result` with this crate's [`Error`].
@@ -477,141 +484,6 @@ impl From<wgpu::Error> for Error {
     fn from(error: wgpu::Error) -> Self {
         Self::Gpu(error)
     }
-}
-
-/// The backends of this platform, as far as this crate has them.
-const HERE: wgpu::Backends = if cfg!(target_vendor = "apple") {
-    wgpu::Backends::METAL
-} else if cfg!(windows) {
-    wgpu::Backends::VULKAN.union(wgpu::Backends::DX12)
-} else {
-    wgpu::Backends::VULKAN
-};
-
-/// Says what helps where none of these backends has an adapter.
-fn advice(asked: wgpu::Backends) -> String {
-    let usable = asked & HERE;
-    if usable.is_empty() {
-        format!("this platform has no such backend, ask for {}", names(HERE))
-    } else if cfg!(target_os = "linux") {
-        "install a Vulkan driver (on Debian or Ubuntu, `apt-get install mesa-vulkan-drivers` brings a software one)"
-            .to_owned()
-    } else {
-        format!("install the driver of the GPU for {}", names(usable))
-    }
-}
-
-/// Lists backends.
-fn names(backends: wgpu::Backends) -> String {
-    let names: Vec<&str> = backends.iter_names().map(|(name, _)| name).collect();
-    if names.is_empty() { "no backend".to_owned() } else { names.join(", ") }
-}
-
-/// Buffers whose size grows with the batch.
-const GROWS_WITH_THE_BATCH: [&str; 8] = ["x", "y", "z", "dy", "dx", "dz", "partials", "tensor"];
-
-/// Says what is wrong with a tensor that is missing or surplus, and names the option of the configuration.
-fn presence(name: &str, expected: bool) -> String {
-    let option = match name {
-        "dz" => {
-            return "given, but the forward pass added nothing: leave it out, or call forward_add".to_owned();
-        }
-        "weight" | "dweight" => "weight",
-        "bias" | "dbias" => "bias",
-        _ => "track_running_stats",
-    };
-    if expected {
-        format!("missing, but the configuration asks for it: give it, or set {option} to false")
-    } else {
-        format!("given, but the configuration has none: leave it out, or set {option} to true")
-    }
-}
-
-/// Lists up to eight names, then the number of the others.
-pub(crate) fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN).map(|name| cut(name)).collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(SHOWN) {
-        None | Some(0) => shown,
-        Some(more) => format!("{shown} and {more} more"),
-    }
-}
-
-/// Returns the names that differ from `tensor` only in a longer prefix, or else those with a shorter one, the longest
-/// first.
-fn alike(tensor: &str, found: &[String]) -> Vec<String> {
-    let longer: Vec<String> = found.iter().filter(|name| name.ends_with(tensor)).cloned().collect();
-    if !longer.is_empty() {
-        return longer;
-    }
-    let rest = |name: &str| tensor.strip_suffix(name).is_some_and(|prefix| prefix.ends_with('.'));
-    let mut shorter: Vec<String> = found.iter().filter(|name| rest(name)).cloned().collect();
-    shorter.sort_by_key(|name| std::cmp::Reverse(name.len()));
-    shorter
-}
-
-/// Returns the name of a checkpoint.
-fn named(path: &Option<PathBuf>) -> String {
-    path.as_ref().map_or_else(|| "the checkpoint".to_owned(), |path| path.display().to_string())
-}
-
-/// Why a file is not a safetensors file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BadCheckpoint {
-    /// The file ends within the first eight bytes.
-    #[error("it has only {found} of the 8 bytes that say how long the header is")]
-    Short {
-        /// Bytes in the file.
-        found: usize,
-    },
-    /// The header would be longer than the format allows.
-    #[error("the header would be {length} bytes long")]
-    LongHeader {
-        /// Its length, as the file says.
-        length: u64,
-    },
-    /// The file ends within the header.
-    #[error("it is cut off: the header would be {length} bytes long, but only {found} follow")]
-    CutHeader {
-        /// The header's length, as the file says.
-        length: u64,
-        /// Bytes in the file.
-        found: usize,
-    },
-    /// The header does not describe tensors.
-    #[error("the header cannot be read")]
-    Header(#[source] serde_json::Error),
-    /// The file ends within a tensor.
-    #[error("it is cut off: the tensors would take {length} bytes, but only {found} follow")]
-    CutData {
-        /// Bytes of all tensors, as the header says.
-        length: u64,
-        /// Bytes in the file.
-        found: u64,
-    },
-    /// The file is of another format.
-    #[error("it is {name}: {remedy}")]
-    OtherFormat {
-        /// The format.
-        name: &'static str,
-        /// How to make a safetensors file of it.
-        remedy: &'static str,
-    },
-    /// The file has changed since it was opened.
-    #[error("it had {length} bytes when it was opened, and has {found} now: open it again")]
-    Changed {
-        /// Bytes in the file when it was opened.
-        length: u64,
-        /// Bytes in the file now.
-        found: u64,
-    },
-    /// The file does not end after the tensors.
-    #[error("it goes on after the tensors' {length} bytes")]
-    Surplus {
-        /// Bytes of all tensors.
-        length: u64,
-    },
 }
 
 #[cfg(test)]
