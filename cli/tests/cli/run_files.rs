@@ -47,7 +47,8 @@ fn channels(channels: usize, values: usize) -> File {
     File::default().f32s("x", &[1, channels, values], &all)
 }
 
-/// Sends a signal while the program computes, or while it writes.
+/// Sends a signal while the program computes, or while it writes. The program is stopped meanwhile: it does
+/// not go on until the signal is there, however long the machine takes to send it.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_leaves_nothing_behind() {
@@ -60,13 +61,15 @@ fn an_interrupted_run_leaves_nothing_behind() {
         let output = folder.write("out", b"before");
         let mut child =
             command(&["run", &input, "--output", &output, "--backend", "reference"]).spawn().unwrap();
-        let started = Instant::now();
+        let (id, started) = (child.id().to_string(), Instant::now());
         while !(if writing { is_written(&folder) } else { started.elapsed() > Duration::from_millis(150) }) {
             assert!(started.elapsed() < Duration::from_secs(60), "no temporary file shows up");
             std::thread::sleep(Duration::from_micros(500));
         }
-        let id = child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        for signal in ["STOP", signal, "CONT"] {
+            let kill = std::process::Command::new("kill").args(["-s", signal, &id]).status();
+            assert!(kill.unwrap().success());
+        }
         let code = child.wait().unwrap().code();
         assert_eq!(folder.entries(), 2, "{signal}, writing: {writing}, exit code {code:?}");
         let is_done = fs::read(&output).unwrap() != b"before";
