@@ -13,7 +13,8 @@ fn kernel(invocation: Invocation) {
         statistics[k] = channel_statistics(channel_of(cursor, k), invocation, false);
         pre_activations[k] = pre_activation_of(channel_of(cursor, k), statistics[k]);
     }
-    var own = reduce_sums(cursor, statistics, pre_activations);
+    let besides = array<OfBeside, COLUMNS_PER_LANE>();
+    var own = reduce_sums(cursor, statistics, pre_activations, besides, OfBeside());
     var of_column: array<OfColumn, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let channel = channel_of(cursor, k);

@@ -51,7 +51,9 @@ pub fn is_plain(kernel: &Kernel) -> bool {
         Kernel::Normalize(kernel) => output(kernel.output),
         Kernel::ForwardOneDispatch(kernel) => output(kernel.output),
         Kernel::ForwardResident(kernel) => output(kernel.output),
-        Kernel::BackwardSums(kernel) => pre_activation(kernel.pre_activation),
+        Kernel::BackwardSums(kernel) => {
+            pre_activation(kernel.pre_activation) && kernel.beside.is_none_or(gradient)
+        }
         Kernel::BackwardInput(kernel) => gradient(kernel.gradient),
         Kernel::BackwardOneDispatch(kernel) => gradient(kernel.gradient),
         Kernel::BackwardResident(kernel) => gradient(kernel.gradient),
@@ -250,17 +252,32 @@ impl Variants {
             .filter(|(gradients, statistics)| !gradients.weight || *statistics != Statistics::None);
         results.extend(of_channels.map(|(gradients, statistics)| (Some(gradients), statistics)));
         for (index, (traversal, lanes)) in self.reductions().into_iter().enumerate() {
-            let mut add = |result, statistics, pre_activation| {
-                let kernel =
-                    BackwardSums { traversal, lanes, statistics, pre_activation, result, workgroup_size };
-                kernels.push(Kernel::BackwardSums(kernel));
+            let mut add = |result, statistics, pre_activation, beside| {
+                kernels.push(Kernel::BackwardSums(BackwardSums {
+                    traversal,
+                    lanes,
+                    statistics,
+                    pre_activation,
+                    beside,
+                    result,
+                    workgroup_size,
+                }));
             };
             for &(result, statistics) in &results {
-                add(result, statistics, plain_pre_activation(true));
+                add(result, statistics, plain_pre_activation(true), None);
+            }
+            let is_masked = traversal == Traversal::PlanesMasked;
+            let besides = whole_backward_passes(index, false);
+            for (gradient, weight, bias) in besides.into_iter().filter(|(_, weight, _)| *weight) {
+                if !(is_masked && gradient.in_place) {
+                    let gradients = ChannelGradients { weight, bias, projection: false };
+                    let result = Some(gradients).filter(|_| bias);
+                    add(result, Statistics::Running, gradient.pre_activation, Some(gradient));
+                }
             }
             // Takes every second fused variant, alternating by index.
             for (k, pre_activation) in activated().enumerate().skip(index % 2).step_by(2) {
-                add(None, [Statistics::Batch, Statistics::Running][k / 2 % 2], pre_activation);
+                add(None, [Statistics::Batch, Statistics::Running][k / 2 % 2], pre_activation, None);
             }
         }
     }

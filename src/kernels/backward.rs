@@ -19,6 +19,9 @@ pub struct BackwardSums {
     pub statistics: Statistics,
     /// How dy goes back through the activation.
     pub pre_activation: PreActivation,
+    /// How dx and dz are written besides, if they need no sums: with running statistics, or without dx. Requires
+    /// statistics, and no [`Traversal::PlanesMasked`] in place, since a load may be another workgroup's to write.
+    pub beside: Option<InputGradient>,
     /// The gradients to compute if each channel is one split. `None` stores the sums of splits as partial results.
     pub result: Option<ChannelGradients>,
     /// Invocations in a workgroup, a power of two.
@@ -30,19 +33,31 @@ impl Variant for BackwardSums {
         let source = Source::new("backward_sums", self.lanes, self.workgroup_size)
             .traversal(self.traversal)
             .constants([LOADS_AT_ONCE])
-            .choose([("tensors/dy", "read"), self.statistics.choice()])
-            .choose(self.pre_activation.choices(self.traversal.width()))
+            .choose([self.statistics.choice()])
             .choose(x_choices(self.statistics != Statistics::None));
-        match self.result {
-            None => source.choose([("split_result", "partial")]),
+        let source = match self.result {
+            None => source.choose([("split_result", "partial"), ("backward/projections", "none")]),
             Some(gradients) => source.choose([("split_result", "gradients")]).choose(gradients.choices()),
+        };
+        let width = self.traversal.width();
+        match self.beside {
+            None => source
+                .choose([("tensors/dy", "read"), ("backward/reduce_sums", "alone")])
+                .choose(self.pre_activation.choices(width)),
+            Some(gradient) => {
+                source.choose([("backward/reduce_sums", "with_gradients")]).gradient(gradient, width, false)
+            }
         }
     }
 }
 
 impl fmt::Display for BackwardSums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}, {}{}", self.traversal, self.lanes, self.statistics.name(), self.pre_activation)?;
+        write!(f, "{}, {}, {}", self.traversal, self.lanes, self.statistics.name())?;
+        match self.beside {
+            None => self.pre_activation.fmt(f)?,
+            Some(gradient) => gradient.fmt(f)?,
+        }
         match self.result {
             None => f.write_str(", partials"),
             Some(gradients) => gradients.fmt(f),
@@ -165,7 +180,7 @@ impl Variant for BackwardOneDispatch {
         Source::new("backward_one_dispatch", self.lanes, self.workgroup_size)
             .traversal(self.traversal)
             .constants([LOADS_AT_ONCE])
-            .choose([Statistics::Batch.choice()])
+            .choose([Statistics::Batch.choice(), ("backward/reduce_sums", "alone")])
             .choose(self.gradients().choices())
             .gradient(self.gradient, self.traversal.width(), true)
     }

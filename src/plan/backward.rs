@@ -7,7 +7,8 @@ use crate::config::BatchNormConfig;
 use crate::error::Result;
 use crate::kernels::{
     ActivationKind, BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums,
-    ChannelGradients, InputGradient, Kernel, Lanes, PreActivation, Statistics, Storage, VectorWidth,
+    ChannelGradients, InputGradient, Kernel, Lanes, PreActivation, Statistics, Storage, Traversal,
+    VectorWidth,
 };
 use crate::shape::Problem;
 
@@ -107,20 +108,28 @@ impl Plan {
                 plan.push_reduction(division, all);
                 (concluded, has_dx) = (true, true);
             } else {
-                let sums = |result| {
+                let sums = |beside, result| {
                     let statistics = of_sums;
                     Kernel::BackwardSums(BackwardSums {
                         traversal,
                         lanes,
                         statistics,
                         pre_activation,
+                        beside,
                         result,
                         workgroup_size,
                     })
                 };
-                let conclusion = sums(Some(gradients));
-                concluded = reduction.is_unsplit() && grid.binds(&conclusion);
-                plan.push_reduction(division, if concluded { conclusion } else { sums(None) });
+                // Where dx needs no sums, the same dispatch writes it. In place, nobody else may read what is written.
+                let may_be_beside = !(projection || has_dx || of_sums == Statistics::None)
+                    && !(gradient.in_place && traversal == Traversal::PlanesMasked);
+                let beside = Some(gradient).filter(|_| may_be_beside);
+                let result = Some(gradients).filter(|_| reduction.is_unsplit());
+                let kinds = [(beside, result), (beside, None), (None, result)];
+                let found = kinds.into_iter().find(|(beside, result)| grid.binds(&sums(*beside, *result)));
+                let (beside, result) = found.unwrap_or((None, None));
+                plan.push_reduction(division, sums(beside, result));
+                (concluded, has_dx) = (result.is_some(), has_dx || beside.is_some());
                 if projection && !concluded {
                     let merging = grid.merge(&reduction).map(|lanes| (lanes, gradients));
                     merge = merging.filter(|_| grid.binds(&input(merging, true).1));

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use wgpu_batchnorm::internals::{every_variant, is_plain, parts, shader_files as files};
 use wgpu_batchnorm::kernels::{
-    Access, BackwardInput, Kernel, Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES,
+    Access, BackwardInput, BackwardSums, Kernel, Normalize, PARTIAL_BYTES, PROJECTION_BYTES, Params,
+    STATISTICS_BYTES,
 };
 
 /// Returns every variant for CPU-like and GPU-like adapters, by a name of its own.
@@ -130,6 +131,7 @@ fn bindings_are_what_the_host_binds() {
             kernel,
             Kernel::Normalize(Normalize { merge: Some(_), .. })
                 | Kernel::BackwardInput(BackwardInput { merge: Some(_), .. })
+                | Kernel::BackwardSums(BackwardSums { beside: Some(_), .. })
         );
         if storage > 8 && !is_sum && !merges { Err(format!("{storage} storage buffers")) } else { Ok(()) }
     });

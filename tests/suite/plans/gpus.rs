@@ -64,6 +64,24 @@ fn passes_wait_once() {
     });
 }
 
+/// After running statistics dx needs no sums, so that memory is read once; a second dispatch at most merges partial results.
+#[test]
+fn eval_reads_once() {
+    for (name, profile) in known_gpus() {
+        for ([n, c, h, w], dtype) in NETWORKS.into_iter().flat_map(|s| [(s, DType::F32), (s, DType::F16)]) {
+            for (layout, shape) in [(LAYOUTS[0], [n, c, h, w]), (LAYOUTS[1], [n, h, w, c])] {
+                let problem = Problem::new(&shape, layout).unwrap();
+                let config = BatchNormConfig::new(c).layout(layout);
+                let input = PlanInput::new(&problem, &config, false, &profile);
+                let forward = Plan::forward(&input, &ForwardOptions::new().dtype(dtype)).unwrap();
+                let backward = Plan::backward(&input, &BackwardOptions::new().dtype(dtype)).unwrap();
+                assert!(forward.steps().len() == 1 && moves_least(&forward), "{name}: {forward}");
+                assert!(backward.steps().len() <= 2 && moves_least(&backward), "{name}: {backward}");
+            }
+        }
+    }
+}
+
 /// A large tensor keeps every processor of a large GPU busy.
 #[test]
 fn large_tensors_have_many_invocations() {
