@@ -9,11 +9,13 @@
 
 fn store_dbias(first_channel: u32, value: PerChannel) {
     for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
-        let channel = channel_after(first_channel, k);
+        if !is_own(first_channel, k) {
+            continue;
+        }
         if params.accumulate != 0u {
-            dbias[channel] += component(value, k);
+            dbias[first_channel + k] += component(value, k);
         } else {
-            dbias[channel] = component(value, k);
+            dbias[first_channel + k] = component(value, k);
         }
     }
 }

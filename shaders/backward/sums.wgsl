@@ -29,6 +29,19 @@ fn unpack(words: vec4<u32>) -> Partial {
     );
 }
 
+fn with_channel(value: Partial, k: u32, channel: Partial) -> Partial {
+    return Sums(
+        FloatFloat(
+            with_component(value.dy.hi, k, component(channel.dy.hi, 0u)),
+            with_component(value.dy.lo, k, component(channel.dy.lo, 0u)),
+        ),
+        FloatFloat(
+            with_component(value.product.hi, k, component(channel.product.hi, 0u)),
+            with_component(value.product.lo, k, component(channel.product.lo, 0u)),
+        ),
+    );
+}
+
 fn merge(a: Sums, b: Sums) -> Sums {
     return Sums(add_pairs(a.dy, b.dy), add_pairs(a.product, b.product));
 }

@@ -23,6 +23,11 @@ fn channel_after(channel: u32, k: u32) -> u32 {
     return channel;
 }
 
+// Whether a lane that finishes channels finishes the k-th of them.
+fn is_own(channel: u32, k: u32) -> bool {
+    return true;
+}
+
 // See `is_finite`.
 fn finite(number: PerChannel) -> bool {
     return is_finite(number);
@@ -48,6 +53,11 @@ fn with_component(number: PerChannel, k: u32, value: f32) -> PerChannel {
 
 fn channel_after(channel: u32, k: u32) -> u32 {
     return (channel + k) % params.channels;
+}
+
+// Whether a lane that finishes channels finishes the k-th of them: not those of the next row, which others have.
+fn is_own(channel: u32, k: u32) -> bool {
+    return channel + k < params.channels;
 }
 
 // See `is_finite`.

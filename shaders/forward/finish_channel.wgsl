@@ -7,12 +7,14 @@ fn finish_channel(channel: u32, batch: Moments) {
     let inv_std = inverse_deviation(batch);
     let variance = variance_of(batch);
     for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
-        statistics[channel_after(channel, k)] = vec4<f32>(
-            component(batch.mean.hi, k),
-            component(batch.mean.lo, k),
-            component(inv_std, k),
-            component(variance, k),
-        );
+        if is_own(channel, k) {
+            statistics[channel + k] = vec4<f32>(
+                component(batch.mean.hi, k),
+                component(batch.mean.lo, k),
+                component(inv_std, k),
+                component(variance, k),
+            );
+        }
     }
     move_running_statistics(channel, batch);
 }

@@ -45,6 +45,15 @@ fn unpack(words: vec4<u32>) -> Partial {
     return Moments(words.x, FloatFloat(PerChannel(parts.x), PerChannel(parts.y)), PerChannel(parts.z));
 }
 
+// All channels of a column have as many values, so that the last one's count is right.
+fn with_channel(value: Partial, k: u32, channel: Partial) -> Partial {
+    let mean = FloatFloat(
+        with_component(value.mean.hi, k, component(channel.mean.hi, 0u)),
+        with_component(value.mean.lo, k, component(channel.mean.lo, 0u)),
+    );
+    return Moments(channel.count, mean, with_component(value.m2, k, component(channel.m2, 0u)));
+}
+
 // Moments of `count` >= 1 values from the sums of d and d * d, where d = value * scale - pivot, and scale is 1 or
 // PER_LARGE.
 fn moments_around(

@@ -17,9 +17,10 @@ fn move_running_statistics(first_channel: u32, batch: Moments) {
     let variance = weighted_variance(batch, batch.count - 1u, 1.0);
     let weighted = weighted_variance(batch, batch.count - 1u, momentum.of_batch);
     for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
-        let channel = channel_after(first_channel, k);
+        let channel = first_channel + k;
         let mean = vec2<f32>(component(batch.mean.hi, k), component(batch.mean.lo, k));
-        if params.skip_non_finite != 0u && !(is_finite(mean.x) && is_finite(component(variance, k))) {
+        let is_skipped = params.skip_non_finite != 0u && !(is_finite(mean.x) && is_finite(component(variance, k)));
+        if is_skipped || !is_own(first_channel, k) {
             continue;
         }
         running_mean[channel] =

@@ -1,16 +1,22 @@
 // uses: entry, lanes, data/params
-// needs: Partial, merge, unpack
+// uses: data/per_channel
+// needs: Partial, merge, unpack, with_channel
 
-// The merge of all partial results of a channel: merged_channel. The lanes that share a channel take
-// its results in turn, and the order is fixed.
+// The merge of all partial results of a channel, or of the channels of a column: merged_channel. The lanes that share a
+// channel take its results in turn, and the order is fixed.
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
 
-// Some of a channel's results, step apart.
+// Some of the results of a channel, or of those that are computed at once, step apart.
 fn every_split(channel: u32, first: u32, step: u32) -> Partial {
     var own = Partial();
     for (var split = first; split < params.reduction.count; split += step) {
-        own = merge(own, unpack(partials[channel * params.reduction.count + split]));
+        var found = Partial();
+        for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
+            let words = partials[channel_after(channel, k) * params.reduction.count + split];
+            found = with_channel(found, k, unpack(words));
+        }
+        own = merge(own, found);
     }
     return own;
 }
@@ -42,5 +48,12 @@ fn merged_channel(channel: u32, invocation: Invocation) -> Partial {
     // Another channel may have been merged before.
     workgroupBarrier();
     let own = every_split(channel, invocation.lane, WORKGROUP_SIZE);
+    return broadcast(reduce_lanes(own, invocation), invocation);
+}
+
+// case by_column:
+// The lanes of a column share its channels, and each gets their results.
+fn merged_channel(channel: u32, invocation: Invocation) -> Partial {
+    let own = every_split(channel, invocation.lane / LANES_ACROSS, WORKGROUP_SIZE / LANES_ACROSS);
     return broadcast(reduce_lanes(own, invocation), invocation);
 }

@@ -240,7 +240,7 @@ fn split_of(cursor: Cursor, k: u32) -> u32 {
 
 // case column_blocks:
 // includes: iterate/whole_loads, iterate/one_column
-// Columns for reductions on GPUs: the lanes of a workgroup lie in rows of LANES_ACROSS, and the lanes of one column
+// Columns on GPUs, where a workgroup merges results: the lanes of a workgroup lie in rows of LANES_ACROSS, and the lanes of one column
 // have the same channels, so that they merge before a partial result is written. Each row of loads is as many rows of x
 // as make whole loads. All rows of a workgroup together are a period. Several workgroups (tiles) lie beside each other
 // along a row, and a workgroup takes a chunk of periods: a block. Lanes behind the last row are idle.
@@ -286,4 +286,10 @@ fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
 
 fn advance(cursor: ptr<function, Cursor>) {
     (*cursor).element += (*cursor).step;
+}
+
+// The number of workgroups that visit the tensor.
+fn workgroups_of(splits: Splits) -> u32 {
+    let chunk = splits.chunk * splits.period;
+    return (params.outer * params.channels / VECTOR_WIDTH + chunk - 1u) / chunk * splits.tiles;
 }

@@ -4,7 +4,7 @@
 //!
 //! It is for comparing plans, and good to about a third. What it knows nothing of: instructions, clocks, banks.
 
-use crate::kernels::{Access, Binding, Kernel};
+use crate::kernels::{Access, BackwardInput, Binding, Kernel, Lanes, Normalize, PARTIAL_BYTES};
 use crate::plan::Plan;
 use crate::profile::AdapterProfile;
 
@@ -47,6 +47,20 @@ pub struct Cost {
     pub dispatches: usize,
     /// All of it, in seconds.
     pub seconds: f64,
+}
+
+/// Returns the columns whose partial results each workgroup of an elementwise kernel merges, and the channels of each: one
+/// of one in planes.
+fn columns_merged(kernel: &Kernel) -> Option<(u32, u32)> {
+    let (traversal, lanes) = match kernel {
+        Kernel::Normalize(Normalize { traversal, merge: Some((lanes, _)), .. }) => (traversal, lanes),
+        Kernel::BackwardInput(BackwardInput { traversal, merge: Some((lanes, _)), .. }) => (traversal, lanes),
+        _ => return None,
+    };
+    match lanes {
+        Lanes::Rows { across } if traversal.is_columns() => Some((*across, traversal.channels_at_once())),
+        _ => Some((1, 1)),
+    }
 }
 
 /// Estimates what a plan costs on a GPU.
@@ -98,6 +112,9 @@ pub fn cost(plan: &Plan, profile: &AdapterProfile) -> Cost {
                 false => memory += read,
             }
         }
+        // Every workgroup reads the partial results that it merges.
+        let merged = columns_merged(kernel).map_or(0.0, |(columns, channels)| f64::from(columns * channels));
+        cached += workgroups * merged * f64::from(plan.params().reduction.count) * PARTIAL_BYTES as f64;
         let hit = again.min(usable);
         (cached, memory) = (cached + hit, memory + again - hit);
 
@@ -117,7 +134,8 @@ pub fn cost(plan: &Plan, profile: &AdapterProfile) -> Cost {
         let lanes = match kernel {
             Kernel::Finalize(kernel) => kernel.workgroup_size / kernel.channels_per_workgroup,
             Kernel::BackwardFinalize(kernel) => kernel.workgroup_size / kernel.channels_per_workgroup,
-            _ => kernel.workgroup_size(),
+            // The rows of a workgroup share the results of a column.
+            _ => kernel.workgroup_size() / columns_merged(kernel).map_or(1, |(columns, _)| columns),
         };
         let waits = f64::from(plan.params().reduction.count.div_ceil(lanes));
         cost.seconds += if index == 0 { DISPATCH.0 } else { DISPATCH.1 };

@@ -186,9 +186,9 @@ impl Variants {
         }
     }
 
-    /// Returns the reductions in planes, each with its index: elementwise kernels may merge their partial results.
+    /// Returns the reductions whose lanes merge, each with its index: elementwise kernels may merge their partial results.
     fn merges(&self) -> impl Iterator<Item = (usize, (Traversal, Lanes))> {
-        self.reductions().into_iter().filter(|(traversal, _)| !traversal.is_columns()).enumerate()
+        self.reductions().into_iter().filter(|(_, lanes)| *lanes != Lanes::Separate).enumerate()
     }
 
     /// Adds the kernels that merge partial moments or sums and then compute elements.
@@ -208,7 +208,7 @@ impl Variants {
                     workgroup_size,
                 }));
             }
-            let exact = has_exact_products(traversal.width(), false);
+            let exact = has_exact_products(traversal.width(), traversal.is_columns());
             for (gradient, weight, bias) in whole_backward_passes(index, exact) {
                 let merge = Some((lanes, ChannelGradients { weight, bias, projection: true }));
                 kernels.push(Kernel::BackwardInput(BackwardInput {

@@ -105,8 +105,8 @@ pub struct BackwardInput {
     pub traversal: Traversal,
     /// The statistics of the forward pass. Gradient flows through batch statistics, so x is read with them.
     pub statistics: Statistics,
-    /// If each workgroup merges the partial sums of its channel: how its lanes do, and what is computed of them. The channel
-    /// lies in planes.
+    /// If each workgroup merges the partial sums of its channels: how its lanes do, and what is computed of them. Not with
+    /// [`Traversal::Columns`].
     pub merge: Option<(Lanes, ChannelGradients)>,
     /// How dx and dz are written.
     pub gradient: InputGradient,
@@ -134,7 +134,7 @@ impl Variant for BackwardInput {
         let gradients = gradients.map(ChannelGradients::of_parameters);
         source
             .choose([self.statistics.choice(), ("backward/projections", projections)])
-            .choose([("iterate/partials", "by_workgroup")])
+            .choose([self.traversal.merge()])
             .choose(gradients.into_iter().flatten())
             .gradient(self.gradient, self.traversal.width(), batch)
     }

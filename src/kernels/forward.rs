@@ -94,8 +94,8 @@ pub struct Normalize {
     pub traversal: Traversal,
     /// The statistics to use.
     pub statistics: Statistics,
-    /// If each workgroup merges the partial moments of its channel: how its lanes do, and how the running statistics are
-    /// updated. The channel lies in planes.
+    /// If each workgroup merges the partial moments of its channels: how its lanes do, and how the running statistics
+    /// are updated. Not with [`Traversal::Columns`].
     pub merge: Option<(Lanes, RunningUpdate)>,
     /// How y is written.
     pub output: Output,
@@ -115,11 +115,9 @@ impl Variant for Normalize {
             .constants([("LOADS_AT_ONCE", self.loads_at_once), ("REVERSED", self.reversed.into())]);
         let source = match running {
             None => source.choose([self.statistics.choice()]),
-            Some(running) => source.choose([
-                ("statistics/source", "merged"),
-                ("iterate/partials", "by_workgroup"),
-                running.choice(),
-            ]),
+            Some(running) => {
+                source.choose([("statistics/source", "merged"), self.traversal.merge(), running.choice()])
+            }
         };
         source.output(self.output, self.traversal.width())
     }

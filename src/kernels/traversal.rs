@@ -50,8 +50,8 @@ pub enum Traversal {
         /// Columns per lane, one workgroup apart. More than one gives longer contiguous reads.
         columns_per_lane: u32,
     },
-    /// inner = 1, for reductions: the lanes of a workgroup lie in the rows of [`Lanes::Rows`](super::Lanes::Rows), and
-    /// the lanes of one column merge.
+    /// inner = 1, for reductions and for kernels that merge partial results: the lanes of a workgroup lie in the rows of
+    /// [`Lanes::Rows`](super::Lanes::Rows), and the lanes of one column merge.
     ColumnBlocks {
         /// Channels per column.
         width: VectorWidth,
@@ -88,6 +88,11 @@ impl Traversal {
     /// Checks whether an invocation visits columns: one element of each channel in a load.
     pub fn is_columns(self) -> bool {
         matches!(self, Self::Columns { .. } | Self::ColumnBlocks { .. })
+    }
+
+    /// Returns the case in which every workgroup merges the partial results of its channels.
+    pub(super) fn merge(self) -> Choice {
+        ("iterate/partials", if self.is_columns() { "by_column" } else { "by_workgroup" })
     }
 
     /// Returns the constants of the shader files.

@@ -76,7 +76,7 @@ impl Plan {
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
         let mut merge = None;
         let input = |merge: Option<(Lanes, ChannelGradients)>, has_sums| {
-            let (workgroup_size, division) = (grid.workgroup_size, grid.elementwise(merge.is_some()));
+            let Reduction { workgroup_size, division, .. } = grid.elementwise(merge.map(|(lanes, _)| lanes));
             // dz depends on statistics only through an activation.
             let needs_statistics = mask.input || pre_activation.is_activated();
             let kernel = BackwardInput {

@@ -52,7 +52,7 @@ impl Plan {
         // Batch statistics come from a reduction.
         let reversed = statistics == Statistics::Batch && grid.reverses();
         let normalize = |merge: Option<(Lanes, RunningUpdate)>| {
-            let (workgroup_size, division) = (grid.workgroup_size, grid.elementwise(merge.is_some()));
+            let Reduction { workgroup_size, division, .. } = grid.elementwise(merge.map(|(lanes, _)| lanes));
             let (traversal, loads_at_once) = (division.traversal, grid.loads_at_once());
             let kernel =
                 Normalize { traversal, statistics, merge, output, loads_at_once, reversed, workgroup_size };

@@ -3,7 +3,7 @@
 use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, row_of_loads, u32_of};
 use super::tile::{TileSplit, largest_resident_on_cpu, split_into_tiles, tile_width};
 use super::tuning::Tuning;
-use crate::kernels::{Kernel, Lanes, Splits, Tile, Traversal, VectorWidth};
+use crate::kernels::{Kernel, Lanes, PARTIAL_BYTES, Splits, Tile, Traversal, VectorWidth};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
@@ -13,6 +13,15 @@ const MAX_TRIPS: usize = 1 << 14;
 
 /// Most partial results of a channel that every workgroup of an elementwise kernel merges: two for each lane.
 const MOST_MERGED: u32 = 512;
+
+/// Most partial results of a channel that a lane merges in an elementwise kernel of columns.
+const MOST_MERGED_BY_ROW: u32 = 4;
+
+/// Elements of a large tensor.
+const LARGE: usize = 1 << 22;
+
+/// Seconds that a GPU waits for a further dispatch: see `internals::cost`.
+const DISPATCH: f64 = 2.5e-6;
 
 /// Registers that a lane of a resident kernel needs beside the values that it keeps: with one channel at a time, and with
 /// four. (Mesa's compiler for AMD takes up to 60 and 96: benches/results/gpu-compiler.md.)
@@ -37,7 +46,7 @@ pub(super) struct Division {
     pub(super) workgroups: usize,
 }
 
-/// A reduction of every channel.
+/// A reduction of every channel, or an elementwise kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Reduction {
     pub(super) lanes: Lanes,
@@ -90,7 +99,7 @@ impl<'a> GridPlanner<'a> {
 
     /// Plans a reduction of every channel to one result per split.
     pub(super) fn reduction(&self) -> Reduction {
-        if let Some(reduction) = self.reduction_by_column_blocks() {
+        if let Some(reduction) = self.column_blocks(|_| self.tuning.splits as usize) {
             return reduction;
         }
         let columns = self.problem.inner == 1;
@@ -107,9 +116,10 @@ impl<'a> GridPlanner<'a> {
         Reduction { lanes, workgroup_size, division }
     }
 
-    /// Plans a reduction of columns whose lanes lie in rows and merge, in workgroups whose memory holds the partial results.
-    /// Returns `None` if the tuning does not ask for it, or the tensor has fewer rows than a workgroup.
-    fn reduction_by_column_blocks(&self) -> Option<Reduction> {
+    /// Plans columns whose lanes lie in rows and merge, in workgroups whose memory holds the partial results. `wanted` gets
+    /// the periods of the tensor and returns how many blocks share them. Returns `None` if the tuning does not ask for it, or
+    /// the tensor has fewer rows than a workgroup.
+    fn column_blocks(&self, wanted: impl Fn(usize) -> usize) -> Option<Reduction> {
         let Problem { outer, inner, .. } = *self.problem;
         let memory = |size| Lanes::Rows { across: 1 }.workgroup_memory(size, self.width.elements());
         let mut workgroup_size = self.workgroup_size;
@@ -119,12 +129,12 @@ impl<'a> GridPlanner<'a> {
             workgroup_size /= 2;
         }
         let lanes = workgroup_size as usize;
-        let wanted = (self.tuning.lanes_across as usize).max(1);
-        if inner != 1 || wanted > lanes / 2 {
+        let lanes_across = (self.tuning.lanes_across as usize).max(1);
+        if inner != 1 || lanes_across > lanes / 2 {
             return None;
         }
         let (rows_of_x, row) = row_of_loads(self.problem, self.width);
-        let tiles = row.div_ceil(wanted);
+        let tiles = row.div_ceil(lanes_across);
         let across = row.div_ceil(tiles);
         let rows = lanes / across;
         // Kernels step by a period: with the rows of the tensor, its loads fit into 32 bits.
@@ -132,7 +142,7 @@ impl<'a> GridPlanner<'a> {
             return None;
         }
         let periods = outer.div_ceil(rows * rows_of_x);
-        let blocks = (self.tuning.splits as usize).max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
+        let blocks = wanted(periods).max(periods.div_ceil(MAX_TRIPS)).clamp(1, periods);
         let (blocks, chunk) = parts(periods, blocks, 1);
         let traversal = Traversal::ColumnBlocks { width: self.width };
         let splits = Splits {
@@ -234,30 +244,58 @@ impl<'a> GridPlanner<'a> {
         if self.profile.is_cpu() { 1 } else { 4 }
     }
 
-    /// Returns how the lanes of an elementwise kernel merge the partial results of its channel, so that no dispatch of its
-    /// own has to. A GPU waits for a dispatch as long as for reading millions of bytes; a CPU hardly waits. In columns, a
-    /// lane would have to merge the results of four channels alone.
+    /// Returns how the lanes of an elementwise kernel merge the partial results of its channels, so that no dispatch of its
+    /// own has to. A GPU waits for a dispatch as long as for reading millions of bytes; a CPU hardly waits.
     pub(super) fn merge(&self, reduction: &Reduction) -> Option<Lanes> {
-        let few = reduction.division.splits.count <= MOST_MERGED;
-        (!self.profile.is_cpu() && few && self.problem.inner > 1).then(|| self.lanes(self.workgroup_size))
+        let splits = reduction.division.splits.count;
+        if self.profile.is_cpu() {
+            return None;
+        }
+        match reduction.lanes {
+            // A workgroup has the columns of many channels, each with all their splits, and lanes wait for one split after
+            // the other.
+            Lanes::Rows { across } if self.problem.inner == 1 => {
+                let workgroups = self.elementwise(Some(reduction.lanes)).division.workgroups as f64;
+                let bytes =
+                    workgroups * f64::from(across * self.width.elements() * splits) * PARTIAL_BYTES as f64;
+                let few = splits <= MOST_MERGED_BY_ROW * (reduction.workgroup_size / across);
+                (few && bytes <= self.profile.hardware.bandwidth * DISPATCH).then_some(reduction.lanes)
+            }
+            Lanes::Separate => None,
+            _ => (splits <= MOST_MERGED).then(|| self.lanes(self.workgroup_size)),
+        }
     }
 
-    /// Divides every channel for an elementwise kernel.
-    pub(super) fn elementwise(&self, merges: bool) -> Division {
+    /// Divides every channel for an elementwise kernel. `merge` says how lanes merge partial results, if they do.
+    pub(super) fn elementwise(&self, merge: Option<Lanes>) -> Reduction {
         let (problem, width) = (self.problem, self.width.elements() as usize);
-        let wanted = if problem.inner == 1 {
-            let periods =
-                problem.outer.div_ceil(period_rows(problem, self.width, self.workgroup_size as usize));
-            periods.div_ceil(self.tuning.loads_per_lane_columns.max(1) as usize)
-        } else {
-            // More loads hide the time that the merge of partial results takes, if enough lanes are left.
-            let enough = self.profile.hardware.processors as usize * 2048;
-            let fours = problem.elements() / width / (enough * 4);
-            let more = if merges { fours.clamp(1, 4) } else { 1 };
-            let loads_per_lane = self.tuning.loads_per_lane_planes.max(1) as usize * more;
-            problem.values_per_channel().div_ceil(self.workgroup_size as usize * loads_per_lane * width)
+        let workgroup_size = self.workgroup_size;
+        // More loads hide the time that the merge of partial results takes, if enough lanes of each processor are left.
+        let more = |lanes: usize, most: usize| {
+            let enough = self.profile.hardware.processors as usize * lanes;
+            if merge.is_some() { (problem.elements() / width / (enough * 4)).clamp(1, most) } else { 1 }
         };
-        self.divide(self.workgroup_size, wanted)
+        let of_column = self.tuning.loads_per_lane_columns.max(1) as usize;
+        // A merge in columns reads the results of many channels: there are fewer workgroups. A large tensor has work for
+        // all lanes of a large GPU.
+        let lanes = if problem.elements() > LARGE { 2048 } else { 128 };
+        let loads = (of_column * more(lanes, 2)).min(16);
+        if merge.is_some()
+            && let Some(blocks) = self.column_blocks(|periods| periods.div_ceil(loads))
+        {
+            return blocks;
+        }
+        let wanted = if problem.inner == 1 {
+            problem
+                .outer
+                .div_ceil(period_rows(problem, self.width, workgroup_size as usize))
+                .div_ceil(of_column)
+        } else {
+            let of_lane = self.tuning.loads_per_lane_planes.max(1) as usize * more(2048, 4);
+            problem.values_per_channel().div_ceil(workgroup_size as usize * of_lane * width)
+        };
+        let lanes = merge.unwrap_or(Lanes::Separate);
+        Reduction { lanes, workgroup_size, division: self.divide(workgroup_size, wanted) }
     }
 
     /// Returns how many channels a workgroup should merge if each has `splits` partial results.

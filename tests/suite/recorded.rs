@@ -5,7 +5,7 @@ use crate::gradients::case;
 use crate::support::{self, buffer, changed, poisoned, read};
 use ndarray::{Array1, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
-use wgpu_batchnorm::internals::{covering_pairs, rounds_f16, tests_are_exhaustive};
+use wgpu_batchnorm::internals::{covering_pairs, known_gpus, rounds_f16, tests_are_exhaustive};
 use wgpu_batchnorm::kernels::{Binding, VectorWidth};
 use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
@@ -37,9 +37,10 @@ impl Recorded<'_> {
         Recorded { gpu, profile, in_place: false, offset: 0, held: None, few: false, tune: |tuning| tuning }
     }
 
-    /// Uses the geometry of a discrete GPU.
+    /// Uses the geometry of a discrete GPU with many processors.
     pub(crate) fn gpu_like(mut self) -> Self {
-        self.profile.device_type = wgpu::DeviceType::DiscreteGpu;
+        let (_, large) = known_gpus().remove(0);
+        (self.profile.device_type, self.profile.hardware) = (large.device_type, large.hardware);
         self.profile.rounds_f16 = rounds_f16(self.gpu);
         self
     }
@@ -375,14 +376,25 @@ fn one_workgroup_of_a_channel_finishes_it() {
         changed(tuning, |tuning: &mut Tuning| {
             (tuning.tile_loads, tuning.one_dispatch, tuning.splits) = (0, false, 3);
             (tuning.workgroup_size, tuning.loads_per_lane_planes) = (64, 1);
+            (tuning.loads_per_lane_columns, tuning.lanes_across) = (1, 5);
         })
     };
-    // Loads of four, masked loads of four, and loads of one.
-    let tensors = [([4, 7, 24, 24], DType::F32), ([4, 7, 25, 25], DType::BF16), ([3, 7, 17, 17], DType::F32)];
+    let (planes, columns) = (Layout::ChannelsFirst, Layout::ChannelsLast);
+    let tensors = [
+        // Loads of four, masked loads of four, and loads of one.
+        ([4, 7, 24, 24], planes, DType::F32),
+        ([4, 7, 25, 25], planes, DType::BF16),
+        ([3, 7, 17, 17], planes, DType::F32),
+        // Loads of four channels of a row, those that go on in the next row, and loads of one.
+        ([4, 17, 17, 24], columns, DType::F16),
+        ([4, 24, 24, 7], columns, DType::F32),
+        ([4, 24, 24, 6], columns, DType::BF16),
+        ([3, 17, 17, 7], columns, DType::F32),
+    ];
     for gpu in [support::gpu(), support::gpu_without_subgroups()] {
         let storing = || Recorded::new(gpu).gpu_like().tuned(short_splits);
-        for (shape, dtype) in tensors {
-            let case = changed(case(&shape, Layout::ChannelsFirst, 11), |case| case.dtype = dtype);
+        for (shape, layout, dtype) in tensors {
+            let case = changed(case(&shape, layout, 11), |case| case.dtype = dtype);
             // A number that makes sums round.
             let adding = storing().accumulating(0.7);
             for plan in adding.plans(&case).unwrap() {

@@ -14,8 +14,12 @@ const RESIDENT_WORKGROUPS: usize = 5;
 /// Invocations of a processor that reach the memory's rate in a reduction: NVIDIA and AMD processors take so many at most.
 const INVOCATIONS: usize = 2048;
 
-/// Workgroups of a processor that reduce columns. Each of them writes a partial result for each of its columns.
-const COLUMN_WORKGROUPS: usize = 4;
+/// Workgroups of a processor that reduce columns of a small tensor, and of a large one. Each of them writes a partial
+/// result for each of its columns.
+const COLUMN_WORKGROUPS: (usize, usize) = (2, 8);
+
+/// Elements of a large tensor: dispatches take little of the time of what is larger.
+const LARGE: usize = 1 << 22;
 
 /// Fewer loads a lane are not worth a workgroup of its own: so many are in flight at once.
 const LEAST_LOADS: usize = 4;
@@ -66,19 +70,27 @@ fn planes(problem: &Problem, lanes: usize, elements: usize, hardware: &Hardware)
 /// Returns the lanes of a workgroup that go along a row, and the splits of a channel that is a column.
 fn columns(problem: &Problem, width: VectorWidth, lanes: usize, hardware: &Hardware) -> (usize, usize) {
     let (rows, loads) = row_of_loads(problem, width);
-    // At least 16 loads in a row and four rows, if there are as many. Of these, the fewest that keep most lanes busy: the
+    // At least eight loads in a row (128 bytes of f32) and four rows, if there are as many. Of these, the fewest that keep most lanes busy: the
     // more rows a workgroup has, the fewer partial results there are.
     let most = (lanes / 4).max(1);
-    let widths = loads.min(16).min(most)..=loads.min(most);
+    let widths = loads.min(8).min(most)..=loads.min(most);
     let busy =
         |across: &usize| loads * 1_000 / (loads.div_ceil(*across) * across) * (lanes / across * across);
     let lanes_across = widths.rev().max_by_key(busy).unwrap_or(1);
     let tiles = loads.div_ceil(lanes_across);
     let trips = problem.outer.div_ceil(lanes / lanes_across * rows);
     // Partial results take a sixteenth of an f32 tensor at most, also if blocks are up to an eighth more than asked for.
-    let most = (problem.outer / (72 * rows)).min(trips / (2 * LEAST_LOADS));
-    let workgroups = hardware.processors as usize * COLUMN_WORKGROUPS;
-    (lanes_across, workgroups.div_ceil(tiles).min(most).max(1))
+    let most = (problem.outer / (72 * rows)).min(trips / LEAST_LOADS);
+    let processors = hardware.processors as usize;
+    let blocks = |of_processor: usize| (processors * of_processor).div_ceil(tiles).min(most).max(1);
+    let (few, many) = COLUMN_WORKGROUPS;
+    if problem.elements() > LARGE {
+        return (lanes_across, blocks(many));
+    }
+    // With a split for each row of lanes, a lane of the next dispatch merges one, and waits once.
+    let one_each = lanes / lanes_across / rows;
+    let blocks = if one_each * tiles >= processors { blocks(few).min(one_each) } else { blocks(few) };
+    (lanes_across, blocks)
 }
 
 /// Returns how many loads of each tensor a lane should keep.

@@ -28,7 +28,9 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             Ok((params.reduction, walk, lanes))
         };
         let channels = u64::from(step.channels.1);
-        let elementwise = |traversal| (params.elementwise, traversal, Lanes::Separate);
+        let elementwise = |traversal, merge: Option<Lanes>| {
+            (params.elementwise, traversal, merge.unwrap_or(Lanes::Separate))
+        };
         let whole = |walk: Traversal| {
             prop_assert!(params.reduction.count == 1 && walk != Traversal::PlanesMasked, "{plan}");
             Ok(())
@@ -61,8 +63,10 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
                 prop_assert!(!(in_place && sums.traversal == Traversal::PlanesMasked), "{plan}");
                 reduction(sums.lanes, sums.traversal)?
             }
-            Kernel::Normalize(normalize) => elementwise(normalize.traversal),
-            Kernel::BackwardInput(input) => elementwise(input.traversal),
+            Kernel::Normalize(normalize) => {
+                elementwise(normalize.traversal, normalize.merge.map(|(lanes, _)| lanes))
+            }
+            Kernel::BackwardInput(input) => elementwise(input.traversal, input.merge.map(|(lanes, _)| lanes)),
             Kernel::Finalize(Finalize { channels_per_workgroup, .. })
             | Kernel::BackwardFinalize(BackwardFinalize { channels_per_workgroup, .. }) => {
                 prop_assert!(channels_per_workgroup.is_power_of_two());
