@@ -374,7 +374,7 @@ fn read_again_by_the_geometry_of_a_discrete_gpu() {
 fn one_workgroup_of_a_channel_finishes_it() {
     let short_splits = |tuning| {
         changed(tuning, |tuning: &mut Tuning| {
-            (tuning.tile_loads, tuning.one_dispatch, tuning.splits) = (0, false, 3);
+            (tuning.tile_loads, tuning.one_dispatch, tuning.splits) = (0, false, 5);
             (tuning.workgroup_size, tuning.loads_per_lane_planes) = (64, 1);
             (tuning.loads_per_lane_columns, tuning.lanes_across) = (1, 5);
         })
