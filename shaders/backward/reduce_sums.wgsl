@@ -1,10 +1,9 @@
 // uses: data/params, data/vector, numerics/float_float, iterate/traversal, statistics/type, epilogue/pre_activation
 // uses: backward/deviation, backward/load_gradient, backward/sums
-// needs: OfBeside, beside, store_beside
+// needs: OfBeside, write_beside
 
 // Reduces the elements that an invocation visits to the sums of dy, behind the activation, and of dy * (x - mean), of
-// each of its columns. What a case does besides with every load (Beside) takes `own` of the column, and `next` of the
-// next channel, into whose plane a masked load may reach.
+// each of its columns. A case may do something besides with every load.
 
 // Plain sums run over blocks of so many times four loads, so that their rounding errors stay small.
 const BLOCK: u32 = 16u;
@@ -14,7 +13,6 @@ fn reduce_sums(
     channels: array<Statistics, COLUMNS_PER_LANE>,
     pre_activations: array<PreActivation, COLUMNS_PER_LANE>,
     besides: array<OfBeside, COLUMNS_PER_LANE>,
-    next: OfBeside,
 ) -> array<Sums, COLUMNS_PER_LANE> {
     var cursor = begin;
     var of_channel = channels;
@@ -35,16 +33,13 @@ fn reduce_sums(
                 let from_b = terms_of(found_b, of_channel[k], pre_activation[k]);
                 let from_c = terms_of(found_c, of_channel[k], pre_activation[k]);
                 let from_d = terms_of(found_d, of_channel[k], pre_activation[k]);
-                let beside_a = beside(found_a, of_columns[k], next);
-                let beside_b = beside(found_b, of_columns[k], next);
-                let beside_c = beside(found_c, of_columns[k], next);
-                let beside_d = beside(found_d, of_columns[k], next);
                 block[k].dy += (from_a.dy + from_b.dy) + (from_c.dy + from_d.dy);
                 block[k].product += (from_a.product + from_b.product) + (from_c.product + from_d.product);
-                store_beside(found_a.place, beside_a);
-                store_beside(found_b.place, beside_b);
-                store_beside(found_c.place, beside_c);
-                store_beside(found_d.place, beside_d);
+                // The terms took all loads, so that no compiler moves a load behind these branches.
+                write_beside(found_a, of_columns[k]);
+                write_beside(found_b, of_columns[k]);
+                write_beside(found_c, of_columns[k]);
+                write_beside(found_d, of_columns[k]);
             }
         }
         for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
@@ -68,45 +63,25 @@ fn terms_of(found: Gradients, of_channel: Statistics, pre_activation: PreActivat
 }
 
 // case alone:
-// uses: entry
 // Nothing.
 alias OfBeside = u32;
-alias Beside = u32;
 
 fn of_beside(channel: u32, statistics: Statistics, pre_activation: PreActivation) -> OfBeside {
     return 0u;
 }
 
-fn next_of_beside(cursor: Cursor, invocation: Invocation) -> OfBeside {
-    return 0u;
-}
-
-fn beside(found: Gradients, own: OfBeside, next: OfBeside) -> Beside {
-    return 0u;
-}
-
-fn store_beside(place: Place, found: Beside) {}
+fn write_beside(found: Gradients, own: OfBeside) {}
 
 // case with_gradients:
-// uses: entry, write_elements, statistics/source, backward/input_gradient, backward/projections
-// dx and dz, where they need no sums: with running statistics, or without dx. Memory is read once.
+// uses: write_elements, backward/input_gradient, backward/projections
+// dx and dz, where they need no sums: with running statistics, or without dx. Memory is read once. Not with masked loads,
+// whose elements of the next channel would need its statistics, too, and more registers than GPUs have.
 alias OfBeside = OfColumn;
-alias Beside = Output;
 
 fn of_beside(channel: u32, statistics: Statistics, pre_activation: PreActivation) -> OfBeside {
     return OfColumn(gradient_of(channel, statistics, Projection()), pre_activation);
 }
 
-fn next_of_beside(cursor: Cursor, invocation: Invocation) -> OfBeside {
-    let channel = next_channel(channel_of(cursor, 0u));
-    let statistics = channel_statistics(channel, invocation, false);
-    return of_beside(channel, statistics, pre_activation_of(channel, statistics));
-}
-
-fn beside(found: Gradients, own: OfBeside, next: OfBeside) -> Beside {
-    return output_of(found, own, next);
-}
-
-fn store_beside(place: Place, found: Beside) {
-    write_load(place, found);
+fn write_beside(found: Gradients, own: OfBeside) {
+    write_load(found.place, output_of(found, own, own));
 }

@@ -14,7 +14,7 @@ fn kernel(invocation: Invocation) {
         pre_activations[k] = pre_activation_of(channel_of(cursor, k), statistics[k]);
     }
     let besides = array<OfBeside, COLUMNS_PER_LANE>();
-    var own = reduce_sums(cursor, statistics, pre_activations, besides, OfBeside());
+    var own = reduce_sums(cursor, statistics, pre_activations, besides);
     var of_column: array<OfColumn, COLUMNS_PER_LANE>;
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let channel = channel_of(cursor, k);

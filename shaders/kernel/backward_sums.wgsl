@@ -16,7 +16,7 @@ fn kernel(invocation: Invocation) {
         pre_activations[k] = pre_activation_of(channel, statistics[k]);
         besides[k] = of_beside(channel, statistics[k], pre_activations[k]);
     }
-    var own = reduce_sums(cursor, statistics, pre_activations, besides, next_of_beside(cursor, invocation));
+    var own = reduce_sums(cursor, statistics, pre_activations, besides);
     for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
         let merged = reduce_lanes(own[k], invocation);
         if is_leader(invocation) && split_of(cursor, k) < params.reduction.count {

@@ -209,8 +209,15 @@ impl Variants {
                 }));
             }
             let exact = has_exact_products(traversal.width(), traversal.is_columns());
-            for (gradient, weight, bias) in whole_backward_passes(index, exact) {
-                let merge = Some((lanes, ChannelGradients { weight, bias, projection: true }));
+            let through_batch =
+                whole_backward_passes(index, exact).into_iter().map(|pass| (statistics, pass));
+            // Where the reduction cannot write dx itself.
+            let masked = [traversal].into_iter().filter(|traversal| *traversal == Traversal::PlanesMasked);
+            let of_running = masked.flat_map(|_| whole_backward_passes(index, false));
+            let of_running = of_running.map(|pass| (Statistics::Running, pass));
+            for (statistics, (gradient, weight, bias)) in through_batch.chain(of_running) {
+                let projection = statistics == Statistics::Batch;
+                let merge = Some((lanes, ChannelGradients { weight, bias, projection }));
                 kernels.push(Kernel::BackwardInput(BackwardInput {
                     traversal,
                     statistics,
@@ -266,10 +273,9 @@ impl Variants {
             for &(result, statistics) in &results {
                 add(result, statistics, plain_pre_activation(true), None);
             }
-            let is_masked = traversal == Traversal::PlanesMasked;
-            let besides = whole_backward_passes(index, false);
-            for (gradient, weight, bias) in besides.into_iter().filter(|(_, weight, _)| *weight) {
-                if !(is_masked && gradient.in_place) {
+            let besides = whole_backward_passes(index, false).into_iter();
+            for (gradient, weight, bias) in besides.filter(|(_, weight, _)| *weight) {
+                if traversal != Traversal::PlanesMasked {
                     let gradients = ChannelGradients { weight, bias, projection: false };
                     let result = Some(gradients).filter(|_| bias);
                     add(result, Statistics::Running, gradient.pre_activation, Some(gradient));

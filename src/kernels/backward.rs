@@ -20,7 +20,7 @@ pub struct BackwardSums {
     /// How dy goes back through the activation.
     pub pre_activation: PreActivation,
     /// How dx and dz are written besides, if they need no sums: with running statistics, or without dx. Requires
-    /// statistics, and no [`Traversal::PlanesMasked`] in place, since a load may be another workgroup's to write.
+    /// statistics. Not with [`Traversal::PlanesMasked`].
     pub beside: Option<InputGradient>,
     /// The gradients to compute if each channel is one split. `None` stores the sums of splits as partial results.
     pub result: Option<ChannelGradients>,

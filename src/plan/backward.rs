@@ -120,9 +120,9 @@ impl Plan {
                         workgroup_size,
                     })
                 };
-                // Where dx needs no sums, the same dispatch writes it. In place, nobody else may read what is written.
+                // Where dx needs no sums, the same dispatch writes it.
                 let may_be_beside = !(projection || has_dx || of_sums == Statistics::None)
-                    && !(gradient.in_place && traversal == Traversal::PlanesMasked);
+                    && traversal != Traversal::PlanesMasked;
                 let beside = Some(gradient).filter(|_| may_be_beside);
                 let result = Some(gradients).filter(|_| reduction.is_unsplit());
                 let kinds = [(beside, result), (beside, None), (None, result)];
@@ -130,7 +130,7 @@ impl Plan {
                 let (beside, result) = found.unwrap_or((None, None));
                 plan.push_reduction(division, sums(beside, result));
                 (concluded, has_dx) = (result.is_some(), has_dx || beside.is_some());
-                if projection && !concluded {
+                if !concluded && !has_dx {
                     let merging = grid.merge(&reduction).map(|lanes| (lanes, gradients));
                     merge = merging.filter(|_| grid.binds(&input(merging, true).1));
                     concluded = merge.is_some();
