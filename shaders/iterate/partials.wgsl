@@ -7,18 +7,35 @@
 
 @group(0) @binding(9) var<storage, read> partials: array<vec4<u32>>;
 
+// How many splits a lane loads before it merges the first: four loads.
+const SPLITS_AT_ONCE: u32 = 4u / CHANNELS_PER_VECTOR;
+
 // Some of the results of a channel, or of those that are computed at once, step apart.
 fn every_split(channel: u32, first: u32, step: u32) -> Partial {
     var own = Partial();
-    for (var split = first; split < params.reduction.count; split += step) {
-        var found = Partial();
-        for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
-            let words = partials[channel_after(channel, k) * params.reduction.count + split];
-            found = with_channel(found, k, unpack(words));
+    for (var split = first; split < params.reduction.count; split += SPLITS_AT_ONCE * step) {
+        let a = of_split(channel, split);
+        if SPLITS_AT_ONCE == 1u {
+            own = merge(own, a);
+            continue;
         }
-        own = merge(own, found);
+        let b = of_split(channel, split + step);
+        let c = of_split(channel, split + 2u * step);
+        let d = of_split(channel, split + 3u * step);
+        own = merge(merge(own, merge(a, b)), merge(c, d));
     }
     return own;
+}
+
+// The results of a split, or nothing behind the last one.
+fn of_split(channel: u32, split: u32) -> Partial {
+    let count = params.reduction.count;
+    var found = Partial();
+    for (var k = 0u; k < CHANNELS_PER_VECTOR; k++) {
+        let words = partials[channel_after(channel, k) * count + min(split, count - 1u)];
+        found = with_channel(found, k, unpack(select(vec4<u32>(0u), words, split < count)));
+    }
+    return found;
 }
 
 // case by_channel:

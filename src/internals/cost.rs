@@ -23,8 +23,8 @@ const CACHE_SHARE: f64 = 0.6;
 /// Seconds of the first dispatch, and of each further one that waits for it: drain, barrier, fill. An estimate.
 const DISPATCH: (f64, f64) = (4e-6, 2.5e-6);
 
-/// Seconds that lanes take to merge their results. Before that, a lane waits [`LATENCY`] for each partial result that it
-/// merges, one after the other.
+/// Seconds that lanes take to merge their results. Before that, a lane waits [`LATENCY`] for every four partial results that
+/// it loads.
 const MERGE: f64 = 0.35e-6;
 
 /// Share of the time in which memory is busy if workgroups load, reduce and store in turn: one on a processor, or more.
@@ -137,7 +137,9 @@ pub fn cost(plan: &Plan, profile: &AdapterProfile) -> Cost {
             // The rows of a workgroup share the results of a column.
             _ => kernel.workgroup_size() / columns_merged(kernel).map_or(1, |(columns, _)| columns),
         };
-        let waits = f64::from(plan.params().reduction.count.div_ceil(lanes));
+        // Four loads at a time: four splits, or one of four channels.
+        let at_once = columns_merged(kernel).map_or(4, |(_, channels)| 4 / channels);
+        let waits = f64::from(plan.params().reduction.count.div_ceil(lanes * at_once));
         cost.seconds += if index == 0 { DISPATCH.0 } else { DISPATCH.1 };
         cost.seconds += memory / rate + cached / (rate * CACHE_RATE);
         cost.seconds += if merges { MERGE + waits * LATENCY } else { 0.0 };

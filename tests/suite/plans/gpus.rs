@@ -52,8 +52,8 @@ fn scratch_is_small_and_little_is_moved_twice() {
     });
 }
 
-/// Two dispatches are enough, but where every lane would have to merge many partial results of four channels alone, and
-/// where a device binds too few buffers.
+/// Two dispatches are enough, but where every workgroup would have to merge many partial results of many columns, and where
+/// a device binds too few buffers.
 #[test]
 fn passes_wait_once() {
     for_every_plan(|name, profile, plan, layout| {
