@@ -8,7 +8,6 @@ use crate::support::gpu;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::fs;
-use std::io::Read;
 use wgpu_batchnorm::checkpoint::StoredTensor;
 use wgpu_batchnorm::{BatchNorm, BatchNormConfig, BatchNormState, Checkpoint, Error, StateNames, Tensor};
 
