@@ -49,6 +49,18 @@ pub(crate) enum Device {
     Reference,
 }
 
+/// What computes in `run`.
+pub(crate) trait Computer: Implementation {
+    /// Returns whether this is the CPU reference itself, whose results are the exact ones.
+    fn is_reference(&self) -> bool;
+}
+
+impl Computer for Device {
+    fn is_reference(&self) -> bool {
+        matches!(self, Self::Reference)
+    }
+}
+
 impl Common {
     pub(crate) fn gpu_options(&self) -> GpuOptions {
         let mut options = GpuOptions::new();

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use wgpu_batchnorm::checkpoint::StoredTensor;
 use wgpu_batchnorm::half::{bf16, f16};
-use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
+use wgpu_batchnorm::internals::take_tensor;
+use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis, IxDyn};
 use wgpu_batchnorm::verify::{Case, Inputs};
 use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
 
@@ -33,9 +34,12 @@ pub(crate) struct Job {
     pub(crate) others: Vec<String>,
 }
 
-/// A batch, or a tensor that accompanies one, as the file stores it.
+/// A batch, or a tensor that accompanies one, as the file stores it. Of the tensors that are as large as a batch, this is
+/// the only copy: a result takes the place of the values that nothing needs any more.
 pub(crate) struct Batch {
     pub(crate) shape: Vec<usize>,
+    pub(crate) problem: Problem,
+    dtype: DType,
     data: Vec<u8>,
 }
 
@@ -46,78 +50,161 @@ impl Batch {
     }
 
     /// Returns the values of a block of channels.
-    fn part(&self, case: &Case, block: &Range<usize>) -> wgpu_batchnorm::Result<ArrayD<f32>> {
-        // Tensors are [outer, channels, inner] in both layouts.
-        let problem = Problem::new(&self.shape, case.config.layout)?;
-        let of_channel = problem.inner() * case.dtype.bytes() as usize;
+    fn part(&self, axis: Axis, block: &Range<usize>) -> ArrayD<f32> {
         let mut shape = self.shape.clone();
-        shape[axis(case).0] = block.len();
+        shape[axis.0] = block.len();
         let mut part = ArrayD::zeros(IxDyn(&shape));
         if let Some(values) = part.as_slice_mut().filter(|values| !values.is_empty()) {
-            let rows = self.data.chunks_exact(problem.channels() * of_channel);
-            for (to, row) in values.chunks_exact_mut(problem.inner() * block.len()).zip(rows) {
-                decode(case.dtype, &row[block.start * of_channel..block.end * of_channel], to);
+            let rows = values.chunks_exact_mut(self.problem.inner() * block.len());
+            for (to, place) in rows.zip(self.rows(block)) {
+                decode(self.dtype, &self.data[place], 1, to);
             }
         }
-        Ok(part)
+        part
     }
+
+    /// Puts the values of a block of channels into their place: those of [`part`](Self::part), as the file stores them.
+    pub(crate) fn put_part(&mut self, block: &Range<usize>, stored: &[u8]) {
+        let length = self.problem.inner() * block.len() * self.bytes();
+        if length > 0 {
+            for (place, part) in self.rows(block).zip(stored.chunks_exact(length)) {
+                self.data[place].copy_from_slice(part);
+            }
+        }
+    }
+
+    /// Returns where the data of a block of channels lies. Tensors are [outer, channels, inner] in both layouts.
+    fn rows(&self, block: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let of_channel = self.problem.inner() * self.bytes();
+        let (row, block) = (self.problem.channels() * of_channel, block.clone());
+        (0..self.problem.outer())
+            .map(move |outer| outer * row + block.start * of_channel..outer * row + block.end * of_channel)
+    }
+
+    fn bytes(&self) -> usize {
+        self.dtype.bytes() as usize
+    }
+
+    /// Returns a range of the values of one channel, in their order.
+    pub(crate) fn piece(&self, channel: usize, range: &Range<usize>) -> Vec<f32> {
+        let mut values = vec![0.0; range.len()];
+        let mut rest = values.as_mut_slice();
+        for run in self.runs(channel, range) {
+            let (to, behind) = rest.split_at_mut(run.count);
+            decode(self.dtype, &self.data[run.begin * self.bytes()..], run.step, to);
+            rest = behind;
+        }
+        values
+    }
+
+    /// Puts a range of the values of one channel into its place: those of [`piece`](Self::piece), as the file stores
+    /// them.
+    pub(crate) fn put_piece(&mut self, channel: usize, range: &Range<usize>, stored: &[u8]) {
+        let bytes = self.bytes();
+        let mut values = stored.chunks_exact(bytes);
+        for run in self.runs(channel, range) {
+            let places = self.data[run.begin * bytes..].chunks_exact_mut(bytes).step_by(run.step);
+            // Places come first: a value that has no more place must stay for the next run.
+            places.take(run.count).zip(&mut values).for_each(|(to, value)| to.copy_from_slice(value));
+        }
+    }
+
+    /// Returns where a range of the values of one channel lies.
+    fn runs(&self, channel: usize, range: &Range<usize>) -> impl Iterator<Item = Run> + use<> {
+        let (channels, inner, range) = (self.problem.channels(), self.problem.inner().max(1), range.clone());
+        // Where rows have one value each, they make one run.
+        let row = if inner == 1 { range.end.max(1) } else { inner };
+        (range.start / row..range.end.div_ceil(row)).map(move |k| {
+            let (begin, end) = (range.start.max(k * row), range.end.min((k + 1) * row));
+            let (outer, inside) = (begin / inner, begin % inner);
+            Run {
+                begin: (outer * channels + channel) * inner + inside,
+                step: if inner == 1 { channels } else { 1 },
+                count: end - begin,
+            }
+        })
+    }
+
+    /// Takes the data out.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.data)
+    }
+}
+
+/// Elements of a tensor at equal distances.
+struct Run {
+    begin: usize,
+    step: usize,
+    count: usize,
 }
 
 impl Job {
     /// Returns the case and its data on a block of channels.
-    pub(crate) fn part(&self, block: &Range<usize>) -> wgpu_batchnorm::Result<(Case, Inputs)> {
-        let tensors = |all: &[Batch]| -> wgpu_batchnorm::Result<_> {
-            all.iter().map(|batch| batch.part(&self.case, block)).collect()
-        };
+    pub(crate) fn part(&self, block: &Range<usize>) -> (Case, Inputs) {
+        let axis = axis(&self.case);
+        let tensors = |all: &[Batch]| all.iter().map(|batch| batch.part(axis, block)).collect();
         let inputs = Inputs {
-            xs: tensors(&self.xs)?,
-            dys: tensors(&self.dys)?,
-            zs: tensors(&self.zs)?,
+            xs: tensors(&self.xs),
+            dys: tensors(&self.dys),
+            zs: tensors(&self.zs),
             state: state_of(&self.state, block),
         };
-        Ok((case_of(&self.case, block), inputs))
+        (case_of(&self.case, block), inputs)
     }
 
-    pub(crate) fn new(file: &Checkpoint, overrides: &Overrides) -> Result<Self, Fault> {
+    /// Returns the tensor that makes place for a result: y takes that of x, dx that of dy, and dz that of z.
+    pub(crate) fn place(&mut self, result: &'static str, step: usize) -> Option<&mut Batch> {
+        match result {
+            "y" => self.xs.get_mut(step),
+            "dx" => self.dys.get_mut(step),
+            _ if self.dys.is_empty() => None,
+            _ => self.zs.get_mut(step),
+        }
+    }
+
+    /// Takes the tensors out of a file.
+    pub(crate) fn new(mut file: Checkpoint, overrides: &Overrides) -> Result<Self, Fault> {
         let mut others: BTreeSet<String> = file.names().map(str::to_owned).collect();
         let suffixes = suffixes(&others)?;
-        let settings = Settings::new(overrides, file)?;
+        let settings = Settings::new(overrides, &file)?;
 
-        let (mut xs, mut dtype) = (Vec::new(), None);
+        let (mut tensors, mut dtype) = (Vec::new(), None);
         for suffix in &suffixes {
             let name = format!("x{suffix}");
-            let (x, found) = batch(file, &name)?;
+            let (x, found) = batch(&mut file, &name)?;
             check_type(&name, found, *dtype.get_or_insert(found))?;
-            xs.push(x);
+            tensors.push(x);
             others.remove(&name);
         }
         let first = format!("x{}", suffixes[0]);
         let dtype = dtype.unwrap_or_default();
-        settings::check_dtype(file, &first, dtype)?;
+        settings::check_dtype(&file, &first, dtype)?;
         let library = |tensor: &str, source| Fault::Library { tensor: tensor.to_owned(), source };
-        let shape = xs[0].shape.clone();
+        let shape = tensors[0].shape.clone();
         let channels =
             Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels();
-        if xs[0].len() == 0 && channels > MAX_EMPTY_CHANNELS {
+        if shape.contains(&0) && channels > MAX_EMPTY_CHANNELS {
             return Err(Fault::EmptyButWide { tensor: first, shape, limit: MAX_EMPTY_CHANNELS });
         }
         let config = settings.config(channels);
         config.validate().map_err(|source| library(&first, source))?;
-        for (x, suffix) in xs.iter().zip(&suffixes) {
+        let mut xs = Vec::new();
+        for (StoredTensor { shape, data, .. }, suffix) in tensors.into_iter().zip(&suffixes) {
             let name = format!("x{suffix}");
-            let problem = Problem::new(&x.shape, settings.layout).map_err(|source| library(&name, source))?;
+            let problem = Problem::new(&shape, settings.layout).map_err(|source| library(&name, source))?;
             if problem.channels() != channels {
                 let found = problem.channels();
                 return Err(Fault::Channels { tensor: name, channels: found, first, expected: channels });
             }
             config
-                .problem(&x.shape, settings.layout, settings.training())
+                .problem(&shape, settings.layout, settings.training())
                 .map_err(|source| library(&name, source))?;
+            xs.push(Batch { shape, problem, dtype, data });
         }
 
-        let of_x = OfX { file, suffixes: &suffixes, xs: &xs, dtype };
+        let mut of_x = OfX { file: &mut file, suffixes: &suffixes, xs: &xs, dtype };
         let (dys, zs) = (of_x.tensors("dy", &mut others)?, of_x.tensors("z", &mut others)?);
-        let state = state(file, &settings, &BatchNormState::new(&config), xs.len())?;
+        let state = state(&file, &settings, &BatchNormState::new(&config), xs.len())?;
         for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
             others.remove(name);
         }
@@ -142,7 +229,7 @@ impl Job {
 
 /// The batches, for reading the tensors that accompany them.
 struct OfX<'a> {
-    file: &'a Checkpoint,
+    file: &'a mut Checkpoint,
     suffixes: &'a [String],
     xs: &'a [Batch],
     dtype: DType,
@@ -151,7 +238,7 @@ struct OfX<'a> {
 impl OfX<'_> {
     /// Reads dy, the gradients with respect to the outputs, or z, the residuals. There must be one for each batch, of
     /// its shape and type, or none at all.
-    fn tensors(&self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<Batch>, Fault> {
+    fn tensors(&mut self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<Batch>, Fault> {
         let given: Vec<&String> = others.iter().filter(|name| step_of(name, stem).is_some()).collect();
         let Some(&first) = given.first() else { return Ok(Vec::new()) };
         let wanted: Vec<String> = self.suffixes.iter().map(|suffix| format!("{stem}{suffix}")).collect();
@@ -165,14 +252,14 @@ impl OfX<'_> {
         }
         let mut tensors = Vec::new();
         for ((name, suffix), x) in wanted.iter().zip(self.suffixes).zip(self.xs) {
-            let (tensor, dtype) = batch(self.file, name)?;
+            let (StoredTensor { shape, data, .. }, dtype) = batch(self.file, name)?;
             check_type(name, dtype, self.dtype)?;
-            if tensor.shape != x.shape {
+            if shape != x.shape {
                 let wanted = format!("{:?}: that of x{suffix}", x.shape);
-                return Err(Fault::Shape { tensor: name.clone(), shape: tensor.shape, wanted });
+                return Err(Fault::Shape { tensor: name.clone(), shape, wanted });
             }
             others.remove(name);
-            tensors.push(tensor);
+            tensors.push(Batch { shape, problem: x.problem, dtype, data });
         }
         Ok(tensors)
     }
@@ -221,23 +308,21 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
     }
 }
 
-/// Returns a batch, or a tensor that accompanies it, and its type.
-fn batch(file: &Checkpoint, name: &str) -> Result<(Batch, DType), Fault> {
-    let Some(StoredTensor { dtype, shape, data }) = file.tensor(name) else {
+/// Takes a batch, or a tensor that accompanies it, out of the file. Returns it with its type.
+fn batch(file: &mut Checkpoint, name: &str) -> Result<(StoredTensor, DType), Fault> {
+    let Some(found) = take_tensor(file, name) else {
         return Err(Fault::NoInput { found: file.names().map(str::to_owned).collect() });
     };
-    let (shape, tensor) = (shape.clone(), name.to_owned());
-    let dtype = float(*dtype).ok_or_else(|| Fault::Batch { tensor: tensor.clone(), dtype: *dtype })?;
+    let (shape, tensor) = (found.shape.clone(), name.to_owned());
+    let dtype =
+        float(found.dtype).ok_or_else(|| Fault::Batch { tensor: tensor.clone(), dtype: found.dtype })?;
     // Some sizes with a 0 among them have a product that no usize holds.
     let fits =
         shape.iter().filter(|&&size| size > 0).try_fold(1usize, |product, &size| product.checked_mul(size));
     if fits.is_none_or(|elements| elements > isize::MAX as usize) {
         return Err(Fault::Shape { tensor, shape, wanted: "one that fits into memory".to_owned() });
     }
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(data.len()).map_err(|_| Fault::Memory { tensor, bytes: data.len() })?;
-    copy.extend_from_slice(data);
-    Ok((Batch { shape, data: copy }, dtype))
+    Ok((found, dtype))
 }
 
 /// Returns the element type of a tensor of floats.
@@ -245,15 +330,16 @@ fn float(dtype: Dtype) -> Option<DType> {
     DType::ALL.into_iter().find(|&float| settings::stored_type(float) == dtype)
 }
 
-/// Writes the values of these bytes.
-fn decode(dtype: DType, bytes: &[u8], values: &mut [f32]) {
-    fn each<const N: usize>(bytes: &[u8], values: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-        values.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, bytes)| *to = value(*bytes));
+/// Writes the values of every `step`th element of these bytes.
+pub(crate) fn decode(dtype: DType, bytes: &[u8], step: usize, values: &mut [f32]) {
+    fn each<const N: usize>(bytes: &[u8], step: usize, values: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+        let elements = bytes.as_chunks().0.iter().step_by(step);
+        values.iter_mut().zip(elements).for_each(|(to, bytes)| *to = value(*bytes));
     }
     match dtype {
-        DType::F16 => each(bytes, values, |half| f16::from_le_bytes(half).to_f32()),
-        DType::BF16 => each(bytes, values, |half| bf16::from_le_bytes(half).to_f32()),
-        _ => each(bytes, values, f32::from_le_bytes),
+        DType::F16 => each(bytes, step, values, |half| f16::from_le_bytes(half).to_f32()),
+        DType::BF16 => each(bytes, step, values, |half| bf16::from_le_bytes(half).to_f32()),
+        _ => each(bytes, step, values, f32::from_le_bytes),
     }
 }
 
@@ -373,7 +459,7 @@ mod tests {
     fn damaged_inputs() -> Result<(), Box<dyn std::error::Error>> {
         let read = |bytes: &[u8]| {
             let file = Checkpoint::from_bytes(bytes);
-            file.is_ok_and(|file| Job::new(&file, &Overrides::default()).is_ok())
+            file.is_ok_and(|file| Job::new(file, &Overrides::default()).is_ok())
         };
         read_damaged("input::tests::damaged_inputs", &files()?, Mutator::safetensors, read);
         Ok(())

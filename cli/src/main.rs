@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod info;
 mod input;
+mod long;
 mod report;
 mod results;
 mod run;

@@ -11,12 +11,15 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Computes in two passes: first the mean, then the mean square of the differences from it.
-    pub(crate) fn of<T: Copy + Into<f64>>(values: ArrayViewD<'_, T>) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().map(|&value| value.into()).sum::<f64>() / n;
-        let square = |&value: &T| (value.into() - mean).powi(2);
-        Self { mean, std: (values.iter().map(square).sum::<f64>() / n).sqrt() }
+    /// Computes in two passes over `n` values: first the mean, then the mean square of the differences from it.
+    pub(crate) fn of_passes<I: Iterator<Item = f64>>(n: usize, values: impl Fn() -> I) -> Self {
+        let n = n as f64;
+        let mean = values().sum::<f64>() / n;
+        Self { mean, std: (values().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt() }
+    }
+
+    fn of<T: Copy + Into<f64>>(values: ArrayViewD<'_, T>) -> Self {
+        Self::of_passes(values.len(), || values.iter().map(|&value| value.into()))
     }
 
     /// Computes mean and standard deviation over all channels, which have equally many values.

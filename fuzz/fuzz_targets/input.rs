@@ -17,6 +17,6 @@ use wgpu_batchnorm::Checkpoint;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(file) = Checkpoint::from_bytes(bytes) {
-        let _ = input::Job::new(&file, &settings::Overrides::default());
+        let _ = input::Job::new(file, &settings::Overrides::default());
     }
 });

@@ -1,0 +1,227 @@
+//! Computes a channel that is too large for a block, and checks it a piece at a time.
+//!
+//! The CPU reference computes pieces only. A GPU computes the whole channel: its results are kept as the file stores them,
+//! and take the place of the input once no piece of the reference needs it.
+
+use crate::adapter::Computer;
+use crate::blocks::{case_of, state_of};
+use crate::error::{Error, Result};
+use crate::input::{Job, decode};
+use crate::report::Timing;
+use crate::results::{Results, as_stored, check_device_room, check_room, stored, tensors};
+use crate::run::milliseconds;
+use crate::statistics::Spread;
+use std::ops::Range;
+use std::time::Instant;
+use wgpu_batchnorm::DType;
+use wgpu_batchnorm::internals::{ChannelValues, LongChannel, pieces};
+use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis};
+use wgpu_batchnorm::verify::{Mismatch, Step};
+
+/// A channel, and how to compute it.
+pub(crate) struct Long<'a> {
+    pub(crate) device: &'a dyn Computer,
+    pub(crate) channel: usize,
+    /// Elements of a piece.
+    pub(crate) piece: usize,
+}
+
+impl Long<'_> {
+    /// Computes and checks the channel, and puts its results in their place. `failed` makes an error of the device's.
+    pub(crate) fn execute(
+        &self,
+        job: &mut Job,
+        results: &mut Results,
+        timing: &mut Timing,
+        failed: impl Fn(wgpu_batchnorm::Error) -> Error,
+    ) -> Result<()> {
+        let (dtype, block) = (job.case.dtype, self.channel..self.channel + 1);
+        check_room(self.piece, !job.dys.is_empty())?;
+        let started = Instant::now();
+        let by_device = self.by_device(job, &block, failed)?;
+        timing.compute_ms += milliseconds(started);
+
+        // Where the reference computes, checking is no more than comparing.
+        let (mut exact_ms, mut judge_ms) = (0.0, 0.0);
+        let started = Instant::now();
+        let (case, state) = (case_of(&job.case, &block), state_of(&job.state, &block));
+        let long = LongChannel::new(&case, &state, &self.values(job), self.piece)?;
+        exact_ms += milliseconds(started);
+        for step in 0..job.xs.len() {
+            let x = self.spread(job, step);
+            for range in pieces(self.values(job).len(step), self.piece) {
+                let started = Instant::now();
+                let exact = long.piece(&self.values(job), step, range.clone());
+                let actual = match &by_device {
+                    Some(steps) => steps[step].piece(&range, dtype),
+                    None => as_stored(exact.clone(), dtype),
+                };
+                exact_ms += milliseconds(started);
+                let started = Instant::now();
+                let mut check = long.judge(step, &actual, &exact);
+                for mismatch in &mut check.mismatches {
+                    place(mismatch, range.start, &job.xs[step].shape, results.axis);
+                }
+                results.note(check, &block);
+                judge_ms += milliseconds(started);
+                for (name, part) in tensors(&actual).filter(|(_, part)| part.len() == range.len()) {
+                    if let Some(whole) = job.place(name, step) {
+                        whole.put_piece(self.channel, &range, &stored(dtype, part));
+                    }
+                }
+                results.steps[step].put_vectors(&actual, &block, job.case.config.num_features);
+            }
+            let y = self.spread(job, step);
+            results.steps[step].spreads.push([x, y]);
+        }
+        timing.check_ms += judge_ms;
+        let timing = if by_device.is_some() { &mut timing.check_ms } else { &mut timing.compute_ms };
+        *timing += exact_ms;
+        Ok(())
+    }
+
+    fn values<'a>(&self, job: &'a Job) -> Values<'a> {
+        Values { job, channel: self.channel }
+    }
+
+    /// Computes the channel, unless the device is the reference.
+    fn by_device(
+        &self,
+        job: &Job,
+        block: &Range<usize>,
+        failed: impl Fn(wgpu_batchnorm::Error) -> Error,
+    ) -> Result<Option<Vec<StoredStep>>> {
+        if self.device.is_reference() {
+            return Ok(None);
+        }
+        let elements = job.xs.iter().map(|x| x.problem.values_per_channel()).sum();
+        check_device_room(elements, !job.dys.is_empty())?;
+        let (case, inputs) = job.part(block);
+        let outputs = self.device.run(&case, &inputs).map_err(failed)?;
+        drop(inputs);
+        Ok(Some(outputs.steps.into_iter().map(|step| StoredStep::new(step, case.dtype)).collect()))
+    }
+
+    /// Returns mean and standard deviation of what is in the place of x: of x itself, and later of y.
+    fn spread(&self, job: &Job, step: usize) -> Spread {
+        let values = self.values(job);
+        let n = values.len(step);
+        let all = || pieces(n, self.piece).flat_map(|range| values.x(step, range)).map(f64::from);
+        Spread::of_passes(n, all)
+    }
+}
+
+/// The values of a channel in a file's data.
+struct Values<'a> {
+    job: &'a Job,
+    channel: usize,
+}
+
+impl ChannelValues for Values<'_> {
+    fn steps(&self) -> usize {
+        self.job.xs.len()
+    }
+
+    fn len(&self, step: usize) -> usize {
+        self.job.xs[step].problem.values_per_channel()
+    }
+
+    fn x(&self, step: usize, range: Range<usize>) -> Vec<f32> {
+        self.job.xs[step].piece(self.channel, &range)
+    }
+
+    fn z(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
+        self.job.zs.get(step).map(|z| z.piece(self.channel, &range))
+    }
+
+    fn dy(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
+        self.job.dys.get(step).map(|dy| dy.piece(self.channel, &range))
+    }
+}
+
+/// The results of a step on a whole channel. The tensors are as the file stores them.
+struct StoredStep {
+    y: Vec<u8>,
+    dx: Vec<u8>,
+    dz: Vec<u8>,
+    /// All other results. Tensors are empty.
+    others: Step,
+}
+
+impl StoredStep {
+    fn new(mut step: Step, dtype: DType) -> Self {
+        // Each tensor is dropped before the next is stored.
+        let store = |tensor: &mut ArrayD<f64>| stored(dtype, &std::mem::take(tensor));
+        let y = store(&mut step.y);
+        let gradients = step.gradients.as_mut();
+        let (dx, dz) = gradients.map_or_else(Default::default, |gradients| {
+            (store(&mut gradients.dx), gradients.dz.as_mut().map(store).unwrap_or_default())
+        });
+        Self { y, dx, dz, others: as_stored(step, dtype) }
+    }
+
+    /// Returns the results of a piece of the channel.
+    fn piece(&self, range: &Range<usize>, dtype: DType) -> Step {
+        let tensor = |data: &[u8]| {
+            let bytes = dtype.bytes() as usize;
+            // A tensor of the wrong size is cut, which the comparison reports.
+            let data = data.get(range.start * bytes..range.end * bytes).unwrap_or_default();
+            let mut values = vec![0.0; data.len() / bytes];
+            decode(dtype, data, 1, &mut values);
+            values.into_iter().map(f64::from).collect::<Array1<f64>>().insert_axis(Axis(1)).into_dyn()
+        };
+        let mut step = self.others.clone();
+        step.y = tensor(&self.y);
+        if let Some(gradients) = &mut step.gradients {
+            gradients.dx = tensor(&self.dx);
+            if let Some(dz) = &mut gradients.dz {
+                *dz = tensor(&self.dz);
+            }
+        }
+        step
+    }
+}
+
+/// Makes the index of an element in a piece, `[k, 0]`, that of the element in a tensor with this one channel. `begin` is
+/// the position of the piece in the channel.
+fn place(mismatch: &mut Mismatch, begin: usize, shape: &[usize], axis: Axis) {
+    if let Mismatch::Value { index, .. } = mismatch
+        && let [position, _] = index[..]
+    {
+        let (mut rest, mut whole) = (begin + position, vec![0; shape.len()]);
+        for k in (0..shape.len()).rev().filter(|k| *k != axis.0) {
+            (whole[k], rest) = (rest % shape[k], rest / shape[k]);
+        }
+        *index = whole;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+    use wgpu_batchnorm::ndarray::Axis;
+    use wgpu_batchnorm::verify::Mismatch;
+
+    #[test]
+    fn an_element_of_a_piece_has_the_index_of_the_tensor() {
+        let value = |index: &[usize]| Mismatch::Value {
+            name: "y".to_owned(),
+            index: index.to_vec(),
+            actual: 1.0,
+            exact: 2.0,
+            error: 1.0,
+            tolerance: 1e-6,
+        };
+        for (axis, expected) in [(1, [2, 0, 1, 3]), (3, [2, 1, 3, 0])] {
+            let sizes = if axis == 1 { [3, 7, 2, 4] } else { [3, 2, 4, 7] };
+            let mut mismatch = value(&[3, 0]);
+            // Element 23 of [3, 2, 4] is [2, 1, 3].
+            place(&mut mismatch, 20, &sizes, Axis(axis));
+            assert_eq!(mismatch, value(&expected));
+        }
+        // A result with one value per channel is not divided.
+        let mut mismatch = value(&[0]);
+        place(&mut mismatch, 20, &[3, 7, 2, 4], Axis(1));
+        assert_eq!(mismatch, value(&[0]));
+    }
+}
