@@ -1,5 +1,6 @@
 //! Reads what `run` computes: a layer and its batches, from the tensors of a file.
 
+use crate::batch::{Batch, Batches};
 use crate::blocks::{axis, case_of, state_of};
 use crate::error::{Fault, Result};
 use crate::settings::{self, Overrides, Settings};
@@ -7,9 +8,8 @@ use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use wgpu_batchnorm::checkpoint::StoredTensor;
-use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::internals::take_tensor;
-use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis, IxDyn};
+use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::verify::{Case, Inputs};
 use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
 
@@ -23,143 +23,18 @@ pub(crate) struct Job {
     /// The suffix of each step's names: `""` for x, or `.0`, `.1` …
     pub(crate) suffixes: Vec<String>,
     pub(crate) case: Case,
-    pub(crate) xs: Vec<Batch>,
-    /// The gradients with respect to the outputs. Empty if only forward passes run.
-    pub(crate) dys: Vec<Batch>,
-    /// What is added to the normalised batches. Empty if nothing is.
-    pub(crate) zs: Vec<Batch>,
+    pub(crate) batches: Batches,
     /// Parameters and running statistics before the first step.
     pub(crate) state: BatchNormState,
     /// Tensors that are ignored.
     pub(crate) others: Vec<String>,
 }
 
-/// A batch, or a tensor that accompanies one, as the file stores it. Of the tensors that are as large as a batch, this is
-/// the only copy: a result takes the place of the values that nothing needs any more.
-pub(crate) struct Batch {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) problem: Problem,
-    dtype: DType,
-    data: Vec<u8>,
-}
-
-impl Batch {
-    /// Returns the number of elements.
-    pub(crate) fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Returns the values of a block of channels.
-    fn part(&self, axis: Axis, block: &Range<usize>) -> ArrayD<f32> {
-        let mut shape = self.shape.clone();
-        shape[axis.0] = block.len();
-        let mut part = ArrayD::zeros(IxDyn(&shape));
-        if let Some(values) = part.as_slice_mut().filter(|values| !values.is_empty()) {
-            let rows = values.chunks_exact_mut(self.problem.inner() * block.len());
-            for (to, place) in rows.zip(self.rows(block)) {
-                decode(self.dtype, &self.data[place], 1, to);
-            }
-        }
-        part
-    }
-
-    /// Puts the values of a block of channels into their place: those of [`part`](Self::part), as the file stores them.
-    pub(crate) fn put_part(&mut self, block: &Range<usize>, stored: &[u8]) {
-        let length = self.problem.inner() * block.len() * self.bytes();
-        if length > 0 {
-            for (place, part) in self.rows(block).zip(stored.chunks_exact(length)) {
-                self.data[place].copy_from_slice(part);
-            }
-        }
-    }
-
-    /// Returns where the data of a block of channels lies. Tensors are [outer, channels, inner] in both layouts.
-    fn rows(&self, block: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-        let of_channel = self.problem.inner() * self.bytes();
-        let (row, block) = (self.problem.channels() * of_channel, block.clone());
-        (0..self.problem.outer())
-            .map(move |outer| outer * row + block.start * of_channel..outer * row + block.end * of_channel)
-    }
-
-    fn bytes(&self) -> usize {
-        self.dtype.bytes() as usize
-    }
-
-    /// Returns a range of the values of one channel, in their order.
-    pub(crate) fn piece(&self, channel: usize, range: &Range<usize>) -> Vec<f32> {
-        let mut values = vec![0.0; range.len()];
-        let mut rest = values.as_mut_slice();
-        for run in self.runs(channel, range) {
-            let (to, behind) = rest.split_at_mut(run.count);
-            decode(self.dtype, &self.data[run.begin * self.bytes()..], run.step, to);
-            rest = behind;
-        }
-        values
-    }
-
-    /// Puts a range of the values of one channel into its place: those of [`piece`](Self::piece), as the file stores
-    /// them.
-    pub(crate) fn put_piece(&mut self, channel: usize, range: &Range<usize>, stored: &[u8]) {
-        let bytes = self.bytes();
-        let mut values = stored.chunks_exact(bytes);
-        for run in self.runs(channel, range) {
-            let places = self.data[run.begin * bytes..].chunks_exact_mut(bytes).step_by(run.step);
-            // Places come first: a value that has no more place must stay for the next run.
-            places.take(run.count).zip(&mut values).for_each(|(to, value)| to.copy_from_slice(value));
-        }
-    }
-
-    /// Returns where a range of the values of one channel lies.
-    fn runs(&self, channel: usize, range: &Range<usize>) -> impl Iterator<Item = Run> + use<> {
-        let (channels, inner, range) = (self.problem.channels(), self.problem.inner().max(1), range.clone());
-        // Where rows have one value each, they make one run.
-        let row = if inner == 1 { range.end.max(1) } else { inner };
-        (range.start / row..range.end.div_ceil(row)).map(move |k| {
-            let (begin, end) = (range.start.max(k * row), range.end.min((k + 1) * row));
-            let (outer, inside) = (begin / inner, begin % inner);
-            Run {
-                begin: (outer * channels + channel) * inner + inside,
-                step: if inner == 1 { channels } else { 1 },
-                count: end - begin,
-            }
-        })
-    }
-
-    /// Takes the data out.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.data)
-    }
-}
-
-/// Elements of a tensor at equal distances.
-struct Run {
-    begin: usize,
-    step: usize,
-    count: usize,
-}
-
 impl Job {
     /// Returns the case and its data on a block of channels.
     pub(crate) fn part(&self, block: &Range<usize>) -> (Case, Inputs) {
-        let axis = axis(&self.case);
-        let tensors = |all: &[Batch]| all.iter().map(|batch| batch.part(axis, block)).collect();
-        let inputs = Inputs {
-            xs: tensors(&self.xs),
-            dys: tensors(&self.dys),
-            zs: tensors(&self.zs),
-            state: state_of(&self.state, block),
-        };
+        let inputs = self.batches.inputs(block, state_of(&self.state, block), axis(&self.case));
         (case_of(&self.case, block), inputs)
-    }
-
-    /// Returns the tensor that makes place for a result: y takes that of x, dx that of dy, and dz that of z.
-    pub(crate) fn place(&mut self, result: &'static str, step: usize) -> Option<&mut Batch> {
-        match result {
-            "y" => self.xs.get_mut(step),
-            "dx" => self.dys.get_mut(step),
-            _ if self.dys.is_empty() => None,
-            _ => self.zs.get_mut(step),
-        }
     }
 
     /// Takes the tensors out of a file.
@@ -199,7 +74,7 @@ impl Job {
             config
                 .problem(&shape, settings.layout, settings.training())
                 .map_err(|source| library(&name, source))?;
-            xs.push(Batch { shape, problem, dtype, data });
+            xs.push(Batch::new(shape, &problem, dtype, data));
         }
 
         let mut of_x = OfX { file: &mut file, suffixes: &suffixes, xs: &xs, dtype };
@@ -223,7 +98,7 @@ impl Job {
             seed: 0,
         };
         let others = others.into_iter().collect();
-        Ok(Self { settings, suffixes, case, xs, dys, zs, state, others })
+        Ok(Self { settings, suffixes, case, batches: Batches { xs, dys, zs }, state, others })
     }
 }
 
@@ -259,7 +134,7 @@ impl OfX<'_> {
                 return Err(Fault::Shape { tensor: name.clone(), shape, wanted });
             }
             others.remove(name);
-            tensors.push(Batch { shape, problem: x.problem, dtype, data });
+            tensors.push(x.of_this_shape(data));
         }
         Ok(tensors)
     }
@@ -328,19 +203,6 @@ fn batch(file: &mut Checkpoint, name: &str) -> Result<(StoredTensor, DType), Fau
 /// Returns the element type of a tensor of floats.
 fn float(dtype: Dtype) -> Option<DType> {
     DType::ALL.into_iter().find(|&float| settings::stored_type(float) == dtype)
-}
-
-/// Writes the values of every `step`th element of these bytes.
-pub(crate) fn decode(dtype: DType, bytes: &[u8], step: usize, values: &mut [f32]) {
-    fn each<const N: usize>(bytes: &[u8], step: usize, values: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-        let elements = bytes.as_chunks().0.iter().step_by(step);
-        values.iter_mut().zip(elements).for_each(|(to, bytes)| *to = value(*bytes));
-    }
-    match dtype {
-        DType::F16 => each(bytes, step, values, |half| f16::from_le_bytes(half).to_f32()),
-        DType::BF16 => each(bytes, step, values, |half| bf16::from_le_bytes(half).to_f32()),
-        _ => each(bytes, step, values, f32::from_le_bytes),
-    }
 }
 
 /// Returns parameters and running statistics of the file, or of a new layer.

@@ -4,54 +4,64 @@
 //! and take the place of the input once no piece of the reference needs it.
 
 use crate::adapter::Computer;
-use crate::blocks::{case_of, state_of};
+use crate::batch::{Batch, Batches, decode};
+use crate::blocks::axis;
 use crate::error::{Error, Result};
-use crate::input::{Job, decode};
 use crate::report::Timing;
 use crate::results::{Results, as_stored, check_device_room, check_room, stored, tensors};
 use crate::run::milliseconds;
 use crate::statistics::Spread;
 use std::ops::Range;
 use std::time::Instant;
-use wgpu_batchnorm::DType;
 use wgpu_batchnorm::internals::{ChannelValues, LongChannel, pieces};
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis};
-use wgpu_batchnorm::verify::{Mismatch, Step};
+use wgpu_batchnorm::verify::{Case, Mismatch, Step};
+use wgpu_batchnorm::{BatchNormState, DType};
 
 /// A channel, and how to compute it.
 pub(crate) struct Long<'a> {
     pub(crate) device: &'a dyn Computer,
-    pub(crate) channel: usize,
+    /// The case with this one channel.
+    pub(crate) case: Case,
+    pub(crate) state: BatchNormState,
+    /// The channel, as a block of all channels.
+    pub(crate) whole: Range<usize>,
+    /// The number of all channels.
+    pub(crate) channels: usize,
     /// Elements of a piece.
     pub(crate) piece: usize,
 }
 
 impl Long<'_> {
-    /// Computes and checks the channel, and puts its results in their place. `failed` makes an error of the device's.
+    /// Computes and checks channel `channel` of these batches, and puts its results in their place. `failed` makes an
+    /// error of the device's.
     pub(crate) fn execute(
         &self,
-        job: &mut Job,
+        batches: &mut Batches,
+        channel: usize,
         results: &mut Results,
         timing: &mut Timing,
         failed: impl Fn(wgpu_batchnorm::Error) -> Error,
     ) -> Result<()> {
-        let (dtype, block) = (job.case.dtype, self.channel..self.channel + 1);
-        check_room(self.piece, !job.dys.is_empty())?;
+        let dtype = self.case.dtype;
+        check_room(self.piece, !batches.dys.is_empty())?;
         let started = Instant::now();
-        let by_device = self.by_device(job, &block, failed)?;
+        let by_device = self.by_device(batches, channel, failed)?;
         timing.compute_ms += milliseconds(started);
 
         // Where the reference computes, checking is no more than comparing.
         let (mut exact_ms, mut judge_ms) = (0.0, 0.0);
         let started = Instant::now();
-        let (case, state) = (case_of(&job.case, &block), state_of(&job.state, &block));
-        let long = LongChannel::new(&case, &state, &self.values(job), self.piece)?;
+        let long = LongChannel::new(&self.case, &self.state, &Values(batches, channel), self.piece)?;
         exact_ms += milliseconds(started);
-        for step in 0..job.xs.len() {
-            let x = self.spread(job, step);
-            for range in pieces(self.values(job).len(step), self.piece) {
+        for step in 0..batches.xs.len() {
+            let n = batches.xs[step].of_channel();
+            let mean = self.all(batches, channel, step).sum::<f64>() / n as f64;
+            let x = Spread::around(mean, n, self.all(batches, channel, step));
+            let mut sum_of_y = 0.0;
+            for range in pieces(n, self.piece) {
                 let started = Instant::now();
-                let exact = long.piece(&self.values(job), step, range.clone());
+                let exact = long.piece(&Values(batches, channel), step, range.clone());
                 let actual = match &by_device {
                     Some(steps) => steps[step].piece(&range, dtype),
                     None => as_stored(exact.clone(), dtype),
@@ -60,18 +70,19 @@ impl Long<'_> {
                 let started = Instant::now();
                 let mut check = long.judge(step, &actual, &exact);
                 for mismatch in &mut check.mismatches {
-                    place(mismatch, range.start, &job.xs[step].shape, results.axis);
+                    place(mismatch, range.start, &batches.xs[step].shape, results.axis);
                 }
-                results.note(check, &block);
+                results.note(check, &self.whole);
                 judge_ms += milliseconds(started);
+                sum_of_y = actual.y.iter().fold(sum_of_y, |sum, y| sum + y);
                 for (name, part) in tensors(&actual).filter(|(_, part)| part.len() == range.len()) {
-                    if let Some(whole) = job.place(name, step) {
-                        whole.put_piece(self.channel, &range, &stored(dtype, part));
+                    if let Some(whole) = batches.place(name, step) {
+                        whole.put_piece(channel, &range, part);
                     }
                 }
-                results.steps[step].put_vectors(&actual, &block, job.case.config.num_features);
+                results.steps[step].put_vectors(&actual, &self.whole, self.channels);
             }
-            let y = self.spread(job, step);
+            let y = Spread::around(sum_of_y / n as f64, n, self.all(batches, channel, step));
             results.steps[step].spreads.push([x, y]);
         }
         timing.check_ms += judge_ms;
@@ -80,62 +91,53 @@ impl Long<'_> {
         Ok(())
     }
 
-    fn values<'a>(&self, job: &'a Job) -> Values<'a> {
-        Values { job, channel: self.channel }
-    }
-
     /// Computes the channel, unless the device is the reference.
     fn by_device(
         &self,
-        job: &Job,
-        block: &Range<usize>,
+        batches: &Batches,
+        channel: usize,
         failed: impl Fn(wgpu_batchnorm::Error) -> Error,
     ) -> Result<Option<Vec<StoredStep>>> {
         if self.device.is_reference() {
             return Ok(None);
         }
-        let elements = job.xs.iter().map(|x| x.problem.values_per_channel()).sum();
-        check_device_room(elements, !job.dys.is_empty())?;
-        let (case, inputs) = job.part(block);
-        let outputs = self.device.run(&case, &inputs).map_err(failed)?;
+        let elements = batches.xs.iter().map(Batch::of_channel).sum();
+        check_device_room(elements, !batches.dys.is_empty())?;
+        let inputs = batches.inputs(&(channel..channel + 1), self.state.clone(), axis(&self.case));
+        let outputs = self.device.run(&self.case, &inputs).map_err(failed)?;
         drop(inputs);
-        Ok(Some(outputs.steps.into_iter().map(|step| StoredStep::new(step, case.dtype)).collect()))
+        Ok(Some(outputs.steps.into_iter().map(|step| StoredStep::new(step, self.case.dtype)).collect()))
     }
 
-    /// Returns mean and standard deviation of what is in the place of x: of x itself, and later of y.
-    fn spread(&self, job: &Job, step: usize) -> Spread {
-        let values = self.values(job);
-        let n = values.len(step);
-        let all = || pieces(n, self.piece).flat_map(|range| values.x(step, range)).map(f64::from);
-        Spread::of_passes(n, all)
+    /// Returns what is in the place of x: x itself, and later y.
+    fn all(&self, batches: &Batches, channel: usize, step: usize) -> impl Iterator<Item = f64> {
+        let x = &batches.xs[step];
+        pieces(x.of_channel(), self.piece).flat_map(move |range| x.piece(channel, &range)).map(f64::from)
     }
 }
 
-/// The values of a channel in a file's data.
-struct Values<'a> {
-    job: &'a Job,
-    channel: usize,
-}
+/// The values of a channel in the file's data.
+struct Values<'a>(&'a Batches, usize);
 
 impl ChannelValues for Values<'_> {
     fn steps(&self) -> usize {
-        self.job.xs.len()
+        self.0.xs.len()
     }
 
     fn len(&self, step: usize) -> usize {
-        self.job.xs[step].problem.values_per_channel()
+        self.0.xs[step].of_channel()
     }
 
     fn x(&self, step: usize, range: Range<usize>) -> Vec<f32> {
-        self.job.xs[step].piece(self.channel, &range)
+        self.0.xs[step].piece(self.1, &range)
     }
 
     fn z(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
-        self.job.zs.get(step).map(|z| z.piece(self.channel, &range))
+        self.0.zs.get(step).map(|z| z.piece(self.1, &range))
     }
 
     fn dy(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
-        self.job.dys.get(step).map(|dy| dy.piece(self.channel, &range))
+        self.0.dys.get(step).map(|dy| dy.piece(self.1, &range))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `wgpu-batchnorm`: batch normalization on the GPU from the command line.
 
 mod adapter;
+mod batch;
 mod bench;
 mod blocks;
 mod error;

@@ -38,7 +38,7 @@ impl Results {
     /// Makes room for the results of a job.
     pub(crate) fn new(job: &Job) -> Self {
         let check = CheckReport { case: job.case.name.clone(), errors: Vec::new(), mismatches: Vec::new() };
-        let steps = job.xs.iter().map(|_| StepResults::default()).collect();
+        let steps = job.batches.xs.iter().map(|_| StepResults::default()).collect();
         Self { steps, check, axis: axis(&job.case) }
     }
 
@@ -51,7 +51,7 @@ impl Results {
             self.steps[k].put_vectors(step, block, channels);
             for (name, part) in tensors(step) {
                 let dtype = job.case.dtype;
-                if let Some(place) = job.place(name, k) {
+                if let Some(place) = job.batches.place(name, k) {
                     place.put_part(block, &stored(dtype, part));
                 }
             }

@@ -2,10 +2,11 @@
 
 use crate::Outcome;
 use crate::adapter::{Common, Computer};
-use crate::blocks::blocks;
+use crate::batch::Batch;
+use crate::blocks::{axis, blocks, case_of, state_of};
 use crate::error::{Error, Result};
 use crate::file::{self, Draft, store};
-use crate::input::{Batch, Job};
+use crate::input::Job;
 use crate::long::Long;
 use crate::report::{Format, Report, Timing};
 use crate::results::{Results, StepResults, as_stored, check_room};
@@ -18,7 +19,7 @@ use std::time::Instant;
 use wgpu_batchnorm::internals::shortened;
 use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, judge};
-use wgpu_batchnorm::{Checkpoint, DType};
+use wgpu_batchnorm::{Checkpoint, DType, Layout};
 
 /// Normalise the batches of a safetensors file, and check the result against the CPU reference
 #[derive(Debug, clap::Args)]
@@ -98,7 +99,7 @@ fn execute(
     let mut timing = Timing { read_ms, ..Timing::default() };
     let mut results = Results::new(job);
     let channels = job.case.config.num_features;
-    let of_channel = job.xs.iter().map(Batch::len).sum::<usize>() / channels;
+    let of_channel = job.batches.xs.iter().map(Batch::len).sum::<usize>() / channels;
     let failed = |source| Error::Compute {
         path: args.input.clone(),
         adapter: adapter.clone(),
@@ -108,12 +109,20 @@ fn execute(
         let of = format!("channels {} to {} of {channels}", block.start + 1, block.end);
         progress.show(&format!("computing {of} on {adapter}"));
         if of_channel > elements {
-            // Pieces are smaller than blocks: what they take comes on top of the device's results for the channel.
-            let long = Long { device, channel: block.start, piece: elements.div_ceil(4) };
-            long.execute(job, &mut results, &mut timing, failed)?;
+            let (case, state) = (case_of(&job.case, &block), state_of(&job.state, &block));
+            let long =
+                Long { device, case, state, whole: block.clone(), channels, piece: elements.div_ceil(32) };
+            if job.case.config.layout == Layout::ChannelsLast {
+                // A channel's values lie apart, and are read several times: a copy of them saves time.
+                let mut copy = job.batches.channel(block.start, axis(&job.case));
+                long.execute(&mut copy, 0, &mut results, &mut timing, failed)?;
+                job.batches.put_channel(block.start, &copy);
+            } else {
+                long.execute(&mut job.batches, block.start, &mut results, &mut timing, failed)?;
+            }
             continue;
         }
-        check_room(block.len() * of_channel, !job.dys.is_empty())?;
+        check_room(block.len() * of_channel, !job.batches.dys.is_empty())?;
         let (case, inputs) = job.part(&block);
         let started = Instant::now();
         let steps = device.run(&case, &inputs).map_err(failed)?.steps.into_iter();
@@ -153,7 +162,7 @@ fn draft(job: &mut Job, results: &Results, adapter: &str) -> Draft {
     for (k, step) in results.steps.iter().enumerate() {
         let suffix = job.suffixes[k].clone();
         for name in ["y", "dx", "dz"] {
-            if let Some(result) = job.place(name, k) {
+            if let Some(result) = job.batches.place(name, k) {
                 let data = result.take();
                 draft.tensor(format!("{name}{suffix}"), stored_type(dtype), &result.shape, data);
             }

@@ -11,15 +11,16 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Computes in two passes over `n` values: first the mean, then the mean square of the differences from it.
-    pub(crate) fn of_passes<I: Iterator<Item = f64>>(n: usize, values: impl Fn() -> I) -> Self {
-        let n = n as f64;
-        let mean = values().sum::<f64>() / n;
-        Self { mean, std: (values().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt() }
+    /// Computes the deviation of `n` values from their mean.
+    pub(crate) fn around(mean: f64, n: usize, values: impl Iterator<Item = f64>) -> Self {
+        Self { mean, std: (values.map(|value| (value - mean).powi(2)).sum::<f64>() / n as f64).sqrt() }
     }
 
+    /// Computes in two passes: first the mean, then the mean square of the differences from it.
     fn of<T: Copy + Into<f64>>(values: ArrayViewD<'_, T>) -> Self {
-        Self::of_passes(values.len(), || values.iter().map(|&value| value.into()))
+        let (n, values) = (values.len(), values.iter().map(|&value| value.into()));
+        let mean = values.clone().sum::<f64>() / n as f64;
+        Self::around(mean, n, values)
     }
 
     /// Computes mean and standard deviation over all channels, which have equally many values.

@@ -2,6 +2,8 @@
 #![no_main]
 #![expect(dead_code, reason = "these modules are the command line's, which uses all of them")]
 
+#[path = "../../cli/src/batch.rs"]
+mod batch;
 #[path = "../../cli/src/blocks.rs"]
 mod blocks;
 #[path = "../../cli/src/error.rs"]
