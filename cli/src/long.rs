@@ -11,12 +11,14 @@ use crate::report::Timing;
 use crate::results::{Results, as_stored, check_device_room, check_room, stored, tensors};
 use crate::run::milliseconds;
 use crate::statistics::Spread;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
-use wgpu_batchnorm::internals::{ChannelValues, LongChannel, pieces};
+use wgpu_batchnorm::half::{bf16, f16};
+use wgpu_batchnorm::internals::{ChannelValues, LongChannel, pieces, run_channel};
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis};
 use wgpu_batchnorm::verify::{Case, Mismatch, Step};
-use wgpu_batchnorm::{BatchNormState, DType};
+use wgpu_batchnorm::{BatchNormState, DType, Element, Gpu};
 
 /// A channel, and how to compute it.
 pub(crate) struct Long<'a> {
@@ -33,22 +35,18 @@ pub(crate) struct Long<'a> {
 }
 
 impl Long<'_> {
-    /// Computes and checks channel `channel` of these batches, and puts its results in their place. `failed` makes an
-    /// error of the device's.
-    pub(crate) fn execute(
+    /// Checks channel `channel` of these batches, and puts its results in their place: those of the device, or of the CPU
+    /// reference.
+    pub(crate) fn check(
         &self,
         batches: &mut Batches,
         channel: usize,
         results: &mut Results,
         timing: &mut Timing,
-        failed: impl Fn(wgpu_batchnorm::Error) -> Error,
+        by_device: Option<&[StoredStep]>,
     ) -> Result<()> {
         let dtype = self.case.dtype;
         check_room(self.piece, !batches.dys.is_empty())?;
-        let started = Instant::now();
-        let by_device = self.by_device(batches, channel, failed)?;
-        timing.compute_ms += milliseconds(started);
-
         // Where the reference computes, checking is no more than comparing.
         let (mut exact_ms, mut judge_ms) = (0.0, 0.0);
         let started = Instant::now();
@@ -62,7 +60,7 @@ impl Long<'_> {
             for range in pieces(n, self.piece) {
                 let started = Instant::now();
                 let exact = long.piece(&Values(batches, channel), step, range.clone());
-                let actual = match &by_device {
+                let actual = match by_device {
                     Some(steps) => steps[step].piece(&range, dtype),
                     None => as_stored(exact.clone(), dtype),
                 };
@@ -91,8 +89,9 @@ impl Long<'_> {
         Ok(())
     }
 
-    /// Computes the channel, unless the device is the reference.
-    fn by_device(
+    /// Computes channel `channel` of these batches, unless the device is the reference. `failed` makes an error of the
+    /// device's.
+    pub(crate) fn by_device(
         &self,
         batches: &Batches,
         channel: usize,
@@ -103,10 +102,44 @@ impl Long<'_> {
         }
         let elements = batches.xs.iter().map(Batch::of_channel).sum();
         check_device_room(elements, !batches.dys.is_empty())?;
-        let inputs = batches.inputs(&(channel..channel + 1), self.state.clone(), axis(&self.case));
-        let outputs = self.device.run(&self.case, &inputs).map_err(failed)?;
-        drop(inputs);
-        Ok(Some(outputs.steps.into_iter().map(|step| StoredStep::new(step, self.case.dtype)).collect()))
+        let steps = match (self.device.gpu(), self.case.dtype) {
+            (None, _) => {
+                let block = channel..channel + 1;
+                let inputs = batches.inputs(&block, self.state.clone(), axis(&self.case));
+                let outputs = self.device.run(&self.case, &inputs).map_err(failed)?;
+                drop(inputs);
+                outputs.steps.into_iter().map(|step| StoredStep::new(step, self.case.dtype)).collect()
+            }
+            (Some(gpu), DType::F16) => self.by_gpu::<f16>(gpu, batches, channel).map_err(failed)?,
+            (Some(gpu), DType::BF16) => self.by_gpu::<bf16>(gpu, batches, channel).map_err(failed)?,
+            (Some(gpu), _) => self.by_gpu::<f32>(gpu, batches, channel).map_err(failed)?,
+        };
+        Ok(Some(steps))
+    }
+
+    /// Computes the channel on a GPU.
+    fn by_gpu<T: Element>(
+        &self,
+        gpu: &Gpu,
+        batches: &Batches,
+        channel: usize,
+    ) -> wgpu_batchnorm::Result<Vec<StoredStep>> {
+        let mut stored: Vec<BTreeMap<&str, Vec<u8>>> = vec![BTreeMap::new(); batches.xs.len()];
+        let axis = axis(&self.case).0;
+        let shapes = batches.xs.iter().map(|x| {
+            let mut shape = x.shape.clone();
+            shape[axis] = 1;
+            shape
+        });
+        let shapes: Vec<Vec<usize>> = shapes.collect();
+        let values = Values(batches, channel);
+        let put = |step: usize, name, data| drop(stored[step].insert(name, data));
+        let others = run_channel::<T>(gpu, &self.case, &self.state, &shapes, &values, put)?;
+        let steps = others.into_iter().zip(stored).map(|(others, mut stored)| {
+            let [y, dx, dz] = ["y", "dx", "dz"].map(|name| stored.remove(name).unwrap_or_default());
+            StoredStep { y, dx, dz, others: as_stored(others, T::DTYPE) }
+        });
+        Ok(steps.collect())
     }
 
     /// Returns what is in the place of x: x itself, and later y.
@@ -141,8 +174,8 @@ impl ChannelValues for Values<'_> {
     }
 }
 
-/// The results of a step on a whole channel. The tensors are as the file stores them.
-struct StoredStep {
+/// The results of a device on a whole channel, in one step. The tensors are as the file stores them.
+pub(crate) struct StoredStep {
     y: Vec<u8>,
     dx: Vec<u8>,
     dz: Vec<u8>,

@@ -112,13 +112,18 @@ fn execute(
             let (case, state) = (case_of(&job.case, &block), state_of(&job.state, &block));
             let long =
                 Long { device, case, state, whole: block.clone(), channels, piece: elements.div_ceil(32) };
+            let started = Instant::now();
+            let by_device = long.by_device(&job.batches, block.start, failed)?;
+            timing.compute_ms += milliseconds(started);
+            progress.show(&format!("checking {of} against the CPU reference"));
+            let by_device = by_device.as_deref();
             if job.case.config.layout == Layout::ChannelsLast {
                 // A channel's values lie apart, and are read several times: a copy of them saves time.
                 let mut copy = job.batches.channel(block.start, axis(&job.case));
-                long.execute(&mut copy, 0, &mut results, &mut timing, failed)?;
+                long.check(&mut copy, 0, &mut results, &mut timing, by_device)?;
                 job.batches.put_channel(block.start, &copy);
             } else {
-                long.execute(&mut job.batches, block.start, &mut results, &mut timing, failed)?;
+                long.check(&mut job.batches, block.start, &mut results, &mut timing, by_device)?;
             }
             continue;
         }

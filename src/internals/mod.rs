@@ -13,6 +13,8 @@ pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};
 
 #[cfg(feature = "verify")]
+pub use crate::verify::channel::run_channel;
+#[cfg(feature = "verify")]
 pub use crate::verify::pieces::{ChannelValues, LongChannel, pieces};
 
 use crate::checkpoint::{Checkpoint, StoredTensor};

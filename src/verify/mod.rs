@@ -15,6 +15,8 @@
 //! ```
 
 mod case;
+#[cfg(feature = "internals")]
+pub(crate) mod channel;
 mod compare;
 mod exact;
 mod gpu;

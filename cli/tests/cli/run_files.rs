@@ -169,6 +169,34 @@ fn batches(dtype: Dtype, shape: &[usize], others: &[&str]) -> File {
     ["x"].iter().chain(others).fold(File::default(), with)
 }
 
+/// A channel that has more values than a block is checked in pieces. What it gives is what many channels give.
+#[cfg(target_os = "linux")]
+#[test]
+fn large_channels_are_right_on_this_adapter() {
+    let folder = Folder::new();
+    let rows = [2, 1, 300_001];
+    let last = |file: File| file.key("layout", "channels_last").key("activation", "relu");
+    for file in [
+        batches(Dtype::F32, &rows, &[]),
+        batches(Dtype::F16, &rows, &["dy", "z"]),
+        last(batches(Dtype::F32, &[600_001, 2], &["dy", "z"])),
+        last(batches(Dtype::F16, &[600_001, 1], &["dy"])),
+    ] {
+        let input = folder.write("in", &file.bytes());
+        let mut files = Vec::new();
+        for backend in ["auto", "reference"] {
+            let output = folder.path("out");
+            let run = program(&["run", &input, "--output", &output, "--backend", backend]);
+            assert_eq!(run.code, Some(0), "{run:?}");
+            assert!(run.stdout.contains("PASS"), "{run:?}");
+            files.push(File::read(&output).tensors);
+        }
+        let kinds = |k: usize| files[k].iter().map(|(name, (dtype, shape, _))| (name, dtype, shape));
+        assert!(kinds(0).eq(kinds(1)));
+        assert_eq!(files[0]["num_batches_tracked"], files[1]["num_batches_tracked"]);
+    }
+}
+
 /// 200 MB take less than three times their size, whether in many channels or in few. The quick test takes the difference
 /// between two smaller files, as the program itself takes the same memory for both.
 #[cfg(target_os = "linux")]
