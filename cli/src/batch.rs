@@ -158,6 +158,17 @@ impl Batches {
         Inputs { xs: all(&self.xs), dys: all(&self.dys), zs: all(&self.zs), state }
     }
 
+    /// Returns whether the values of a channel do not follow each other anywhere.
+    pub(crate) fn values_lie_apart(&self) -> bool {
+        self.xs.iter().any(|x| x.inner == 1 && x.channels > 1)
+    }
+
+    /// Returns the bytes of one channel in all tensors.
+    pub(crate) fn bytes_of_channel(&self) -> usize {
+        let tensors = [&self.xs, &self.dys, &self.zs].into_iter().flatten();
+        tensors.map(|batch| batch.of_channel() * batch.bytes()).sum()
+    }
+
     /// Returns a copy of one channel.
     pub(crate) fn channel(&self, channel: usize, axis: Axis) -> Self {
         let all = |batches: &[Batch]| batches.iter().map(|batch| batch.channel(channel, axis)).collect();

@@ -133,6 +133,11 @@ pub(crate) fn check_device_room(elements: usize, backward: bool) -> Result<()> {
     room(elements.saturating_mul(if backward { 72 } else { 24 }), "a channel")
 }
 
+/// Fails if there is no memory for a copy of a channel with this number of bytes.
+pub(crate) fn check_copy_room(bytes: usize) -> Result<()> {
+    room(bytes, "a channel")
+}
+
 fn room(bytes: usize, what: &str) -> Result<()> {
     let what = format!("computing and checking {what}");
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { what, bytes })

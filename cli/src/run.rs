@@ -9,7 +9,7 @@ use crate::file::{self, Draft, store};
 use crate::input::Job;
 use crate::long::Long;
 use crate::report::{Format, Report, Timing};
-use crate::results::{Results, StepResults, as_stored, check_room};
+use crate::results::{Results, StepResults, as_stored, check_copy_room, check_room};
 use crate::settings::{Overrides, stored_type};
 use crate::terminal::{self, Progress};
 use safetensors::Dtype;
@@ -19,7 +19,7 @@ use std::time::Instant;
 use wgpu_batchnorm::internals::shortened;
 use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, judge};
-use wgpu_batchnorm::{Checkpoint, DType, Layout};
+use wgpu_batchnorm::{Checkpoint, DType};
 
 /// Normalise the batches of a safetensors file, and check the result against the CPU reference
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,8 @@ Output, with the ends .0, .1 … that x has:
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
-Channels are computed and checked in blocks, so that large files take little memory.
+Channels are computed and checked in blocks, and large channels in pieces, so that large files take little
+memory. A GPU computes a large channel whole.
 
 Exit codes: 0 right, 1 too far from the CPU reference (but written), 2 bad input or usage, or no adapter
 (nothing is written), or standard output cannot be written (the message says what was), 130 or 143
@@ -110,15 +111,17 @@ fn execute(
         progress.show(&format!("computing {of} on {adapter}"));
         if of_channel > elements {
             let (case, state) = (case_of(&job.case, &block), state_of(&job.state, &block));
-            let long =
-                Long { device, case, state, whole: block.clone(), channels, piece: elements.div_ceil(32) };
+            // What is computed of a piece fits into the cache of a processor, which saves time.
+            let piece = elements.div_ceil(32);
+            let long = Long { device, case, state, whole: block.clone(), channels, piece };
             let started = Instant::now();
             let by_device = long.by_device(&job.batches, block.start, failed)?;
             timing.compute_ms += milliseconds(started);
             progress.show(&format!("checking {of} against the CPU reference"));
             let by_device = by_device.as_deref();
-            if job.case.config.layout == Layout::ChannelsLast {
-                // A channel's values lie apart, and are read several times: a copy of them saves time.
+            if job.batches.values_lie_apart() {
+                // They are read several times: a copy of them saves time.
+                check_copy_room(job.batches.bytes_of_channel())?;
                 let mut copy = job.batches.channel(block.start, axis(&job.case));
                 long.check(&mut copy, 0, &mut results, &mut timing, by_device)?;
                 job.batches.put_channel(block.start, &copy);

@@ -131,9 +131,10 @@ mod tests {
         let put = |step: usize, name, data: Vec<u8>| drop(tensors.insert((step, name), data));
         let mut steps = run_channel::<T>(gpu, case, &inputs.state, &shapes, &inputs, put)?;
         let mut array = |step: usize, name| {
-            let values: Vec<T> = bytemuck::pod_collect_to_vec(&tensors.remove(&(step, name)).unwrap());
+            let values: Vec<T> =
+                bytemuck::pod_collect_to_vec(&tensors.remove(&(step, name)).expect("the tensor was put"));
             let values = values.into_iter().map(Into::<f64>::into).collect();
-            ArrayD::from_shape_vec(IxDyn(&shapes[step]), values).unwrap()
+            ArrayD::from_shape_vec(IxDyn(&shapes[step]), values).expect("all values are there")
         };
         for (k, step) in steps.iter_mut().enumerate() {
             let Step { y, gradients, .. } = step;

@@ -254,7 +254,7 @@ mod tests {
     fn whole(pieces: &[Step], like: &Step) -> Step {
         let tensor = |tensors: Vec<&ArrayD<f64>>| {
             let values: Array1<f64> = tensors.into_iter().flatten().copied().collect();
-            values.into_shape_with_order(like.y.raw_dim()).unwrap()
+            values.into_shape_with_order(like.y.raw_dim()).expect("all values are there")
         };
         let mut whole = pieces[0].clone();
         whole.y = tensor(pieces.iter().map(|piece| &piece.y).collect());
