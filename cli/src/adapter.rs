@@ -49,6 +49,27 @@ pub(crate) enum Device {
     Reference,
 }
 
+/// What computes in `run`.
+pub(crate) trait Computer: Implementation {
+    /// Returns whether this is the CPU reference itself, whose results are the exact ones.
+    fn is_reference(&self) -> bool;
+
+    /// Returns the GPU, if it is one.
+    fn gpu(&self) -> Option<&Gpu> {
+        None
+    }
+}
+
+impl Computer for Device {
+    fn is_reference(&self) -> bool {
+        matches!(self, Self::Reference)
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        if let Self::Gpu(gpu) = self { Some(gpu) } else { None }
+    }
+}
+
 impl Common {
     pub(crate) fn gpu_options(&self) -> GpuOptions {
         let mut options = GpuOptions::new();

@@ -95,10 +95,6 @@ pub(crate) enum Fault {
     Channels { tensor: String, channels: usize, first: String, expected: usize },
     #[error("{tensor} has shape {}: an empty batch may have at most {limit} channels", cut(&format!("{shape:?}")))]
     EmptyButWide { tensor: String, shape: Vec<usize>, limit: usize },
-    #[error(
-        "not enough memory for {tensor}, {bytes} bytes: take a smaller batch, or a machine with more memory"
-    )]
-    Memory { tensor: String, bytes: usize },
     #[error("{given} is given without {missing}{}", match *missing {
         "weight" | "bias" => format!(": add it, or say --no-{missing} for a layer without it"),
         _ => String::new(),

@@ -1,5 +1,6 @@
 //! Reads what `run` computes: a layer and its batches, from the tensors of a file.
 
+use crate::batch::{Batch, Batches};
 use crate::blocks::{axis, case_of, state_of};
 use crate::error::{Fault, Result};
 use crate::settings::{self, Overrides, Settings};
@@ -7,8 +8,8 @@ use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use wgpu_batchnorm::checkpoint::StoredTensor;
-use wgpu_batchnorm::half::{bf16, f16};
-use wgpu_batchnorm::ndarray::{Array1, ArrayD, IxDyn};
+use wgpu_batchnorm::internals::take_tensor;
+use wgpu_batchnorm::ndarray::Array1;
 use wgpu_batchnorm::verify::{Case, Inputs};
 use wgpu_batchnorm::{BatchNormState, Checkpoint, DType, Problem};
 
@@ -22,102 +23,63 @@ pub(crate) struct Job {
     /// The suffix of each step's names: `""` for x, or `.0`, `.1` …
     pub(crate) suffixes: Vec<String>,
     pub(crate) case: Case,
-    pub(crate) xs: Vec<Batch>,
-    /// The gradients with respect to the outputs. Empty if only forward passes run.
-    pub(crate) dys: Vec<Batch>,
-    /// What is added to the normalised batches. Empty if nothing is.
-    pub(crate) zs: Vec<Batch>,
+    pub(crate) batches: Batches,
     /// Parameters and running statistics before the first step.
     pub(crate) state: BatchNormState,
     /// Tensors that are ignored.
     pub(crate) others: Vec<String>,
 }
 
-/// A batch, or a tensor that accompanies one, as the file stores it.
-pub(crate) struct Batch {
-    pub(crate) shape: Vec<usize>,
-    data: Vec<u8>,
-}
-
-impl Batch {
-    /// Returns the number of elements.
-    pub(crate) fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Returns the values of a block of channels.
-    fn part(&self, case: &Case, block: &Range<usize>) -> wgpu_batchnorm::Result<ArrayD<f32>> {
-        // Tensors are [outer, channels, inner] in both layouts.
-        let problem = Problem::new(&self.shape, case.config.layout)?;
-        let of_channel = problem.inner() * case.dtype.bytes() as usize;
-        let mut shape = self.shape.clone();
-        shape[axis(case).0] = block.len();
-        let mut part = ArrayD::zeros(IxDyn(&shape));
-        if let Some(values) = part.as_slice_mut().filter(|values| !values.is_empty()) {
-            let rows = self.data.chunks_exact(problem.channels() * of_channel);
-            for (to, row) in values.chunks_exact_mut(problem.inner() * block.len()).zip(rows) {
-                decode(case.dtype, &row[block.start * of_channel..block.end * of_channel], to);
-            }
-        }
-        Ok(part)
-    }
-}
-
 impl Job {
     /// Returns the case and its data on a block of channels.
-    pub(crate) fn part(&self, block: &Range<usize>) -> wgpu_batchnorm::Result<(Case, Inputs)> {
-        let tensors = |all: &[Batch]| -> wgpu_batchnorm::Result<_> {
-            all.iter().map(|batch| batch.part(&self.case, block)).collect()
-        };
-        let inputs = Inputs {
-            xs: tensors(&self.xs)?,
-            dys: tensors(&self.dys)?,
-            zs: tensors(&self.zs)?,
-            state: state_of(&self.state, block),
-        };
-        Ok((case_of(&self.case, block), inputs))
+    pub(crate) fn part(&self, block: &Range<usize>) -> (Case, Inputs) {
+        let inputs = self.batches.inputs(block, state_of(&self.state, block), axis(&self.case));
+        (case_of(&self.case, block), inputs)
     }
 
-    pub(crate) fn new(file: &Checkpoint, overrides: &Overrides) -> Result<Self, Fault> {
+    /// Takes the tensors out of a file.
+    pub(crate) fn new(mut file: Checkpoint, overrides: &Overrides) -> Result<Self, Fault> {
         let mut others: BTreeSet<String> = file.names().map(str::to_owned).collect();
         let suffixes = suffixes(&others)?;
-        let settings = Settings::new(overrides, file)?;
+        let settings = Settings::new(overrides, &file)?;
 
-        let (mut xs, mut dtype) = (Vec::new(), None);
+        let (mut tensors, mut dtype) = (Vec::new(), None);
         for suffix in &suffixes {
             let name = format!("x{suffix}");
-            let (x, found) = batch(file, &name)?;
+            let (x, found) = batch(&mut file, &name)?;
             check_type(&name, found, *dtype.get_or_insert(found))?;
-            xs.push(x);
+            tensors.push(x);
             others.remove(&name);
         }
         let first = format!("x{}", suffixes[0]);
         let dtype = dtype.unwrap_or_default();
-        settings::check_dtype(file, &first, dtype)?;
+        settings::check_dtype(&file, &first, dtype)?;
         let library = |tensor: &str, source| Fault::Library { tensor: tensor.to_owned(), source };
-        let shape = xs[0].shape.clone();
+        let shape = tensors[0].shape.clone();
         let channels =
             Problem::new(&shape, settings.layout).map_err(|source| library(&first, source))?.channels();
-        if xs[0].len() == 0 && channels > MAX_EMPTY_CHANNELS {
+        if shape.contains(&0) && channels > MAX_EMPTY_CHANNELS {
             return Err(Fault::EmptyButWide { tensor: first, shape, limit: MAX_EMPTY_CHANNELS });
         }
         let config = settings.config(channels);
         config.validate().map_err(|source| library(&first, source))?;
-        for (x, suffix) in xs.iter().zip(&suffixes) {
+        let mut xs = Vec::new();
+        for (StoredTensor { shape, data, .. }, suffix) in tensors.into_iter().zip(&suffixes) {
             let name = format!("x{suffix}");
-            let problem = Problem::new(&x.shape, settings.layout).map_err(|source| library(&name, source))?;
+            let problem = Problem::new(&shape, settings.layout).map_err(|source| library(&name, source))?;
             if problem.channels() != channels {
                 let found = problem.channels();
                 return Err(Fault::Channels { tensor: name, channels: found, first, expected: channels });
             }
             config
-                .problem(&x.shape, settings.layout, settings.training())
+                .problem(&shape, settings.layout, settings.training())
                 .map_err(|source| library(&name, source))?;
+            xs.push(Batch::new(shape, &problem, dtype, data));
         }
 
-        let of_x = OfX { file, suffixes: &suffixes, xs: &xs, dtype };
+        let mut of_x = OfX { file: &mut file, suffixes: &suffixes, xs: &xs, dtype };
         let (dys, zs) = (of_x.tensors("dy", &mut others)?, of_x.tensors("z", &mut others)?);
-        let state = state(file, &settings, &BatchNormState::new(&config), xs.len())?;
+        let state = state(&file, &settings, &BatchNormState::new(&config), xs.len())?;
         for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
             others.remove(name);
         }
@@ -136,13 +98,13 @@ impl Job {
             seed: 0,
         };
         let others = others.into_iter().collect();
-        Ok(Self { settings, suffixes, case, xs, dys, zs, state, others })
+        Ok(Self { settings, suffixes, case, batches: Batches { xs, dys, zs }, state, others })
     }
 }
 
 /// The batches, for reading the tensors that accompany them.
 struct OfX<'a> {
-    file: &'a Checkpoint,
+    file: &'a mut Checkpoint,
     suffixes: &'a [String],
     xs: &'a [Batch],
     dtype: DType,
@@ -151,7 +113,7 @@ struct OfX<'a> {
 impl OfX<'_> {
     /// Reads dy, the gradients with respect to the outputs, or z, the residuals. There must be one for each batch, of
     /// its shape and type, or none at all.
-    fn tensors(&self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<Batch>, Fault> {
+    fn tensors(&mut self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<Batch>, Fault> {
         let given: Vec<&String> = others.iter().filter(|name| step_of(name, stem).is_some()).collect();
         let Some(&first) = given.first() else { return Ok(Vec::new()) };
         let wanted: Vec<String> = self.suffixes.iter().map(|suffix| format!("{stem}{suffix}")).collect();
@@ -165,14 +127,14 @@ impl OfX<'_> {
         }
         let mut tensors = Vec::new();
         for ((name, suffix), x) in wanted.iter().zip(self.suffixes).zip(self.xs) {
-            let (tensor, dtype) = batch(self.file, name)?;
+            let (StoredTensor { shape, data, .. }, dtype) = batch(self.file, name)?;
             check_type(name, dtype, self.dtype)?;
-            if tensor.shape != x.shape {
+            if shape != x.shape {
                 let wanted = format!("{:?}: that of x{suffix}", x.shape);
-                return Err(Fault::Shape { tensor: name.clone(), shape: tensor.shape, wanted });
+                return Err(Fault::Shape { tensor: name.clone(), shape, wanted });
             }
             others.remove(name);
-            tensors.push(tensor);
+            tensors.push(x.of_this_shape(data));
         }
         Ok(tensors)
     }
@@ -221,40 +183,26 @@ fn suffixes(names: &BTreeSet<String>) -> Result<Vec<String>, Fault> {
     }
 }
 
-/// Returns a batch, or a tensor that accompanies it, and its type.
-fn batch(file: &Checkpoint, name: &str) -> Result<(Batch, DType), Fault> {
-    let Some(StoredTensor { dtype, shape, data }) = file.tensor(name) else {
+/// Takes a batch, or a tensor that accompanies it, out of the file. Returns it with its type.
+fn batch(file: &mut Checkpoint, name: &str) -> Result<(StoredTensor, DType), Fault> {
+    let Some(found) = take_tensor(file, name) else {
         return Err(Fault::NoInput { found: file.names().map(str::to_owned).collect() });
     };
-    let (shape, tensor) = (shape.clone(), name.to_owned());
-    let dtype = float(*dtype).ok_or_else(|| Fault::Batch { tensor: tensor.clone(), dtype: *dtype })?;
+    let (shape, tensor) = (found.shape.clone(), name.to_owned());
+    let dtype =
+        float(found.dtype).ok_or_else(|| Fault::Batch { tensor: tensor.clone(), dtype: found.dtype })?;
     // Some sizes with a 0 among them have a product that no usize holds.
     let fits =
         shape.iter().filter(|&&size| size > 0).try_fold(1usize, |product, &size| product.checked_mul(size));
     if fits.is_none_or(|elements| elements > isize::MAX as usize) {
         return Err(Fault::Shape { tensor, shape, wanted: "one that fits into memory".to_owned() });
     }
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(data.len()).map_err(|_| Fault::Memory { tensor, bytes: data.len() })?;
-    copy.extend_from_slice(data);
-    Ok((Batch { shape, data: copy }, dtype))
+    Ok((found, dtype))
 }
 
 /// Returns the element type of a tensor of floats.
 fn float(dtype: Dtype) -> Option<DType> {
     DType::ALL.into_iter().find(|&float| settings::stored_type(float) == dtype)
-}
-
-/// Writes the values of these bytes.
-fn decode(dtype: DType, bytes: &[u8], values: &mut [f32]) {
-    fn each<const N: usize>(bytes: &[u8], values: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-        values.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, bytes)| *to = value(*bytes));
-    }
-    match dtype {
-        DType::F16 => each(bytes, values, |half| f16::from_le_bytes(half).to_f32()),
-        DType::BF16 => each(bytes, values, |half| bf16::from_le_bytes(half).to_f32()),
-        _ => each(bytes, values, f32::from_le_bytes),
-    }
 }
 
 /// Returns parameters and running statistics of the file, or of a new layer.
@@ -373,7 +321,7 @@ mod tests {
     fn damaged_inputs() -> Result<(), Box<dyn std::error::Error>> {
         let read = |bytes: &[u8]| {
             let file = Checkpoint::from_bytes(bytes);
-            file.is_ok_and(|file| Job::new(&file, &Overrides::default()).is_ok())
+            file.is_ok_and(|file| Job::new(file, &Overrides::default()).is_ok())
         };
         read_damaged("input::tests::damaged_inputs", &files()?, Mutator::safetensors, read);
         Ok(())

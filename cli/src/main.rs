@@ -1,12 +1,14 @@
 //! `wgpu-batchnorm`: batch normalization on the GPU from the command line.
 
 mod adapter;
+mod batch;
 mod bench;
 mod blocks;
 mod error;
 mod file;
 mod info;
 mod input;
+mod long;
 mod report;
 mod results;
 mod run;

@@ -106,7 +106,7 @@ impl Report<'_> {
     }
 
     fn steps(&self) -> Vec<StepSpreads> {
-        let (xs, steps) = (&self.job.xs, &self.results.steps);
+        let (xs, steps) = (&self.job.batches.xs, &self.results.steps);
         let steps = xs.iter().zip(steps).zip(&self.job.suffixes).map(|((x, step), suffix)| {
             let numbers = |[x, y]: [Spread; 2]| [x.mean, x.std, y.mean, y.std];
             let of = |which: usize| Spread::over(step.spreads.iter().map(|spreads| spreads[which]));

@@ -1,8 +1,10 @@
 //! What `run` computed and how far it is from the reference, gathered from one block of channels after the other.
 //!
-//! Whole tensors are only kept as the file stores them. The reference takes some 50 bytes for each element that it
-//! computes, and twice that with gradients, so it gets a block at a time. A block is judged by its own scale, which is
-//! stricter than that of the whole tensor, and as right: a file may have only these channels.
+//! Whole tensors are only kept as the file stores them, and once: the results of a block take the place of what they were
+//! computed of. The reference takes some 50 bytes for each element that it computes, and twice that with gradients, so it
+//! gets a block at a time. A block is judged by its own scale, which is stricter than that of the whole tensor, and as
+//! right: a file may have only these channels. A channel with more elements than a block is computed in pieces: see
+//! [`long`](crate::long).
 
 use crate::blocks::axis;
 use crate::error::{Error, Result};
@@ -11,86 +13,48 @@ use crate::input::Job;
 use crate::statistics::Spread;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use wgpu_batchnorm::DType;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis, Slice};
 use wgpu_batchnorm::verify::{CheckReport, Inputs, Mismatch, Outputs, Step, StepGradients};
-use wgpu_batchnorm::{DType, Problem};
 
-/// The results of all steps.
+/// The results of all steps, but for the tensors, which are in the [`Job`].
 pub(crate) struct Results {
     pub(crate) steps: Vec<StepResults>,
     pub(crate) check: CheckReport,
-    axis: Axis,
-    dtype: DType,
+    pub(crate) axis: Axis,
 }
 
-/// The results of a step, rounded as the file stores them.
+/// The results of a step that have one value per channel, rounded as the file stores them.
+#[derive(Default)]
 pub(crate) struct StepResults {
-    /// The bytes of `y`, `dx` and `dz`, as far as the case has them.
-    pub(crate) tensors: BTreeMap<&'static str, Vec<u8>>,
-    /// One value per channel: `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dweight` and `dbias`, as far
-    /// as the case has them.
+    /// `batch_mean`, `batch_var`, `running_mean`, `running_var`, `dweight` and `dbias`, as far as the case has them.
     pub(crate) vectors: BTreeMap<&'static str, Array1<f64>>,
     pub(crate) num_batches_tracked: Option<u64>,
     /// Those of x and of y in each channel.
     pub(crate) spreads: Vec<[Spread; 2]>,
-    problem: Problem,
 }
 
 impl Results {
     /// Makes room for the results of a job.
-    pub(crate) fn new(job: &Job) -> Result<Self> {
-        let case = &job.case;
-        let mut steps = Vec::new();
-        for (k, x) in job.xs.iter().enumerate() {
-            let mut tensors = BTreeMap::new();
-            let backward = job.dys.get(k).is_some();
-            let names = [("y", true), ("dx", backward), ("dz", backward && job.zs.get(k).is_some())];
-            for (name, _) in names.into_iter().filter(|(_, is_there)| *is_there) {
-                tensors.insert(name, room(name, x.len() * case.dtype.bytes() as usize)?);
-            }
-            steps.push(StepResults {
-                tensors,
-                vectors: BTreeMap::new(),
-                num_batches_tracked: None,
-                spreads: Vec::new(),
-                problem: Problem::new(&x.shape, case.config.layout)?,
-            });
-        }
-        let check = CheckReport { case: case.name.clone(), errors: Vec::new(), mismatches: Vec::new() };
-        Ok(Self { steps, check, axis: axis(case), dtype: case.dtype })
+    pub(crate) fn new(job: &Job) -> Self {
+        let check = CheckReport { case: job.case.name.clone(), errors: Vec::new(), mismatches: Vec::new() };
+        let steps = job.batches.xs.iter().map(|_| StepResults::default()).collect();
+        Self { steps, check, axis: axis(&job.case) }
     }
 
     /// Puts the results of a block of channels in their place. Blocks come in order.
-    pub(crate) fn put(&mut self, inputs: &Inputs, outputs: &Outputs, block: &Range<usize>) {
-        let (axis, dtype) = (self.axis, self.dtype);
-        for ((whole, step), x) in self.steps.iter_mut().zip(&outputs.steps).zip(&inputs.xs) {
-            let y = Spread::of_channels(&step.y, axis);
-            whole.spreads.extend(Spread::of_channels(x, axis).into_iter().zip(y).map(|(x, y)| [x, y]));
-            let gradients = step.gradients.as_ref();
-            let tensors = [
-                ("y", Some(&step.y)),
-                ("dx", gradients.map(|gradients| &gradients.dx)),
-                ("dz", gradients.and_then(|gradients| gradients.dz.as_ref())),
-            ];
-            for (name, part) in tensors {
-                if let Some(part) = part {
-                    whole.put_tensor(name, part, dtype, block);
+    pub(crate) fn put(&mut self, job: &mut Job, inputs: &Inputs, outputs: &Outputs, block: &Range<usize>) {
+        let channels = job.case.config.num_features;
+        for (k, (step, x)) in outputs.steps.iter().zip(&inputs.xs).enumerate() {
+            let [x, y] = [Spread::of_channels(x, self.axis), Spread::of_channels(&step.y, self.axis)];
+            self.steps[k].spreads.extend(x.into_iter().zip(y).map(|(x, y)| [x, y]));
+            self.steps[k].put_vectors(step, block, channels);
+            for (name, part) in tensors(step) {
+                let dtype = job.case.dtype;
+                if let Some(place) = job.batches.place(name, k) {
+                    place.put_part(block, &stored(dtype, part));
                 }
             }
-            let vectors = [
-                ("batch_mean", step.batch_mean.as_ref()),
-                ("batch_var", step.batch_var.as_ref()),
-                ("running_mean", step.running_mean.as_ref()),
-                ("running_var", step.running_var.as_ref()),
-                ("dweight", gradients.and_then(|gradients| gradients.dweight.as_ref())),
-                ("dbias", gradients.and_then(|gradients| gradients.dbias.as_ref())),
-            ];
-            for (name, part) in vectors {
-                if let Some(part) = part {
-                    whole.put_vector(name, part, block);
-                }
-            }
-            whole.num_batches_tracked = step.num_batches_tracked;
         }
     }
 
@@ -122,47 +86,69 @@ impl Results {
 }
 
 impl StepResults {
-    fn put_tensor(&mut self, name: &'static str, part: &ArrayD<f64>, dtype: DType, block: &Range<usize>) {
-        let Some(whole) = self.tensors.get_mut(name).filter(|_| !part.is_empty()) else { return };
-        let bytes = dtype.bytes() as usize;
-        let mut stored = Vec::with_capacity(part.len() * bytes);
-        store(&mut stored, dtype, part.iter().copied());
-        // Tensors are [outer, channels, inner] in both layouts.
-        let of_channel = self.problem.inner() * bytes;
-        let rows = whole.chunks_exact_mut(self.problem.channels() * of_channel);
-        for (row, part) in rows.zip(stored.chunks_exact(block.len() * of_channel)) {
-            row[block.start * of_channel..block.end * of_channel].copy_from_slice(part);
+    /// Puts the results with one value per channel in their place.
+    pub(crate) fn put_vectors(&mut self, step: &Step, block: &Range<usize>, channels: usize) {
+        let gradients = step.gradients.as_ref();
+        let vectors = [
+            ("batch_mean", step.batch_mean.as_ref()),
+            ("batch_var", step.batch_var.as_ref()),
+            ("running_mean", step.running_mean.as_ref()),
+            ("running_var", step.running_var.as_ref()),
+            ("dweight", gradients.and_then(|gradients| gradients.dweight.as_ref())),
+            ("dbias", gradients.and_then(|gradients| gradients.dbias.as_ref())),
+        ];
+        for (name, part) in vectors {
+            if let Some(part) = part {
+                let whole = self.vectors.entry(name).or_insert_with(|| Array1::zeros(channels));
+                whole.slice_axis_mut(Axis(0), Slice::from(block.clone())).assign(part);
+            }
         }
+        self.num_batches_tracked = step.num_batches_tracked;
     }
+}
 
-    fn put_vector(&mut self, name: &'static str, part: &Array1<f64>, block: &Range<usize>) {
-        let channels = self.problem.channels();
-        let whole = self.vectors.entry(name).or_insert_with(|| Array1::zeros(channels));
-        whole.slice_axis_mut(Axis(0), Slice::from(block.clone())).assign(part);
-    }
+/// Returns the tensors of a step, as far as it has them, with their names.
+pub(crate) fn tensors(step: &Step) -> impl Iterator<Item = (&'static str, &ArrayD<f64>)> {
+    let gradients = step.gradients.as_ref();
+    let dx = gradients.map(|gradients| ("dx", &gradients.dx));
+    let dz = gradients.and_then(|gradients| gradients.dz.as_ref()).map(|dz| ("dz", dz));
+    [Some(("y", &step.y)), dx, dz].into_iter().flatten()
+}
+
+/// Returns a tensor as the file stores it.
+pub(crate) fn stored(dtype: DType, tensor: &ArrayD<f64>) -> Vec<u8> {
+    let mut data = Vec::with_capacity(tensor.len() * dtype.bytes() as usize);
+    store(&mut data, dtype, tensor.iter().copied());
+    data
 }
 
 /// Fails if there is no memory to compute and check this number of elements at once. The reference needs most of it.
 pub(crate) fn check_room(elements: usize, backward: bool) -> Result<()> {
-    let bytes = elements.saturating_mul(if backward { 128 } else { 64 });
-    let what = "computing and checking a block of channels".to_owned();
+    room(elements.saturating_mul(if backward { 128 } else { 64 }), "a block of channels")
+}
+
+/// Fails if there is no memory for the device's part of a channel with this number of elements: inputs in f32, and
+/// results in f64.
+pub(crate) fn check_device_room(elements: usize, backward: bool) -> Result<()> {
+    room(elements.saturating_mul(if backward { 72 } else { 24 }), "a channel")
+}
+
+/// Fails if there is no memory for a copy of a channel with this number of bytes.
+pub(crate) fn check_copy_room(bytes: usize) -> Result<()> {
+    room(bytes, "a channel")
+}
+
+fn room(bytes: usize, what: &str) -> Result<()> {
+    let what = format!("computing and checking {what}");
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { what, bytes })
 }
 
-/// Returns zeros.
-fn room(name: &str, bytes: usize) -> Result<Vec<u8>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(bytes).map_err(|_| Error::Memory { what: name.to_owned(), bytes })?;
-    room.resize(bytes, 0);
-    Ok(room)
-}
-
-/// Rounds the outputs as the file stores them. They are checked and reported in this form.
-pub(crate) fn as_stored(outputs: Outputs, dtype: DType) -> Outputs {
+/// Rounds the results of a step as the file stores them. They are checked and reported in this form.
+pub(crate) fn as_stored(step: Step, dtype: DType) -> Step {
     let round = |value: f64| f64::from(value as f32);
     let tensor = |tensor: ArrayD<f64>| tensor.mapv_into(|value| dtype.round(value));
     let vector = |vector: Option<Array1<f64>>| vector.map(|vector| vector.mapv_into(round));
-    let steps = outputs.steps.into_iter().map(|step| Step {
+    Step {
         y: tensor(step.y),
         batch_mean: vector(step.batch_mean),
         batch_var: vector(step.batch_var),
@@ -176,15 +162,13 @@ pub(crate) fn as_stored(outputs: Outputs, dtype: DType) -> Outputs {
             dz: gradients.dz.map(tensor),
             scales: gradients.scales,
         }),
-    });
-    Outputs { steps: steps.collect() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Results, room};
+    use super::{Results, check_device_room, check_room};
     use crate::error::Error;
-    use wgpu_batchnorm::DType;
     use wgpu_batchnorm::ndarray::Axis;
     use wgpu_batchnorm::verify::{CheckReport, Mismatch};
 
@@ -205,7 +189,7 @@ mod tests {
             mismatches,
         };
         let check = report(Vec::new(), 0.1);
-        let mut results = Results { steps: Vec::new(), check, axis: Axis(1), dtype: DType::F32 };
+        let mut results = Results { steps: Vec::new(), check, axis: Axis(1) };
         let first = vec![value("y.0", &[3, 1, 2], 0.2), value("running_var.0", &[1], 0.3), missing.clone()];
         results.note(report(first, 0.2), &(0..4));
         let second = vec![value("y.0", &[0, 2, 0], 0.5), value("running_var.0", &[2], 0.1), missing.clone()];
@@ -217,7 +201,13 @@ mod tests {
 
     #[test]
     fn too_little_memory_is_an_error() {
-        assert_eq!(room("y", 5).map_err(|error| error.line()), Ok(vec![0; 5]));
-        assert!(matches!(room("y", isize::MAX as usize), Err(Error::Memory { .. })));
+        for check in [check_room, check_device_room] {
+            for backward in [false, true] {
+                assert!(check(5, backward).is_ok());
+                for elements in [1 << 56, isize::MAX as usize, usize::MAX] {
+                    assert!(matches!(check(elements, backward), Err(Error::Memory { .. })));
+                }
+            }
+        }
     }
 }

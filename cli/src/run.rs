@@ -1,13 +1,15 @@
 //! `run`: passes a file's batches through a layer, and writes the results to another file.
 
 use crate::Outcome;
-use crate::adapter::Common;
-use crate::blocks::blocks;
+use crate::adapter::{Common, Computer};
+use crate::batch::Batch;
+use crate::blocks::{axis, blocks, case_of, state_of};
 use crate::error::{Error, Result};
 use crate::file::{self, Draft, store};
-use crate::input::{Batch, Job};
+use crate::input::Job;
+use crate::long::Long;
 use crate::report::{Format, Report, Timing};
-use crate::results::{Results, StepResults, as_stored, check_room};
+use crate::results::{Results, StepResults, as_stored, check_copy_room, check_room};
 use crate::settings::{Overrides, stored_type};
 use crate::terminal::{self, Progress};
 use safetensors::Dtype;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use wgpu_batchnorm::internals::shortened;
 use wgpu_batchnorm::ndarray::Array1;
-use wgpu_batchnorm::verify::{Implementation, Reference, judge};
+use wgpu_batchnorm::verify::{Implementation, Outputs, Reference, judge};
 use wgpu_batchnorm::{Checkpoint, DType};
 
 /// Normalise the batches of a safetensors file, and check the result against the CPU reference
@@ -55,7 +57,8 @@ Output, with the ends .0, .1 … that x has:
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
-Channels are computed and checked in blocks, so that large files take little memory.
+Channels are computed and checked in blocks, and large channels in pieces, so that large files take little
+memory. A GPU computes a large channel whole.
 
 Exit codes: 0 right, 1 too far from the CPU reference (but written), 2 bad input or usage, or no adapter
 (nothing is written), or standard output cannot be written (the message says what was), 130 or 143
@@ -68,10 +71,8 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<
     let progress = Progress::new();
     progress.show(&format!("reading {}", args.input.display()));
     let started = Instant::now();
-    let job = {
-        let contents = Checkpoint::read(&args.input)?;
-        Job::new(&contents, &args.overrides).map_err(|fault| fault.in_file(&args.input))?
-    };
+    let contents = Checkpoint::read(&args.input)?;
+    let mut job = Job::new(contents, &args.overrides).map_err(|fault| fault.in_file(&args.input))?;
     // Fails before the work, not after it, if the file cannot be written.
     file::check_target(&args.output)?;
     let read_ms = milliseconds(started);
@@ -80,50 +81,72 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<
         terminal::note(&format!("note: left alone: {}", shortened(&job.others)));
     }
     let device = common.device(false)?;
-    execute(args, &job, &device, (read_ms, BLOCK), &progress, out)
+    execute(args, &mut job, &device, (read_ms, BLOCK), &progress, out)
 }
 
-/// Elements of a block, unless one channel has more.
+/// Elements of a block. A channel that has more is computed in pieces.
 const BLOCK: usize = 1 << 19;
 
 /// Computes, checks, writes the file and reports. `elements` is the size of a block of channels.
 fn execute(
     args: &Args,
-    job: &Job,
-    device: &dyn Implementation,
+    job: &mut Job,
+    device: &dyn Computer,
     (read_ms, elements): (f64, usize),
     progress: &Progress,
     out: &mut impl Write,
 ) -> Result<Outcome> {
     let adapter = device.name();
     let mut timing = Timing { read_ms, ..Timing::default() };
-    let mut results = Results::new(job)?;
+    let mut results = Results::new(job);
     let channels = job.case.config.num_features;
-    let of_channel = job.xs.iter().map(Batch::len).sum::<usize>() / channels;
+    let of_channel = job.batches.xs.iter().map(Batch::len).sum::<usize>() / channels;
+    let failed = |source| Error::Compute {
+        path: args.input.clone(),
+        adapter: adapter.clone(),
+        source: Box::new(source),
+    };
     for block in blocks(channels, of_channel, elements) {
-        check_room(block.len() * of_channel, !job.dys.is_empty())?;
-        let (case, inputs) = job.part(&block)?;
         let of = format!("channels {} to {} of {channels}", block.start + 1, block.end);
         progress.show(&format!("computing {of} on {adapter}"));
+        if of_channel > elements {
+            let (case, state) = (case_of(&job.case, &block), state_of(&job.state, &block));
+            // What is computed of a piece fits into the cache of a processor, which saves time.
+            let piece = elements.div_ceil(32);
+            let long = Long { device, case, state, whole: block.clone(), channels, piece };
+            let started = Instant::now();
+            let by_device = long.by_device(&job.batches, block.start, failed)?;
+            timing.compute_ms += milliseconds(started);
+            progress.show(&format!("checking {of} against the CPU reference"));
+            let by_device = by_device.as_deref();
+            if job.batches.values_lie_apart() {
+                // They are read several times: a copy of them saves time.
+                check_copy_room(job.batches.bytes_of_channel())?;
+                let mut copy = job.batches.channel(block.start, axis(&job.case));
+                long.check(&mut copy, 0, &mut results, &mut timing, by_device)?;
+                job.batches.put_channel(block.start, &copy);
+            } else {
+                long.check(&mut job.batches, block.start, &mut results, &mut timing, by_device)?;
+            }
+            continue;
+        }
+        check_room(block.len() * of_channel, !job.batches.dys.is_empty())?;
+        let (case, inputs) = job.part(&block);
         let started = Instant::now();
-        let outputs = device.run(&case, &inputs).map_err(|source| Error::Compute {
-            path: args.input.clone(),
-            adapter: adapter.clone(),
-            source: Box::new(source),
-        })?;
-        let outputs = as_stored(outputs, case.dtype);
+        let steps = device.run(&case, &inputs).map_err(failed)?.steps.into_iter();
+        let outputs = Outputs { steps: steps.map(|step| as_stored(step, case.dtype)).collect() };
         timing.compute_ms += milliseconds(started);
 
         progress.show(&format!("checking {of} against the CPU reference"));
         let started = Instant::now();
         results.note(judge(&case, &outputs, &Reference.run(&case, &inputs)?), &block);
         timing.check_ms += milliseconds(started);
-        results.put(&inputs, &outputs, &block);
+        results.put(job, &inputs, &outputs, &block);
     }
 
     progress.show(&format!("writing {}", args.output.display()));
     let started = Instant::now();
-    draft(job, &mut results, &adapter).write(&args.output)?;
+    draft(job, &results, &adapter).write(&args.output)?;
     timing.write_ms = milliseconds(started);
     progress.clear();
 
@@ -134,22 +157,26 @@ fn execute(
     Ok(Outcome::new(report.results.check.passed()))
 }
 
-fn milliseconds(started: Instant) -> f64 {
+pub(crate) fn milliseconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64() * 1e3
 }
 
 /// Returns the file to write, which takes the tensors of the results.
-fn draft(job: &Job, results: &mut Results, adapter: &str) -> Draft {
+fn draft(job: &mut Job, results: &Results, adapter: &str) -> Draft {
     let mut draft = Draft::default();
     let dtype = job.case.dtype;
     job.settings.describe(dtype, &mut draft);
     draft.metadata("adapter", adapter);
-    for ((step, suffix), x) in results.steps.iter_mut().zip(&job.suffixes).zip(&job.xs) {
-        for (name, data) in std::mem::take(&mut step.tensors) {
-            draft.tensor(format!("{name}{suffix}"), stored_type(dtype), &x.shape, data);
+    for (k, step) in results.steps.iter().enumerate() {
+        let suffix = job.suffixes[k].clone();
+        for name in ["y", "dx", "dz"] {
+            if let Some(result) = job.batches.place(name, k) {
+                let data = result.take();
+                draft.tensor(format!("{name}{suffix}"), stored_type(dtype), &result.shape, data);
+            }
         }
         step.vectors.iter().for_each(|(name, vector)| add(&mut draft, format!("{name}{suffix}"), vector));
-        add_count(&mut draft, step, suffix);
+        add_count(&mut draft, step, &suffix);
     }
     if let Some(last) = results.steps.last() {
         for name in ["running_mean", "running_var"] {
@@ -180,6 +207,7 @@ fn add_count(draft: &mut Draft, step: &StepResults, suffix: &str) {
 mod tests {
     use super::{Args, execute};
     use crate::Outcome;
+    use crate::adapter::Computer;
     use crate::file::{Draft, store};
     use crate::input::Job;
     use crate::report::Format;
@@ -205,9 +233,21 @@ mod tests {
         }
     }
 
+    impl Computer for Reference {
+        fn is_reference(&self) -> bool {
+            true
+        }
+    }
+
+    impl Computer for Wrong {
+        fn is_reference(&self) -> bool {
+            false
+        }
+    }
+
     /// Computes two steps of two channels on a device, in blocks of so many elements.
     fn outcome(
-        device: &dyn Implementation,
+        device: &dyn Computer,
         json: bool,
         elements: usize,
     ) -> Result<(Outcome, String, Vec<u8>), Box<dyn std::error::Error>> {
@@ -224,11 +264,11 @@ mod tests {
             }
         }
         draft.write(&input)?;
-        let job = Job::new(&Checkpoint::read(&input)?, &Overrides::default())?;
+        let mut job = Job::new(Checkpoint::read(&input)?, &Overrides::default())?;
         let (overrides, format) = (Overrides::default(), Format { json });
         let args = Args { input, output, overwrite_input: false, overrides, format };
         let mut text = Vec::new();
-        let outcome = execute(&args, &job, device, (0.0, elements), &Progress::new(), &mut text)?;
+        let outcome = execute(&args, &mut job, device, (0.0, elements), &Progress::new(), &mut text)?;
         assert!(Checkpoint::read(&args.output)?.names().any(|name| name == "y.1"));
         let bytes = std::fs::read(&args.output)?;
         Ok((outcome, String::from_utf8(text)?.replace(&*args.output.to_string_lossy(), "OUT"), bytes))

@@ -11,12 +11,16 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
+    /// Computes the deviation of `n` values from their mean.
+    pub(crate) fn around(mean: f64, n: usize, values: impl Iterator<Item = f64>) -> Self {
+        Self { mean, std: (values.map(|value| (value - mean).powi(2)).sum::<f64>() / n as f64).sqrt() }
+    }
+
     /// Computes in two passes: first the mean, then the mean square of the differences from it.
-    pub(crate) fn of<T: Copy + Into<f64>>(values: ArrayViewD<'_, T>) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().map(|&value| value.into()).sum::<f64>() / n;
-        let square = |&value: &T| (value.into() - mean).powi(2);
-        Self { mean, std: (values.iter().map(square).sum::<f64>() / n).sqrt() }
+    fn of<T: Copy + Into<f64>>(values: ArrayViewD<'_, T>) -> Self {
+        let (n, values) = (values.len(), values.iter().map(|&value| value.into()));
+        let mean = values.clone().sum::<f64>() / n as f64;
+        Self::around(mean, n, values)
     }
 
     /// Computes mean and standard deviation over all channels, which have equally many values.

@@ -2,6 +2,8 @@
 #![no_main]
 #![expect(dead_code, reason = "these modules are the command line's, which uses all of them")]
 
+#[path = "../../cli/src/batch.rs"]
+mod batch;
 #[path = "../../cli/src/blocks.rs"]
 mod blocks;
 #[path = "../../cli/src/error.rs"]
@@ -17,6 +19,6 @@ use wgpu_batchnorm::Checkpoint;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(file) = Checkpoint::from_bytes(bytes) {
-        let _ = input::Job::new(&file, &settings::Overrides::default());
+        let _ = input::Job::new(file, &settings::Overrides::default());
     }
 });

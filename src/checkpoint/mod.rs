@@ -82,6 +82,12 @@ impl Checkpoint {
         self.tensors.get(name)
     }
 
+    /// Takes a tensor out of the checkpoint, without a copy.
+    #[cfg(feature = "internals")]
+    pub(crate) fn take(&mut self, name: &str) -> Option<StoredTensor> {
+        self.tensors.remove(name)
+    }
+
     /// Returns a string of the file's metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)

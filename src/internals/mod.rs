@@ -12,7 +12,12 @@ pub use pairs::covering_pairs;
 pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};
 
-use crate::checkpoint::StoredTensor;
+#[cfg(feature = "verify")]
+pub use crate::verify::channel::run_channel;
+#[cfg(feature = "verify")]
+pub use crate::verify::pieces::{ChannelValues, LongChannel, pieces};
+
+use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::gpu::Gpu;
 use crate::kernels::compose;
 use crate::profile::AdapterProfile;
@@ -73,6 +78,11 @@ pub fn write_safetensors(
     tensors: &BTreeMap<String, StoredTensor>,
 ) -> Result<()> {
     crate::checkpoint::write_to(file, metadata, tensors)
+}
+
+/// Takes a tensor out of a checkpoint, without a copy.
+pub fn take_tensor(file: &mut Checkpoint, name: &str) -> Option<StoredTensor> {
+    file.take(name)
 }
 
 /// Lists up to eight names, then the number of the others.

@@ -59,25 +59,41 @@ struct Running {
 
 /// One mean and one variance per channel.
 #[derive(Clone, Debug)]
-struct Statistics {
-    mean: Array1<f64>,
-    var: Array1<f64>,
+pub(crate) struct Statistics {
+    pub(crate) mean: Array1<f64>,
+    pub(crate) var: Array1<f64>,
 }
 
-/// Results of the last forward pass that backward needs.
+/// What a forward pass normalises each channel with.
 #[derive(Clone, Debug)]
-struct Saved {
-    x_hat: ArrayD<f64>,
-    /// x − mean. Only kept where an inv_std is infinite: x_hat does not tell it then.
-    deviation: Option<ArrayD<f64>>,
-    /// Input of the activation. `is_sum` tells whether it includes z.
-    activated: ArrayD<f64>,
-    is_sum: bool,
-    inv_std: Array1<f64>,
+pub(crate) struct Factors {
+    mean: Array1<f64>,
+    pub(crate) inv_std: Array1<f64>,
     /// Whether mean and var were batch statistics, so that they depend on x.
     used_batch_statistics: bool,
     /// Batch statistics. `None` if running statistics were used or the batch was empty.
-    batch: Option<Statistics>,
+    pub(crate) batch: Option<Statistics>,
+}
+
+/// Results of a forward pass that backward needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    pub(crate) x_hat: ArrayD<f64>,
+    /// x − mean. Only kept where an inv_std is infinite: x_hat does not tell it then.
+    deviation: Option<ArrayD<f64>>,
+    /// Input of the activation. `is_sum` tells whether it includes z.
+    pub(crate) activated: ArrayD<f64>,
+    pub(crate) is_sum: bool,
+    pub(crate) factors: Factors,
+}
+
+/// The sums of a backward pass, one per channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Sums {
+    /// Σ dy·x_hat. Where inv_std is infinite, Σ dy·(x − mean) until the sums are complete.
+    pub(crate) dweight: Array1<f64>,
+    /// Σ dy
+    pub(crate) dbias: Array1<f64>,
 }
 
 /// Gradients of a loss with respect to the input, the weight, the bias and z.
@@ -91,6 +107,18 @@ pub struct Gradients<D: Dimension> {
     pub dbias: Option<Array1<f64>>,
     /// Gradient with respect to z, of the shape of x. `None` unless z was added.
     pub dz: Option<Array<f64, D>>,
+}
+
+impl Sums {
+    /// Completes the sums over a whole batch.
+    pub(crate) fn complete(mut self, factors: &Factors) -> Self {
+        for (dweight, &inv_std) in self.dweight.iter_mut().zip(&factors.inv_std) {
+            if inv_std.is_infinite() {
+                *dweight *= inv_std;
+            }
+        }
+        self
+    }
 }
 
 impl BatchNorm {
@@ -172,13 +200,13 @@ impl BatchNorm {
     /// Returns the batch mean of the last forward pass, `[C]`: Σx / n. `None` before the first forward pass, after a
     /// pass with running statistics, and after an empty batch.
     pub fn batch_mean(&self) -> Option<&Array1<f64>> {
-        self.saved.as_ref()?.batch.as_ref().map(|batch| &batch.mean)
+        self.saved.as_ref()?.factors.batch.as_ref().map(|batch| &batch.mean)
     }
 
     /// Returns the biased batch variance of the last forward pass, `[C]`: Σ(x − mean)² / n. `None` if
     /// [`batch_mean`](Self::batch_mean) is.
     pub fn batch_var(&self) -> Option<&Array1<f64>> {
-        self.saved.as_ref()?.batch.as_ref().map(|batch| &batch.var)
+        self.saved.as_ref()?.factors.batch.as_ref().map(|batch| &batch.var)
     }
 
     /// Returns x_hat of the last forward pass, of the shape of x. `None` before the first forward pass.
@@ -194,7 +222,7 @@ impl BatchNorm {
 
     /// Returns 1 / sqrt(var + eps) of the last forward pass, `[C]`. `None` before the first forward pass.
     pub fn inv_std(&self) -> Option<&Array1<f64>> {
-        self.saved.as_ref().map(|saved| &saved.inv_std)
+        self.saved.as_ref().map(|saved| &saved.factors.inv_std)
     }
 
     /// Normalises `x`, of shape `[N, C, spatial…]` or `[N, spatial…, C]` (the configuration's layout). y has the same
@@ -235,24 +263,30 @@ impl BatchNorm {
         z: Option<ArrayView<'_, f64, D>>,
     ) -> Result<Array<f64, D>> {
         let problem = self.config.problem(x.shape(), self.config.layout, self.training)?;
-        let axis = self.config.layout.channel_axis(x.ndim());
+        let axis = Axis(self.config.layout.channel_axis(x.ndim()));
         let n = problem.values_per_channel();
-        let used_batch_statistics = self.config.uses_batch_statistics(self.training);
+        let batch = (self.config.uses_batch_statistics(self.training) && n > 0)
+            .then(|| batch_statistics(x.view().into_dyn(), axis, problem.channels));
+        let factors = self.begin(batch, n);
+        let (y, saved) = self.apply(factors, x, z);
+        self.saved = Some(saved);
+        Ok(y)
+    }
 
-        let batch = (used_batch_statistics && n > 0)
-            .then(|| batch_statistics(x.view().into_dyn(), Axis(axis), problem.channels));
+    /// Begins a forward pass: updates the running statistics in training, and returns what to normalise with. `batch`
+    /// has the statistics of the batch, unless running statistics are used or the batch is empty.
+    pub(crate) fn begin(&mut self, batch: Option<Statistics>, n: usize) -> Factors {
+        let used_batch_statistics = self.config.uses_batch_statistics(self.training);
         if self.training {
             self.track(batch.as_ref(), n as f64);
         }
+        let channels = self.config.num_features;
         let statistics = match (&batch, &self.running) {
             (Some(batch), _) => batch.clone(),
             (None, Some(running)) => running.statistics.clone(),
             // An empty batch without running statistics. No element uses these values.
-            (None, None) => {
-                Statistics { mean: Array1::zeros(problem.channels), var: Array1::ones(problem.channels) }
-            }
+            (None, None) => Statistics { mean: Array1::zeros(channels), var: Array1::ones(channels) },
         };
-
         let eps = self.config.eps;
         let inv_std = statistics.var.mapv(|var| {
             let sum = if used_batch_statistics || var > 0.0 {
@@ -262,9 +296,21 @@ impl BatchNorm {
             };
             1.0 / sum.sqrt()
         });
+        Factors { mean: statistics.mean, inv_std, used_batch_statistics, batch }
+    }
+
+    /// Normalises each element of x, or of a part of x, by itself. Returns y, and what backward needs.
+    pub(crate) fn apply<D: Dimension>(
+        &self,
+        factors: Factors,
+        x: ArrayView<'_, f64, D>,
+        z: Option<ArrayView<'_, f64, D>>,
+    ) -> (Array<f64, D>, Saved) {
+        let Factors { mean, inv_std, .. } = &factors;
+        let axis = self.config.layout.channel_axis(x.ndim());
         let mut x_hat = x.to_owned();
         for (c, mut channel) in x_hat.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
-            channel.mapv_inplace(|x| x - statistics.mean[c]);
+            channel.mapv_inplace(|x| x - mean[c]);
         }
         let deviation = inv_std.iter().any(|inv_std| inv_std.is_infinite()).then(|| x_hat.clone().into_dyn());
         for (c, mut channel) in x_hat.view_mut().into_dyn().axis_iter_mut(Axis(axis)).enumerate() {
@@ -283,17 +329,10 @@ impl BatchNorm {
         if let Some(z) = z {
             y.zip_mut_with(&z, |y, z| *y = after_f32(*y, |y| y + z));
         }
-        self.saved = Some(Saved {
-            x_hat: x_hat.into_dyn(),
-            deviation,
-            activated: y.clone().into_dyn(),
-            is_sum,
-            inv_std,
-            used_batch_statistics,
-            batch,
-        });
+        let activated = y.clone().into_dyn();
         let activation = self.config.activation;
-        Ok(y.mapv_into(|u| after_f32(u, |u| activation.value(u))))
+        let y = y.mapv_into(|u| after_f32(u, |u| activation.value(u)));
+        (y, Saved { x_hat: x_hat.into_dyn(), deviation, activated, is_sum, factors })
     }
 
     fn check_shape(&self, name: &'static str, shape: &[usize], expected: &[usize]) -> Result<()> {
@@ -338,40 +377,80 @@ impl BatchNorm {
     /// - [`Error::NoForward`] before the first forward pass.
     /// - [`Error::ShapeMismatch`] if `dy` has another shape than the input of that pass.
     pub fn backward<D: Dimension>(&self, dy: ArrayView<'_, f64, D>) -> Result<Gradients<D>> {
-        let saved = self.saved.as_ref().ok_or(Error::NoForward)?;
+        let saved = self.saved()?;
         self.check_shape("dy", dy.shape(), saved.x_hat.shape())?;
-        let axis = Axis(self.config.layout.channel_axis(dy.ndim()));
-        let mut dweight = Array1::zeros(self.config.num_features);
-        let mut dbias = Array1::zeros(self.config.num_features);
-        let mut dx = dy.to_owned();
+        let dz = self.before_activation_gradient(saved, dy);
+        let n = dz.len() / self.config.num_features;
+        let sums = self.sums(saved, dz.view().into_dyn()).complete(&saved.factors);
+        let dx = self.input_gradient(saved, &sums, n, dz.view());
+        let dz = saved.is_sum.then_some(dz);
+        let dweight = self.weight.is_some().then_some(sums.dweight);
+        let dbias = self.bias.is_some().then_some(sums.dbias);
+        Ok(Gradients { dx, dweight, dbias, dz })
+    }
+
+    /// Returns the results of the last forward pass that backward needs.
+    pub(crate) fn saved(&self) -> Result<&Saved> {
+        self.saved.as_ref().ok_or(Error::NoForward)
+    }
+
+    /// Returns the gradient with respect to the activation's input, for all of a batch or a part of it.
+    pub(crate) fn before_activation_gradient<D: Dimension>(
+        &self,
+        saved: &Saved,
+        dy: ArrayView<'_, f64, D>,
+    ) -> Array<f64, D> {
         let activation = self.config.activation;
-        Zip::from(dx.view_mut().into_dyn())
+        let mut dz = dy.to_owned();
+        Zip::from(dz.view_mut().into_dyn())
             .and(&saved.activated)
             .for_each(|dy, &u| *dy = activation.backward(*dy, within_f32(u)));
-        let dz = saved.is_sum.then(|| dx.clone());
-        for (c, mut channel) in dx.view_mut().into_dyn().axis_iter_mut(axis).enumerate() {
+        dz
+    }
+
+    /// Returns the sums of the backward pass over all of a batch or a part of it, not yet complete. `dz` is the gradient
+    /// with respect to the activation's input.
+    pub(crate) fn sums(&self, saved: &Saved, dz: ArrayViewD<'_, f64>) -> Sums {
+        let axis = Axis(self.config.layout.channel_axis(dz.ndim()));
+        let inv_std = &saved.factors.inv_std;
+        let mut dweight = Array1::zeros(self.config.num_features);
+        let mut dbias = Array1::zeros(self.config.num_features);
+        for (c, channel) in dz.axis_iter(axis).enumerate() {
             let x_hat = saved.x_hat.index_axis(axis, c);
             dweight[c] = match &saved.deviation {
                 // Σ dy·x_hat may be the difference of infinities.
-                Some(deviation) if saved.inv_std[c].is_infinite() => {
-                    (&channel * &deviation.index_axis(axis, c)).sum() * saved.inv_std[c]
+                Some(deviation) if inv_std[c].is_infinite() => {
+                    (&channel * &deviation.index_axis(axis, c)).sum()
                 }
                 _ => (&channel * &x_hat).sum(),
             };
             dbias[c] = channel.sum();
-            if saved.used_batch_statistics {
-                let n = channel.len() as f64;
-                let (mean_dy, mean_dy_x_hat) = (dbias[c] / n, dweight[c] / n);
+        }
+        Sums { dweight, dbias }
+    }
+
+    /// Returns the gradient with respect to x, or to a part of it. `sums` are those over all `n` values of a channel.
+    pub(crate) fn input_gradient<D: Dimension>(
+        &self,
+        saved: &Saved,
+        sums: &Sums,
+        n: usize,
+        dz: ArrayView<'_, f64, D>,
+    ) -> Array<f64, D> {
+        let axis = Axis(self.config.layout.channel_axis(dz.ndim()));
+        let mut dx = dz.to_owned();
+        for (c, mut channel) in dx.view_mut().into_dyn().axis_iter_mut(axis).enumerate() {
+            if saved.factors.used_batch_statistics {
+                let n = n as f64;
+                let (mean_dy, mean_dy_x_hat) = (sums.dbias[c] / n, sums.dweight[c] / n);
                 Zip::from(&mut channel)
-                    .and(&x_hat)
+                    .and(&saved.x_hat.index_axis(axis, c))
                     .for_each(|dy, &x_hat| *dy = *dy - mean_dy - x_hat * mean_dy_x_hat);
             }
             let weight = self.weight.as_ref().map_or(1.0, |weight| weight[c]);
-            channel.mapv_inplace(|d| d * weight * saved.inv_std[c]);
+            channel.mapv_inplace(|d| d * weight * saved.factors.inv_std[c]);
         }
-        let dweight = self.weight.is_some().then_some(dweight);
-        let dbias = self.bias.is_some().then_some(dbias);
-        Ok(Gradients { dx, dweight, dbias, dz })
+        dx
     }
 }
 

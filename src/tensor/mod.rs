@@ -220,6 +220,12 @@ impl Tensor {
         self.array_of(values)
     }
 
+    /// Reads the tensor's memory back, little-endian, and waits for it.
+    #[cfg(all(feature = "internals", feature = "verify"))]
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        Ok(self.read()?.wait(|parts| parts[0].to_vec())?.0)
+    }
+
     /// Runs [`to_array_of`](Self::to_array_of) without blocking.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The exact results of a case, and the scales of its gradients.
 
 use super::{Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, TOLERANCE, largest};
-use crate::reference::{self, BatchNorm, within_f32};
-use ndarray::{ArrayD, Axis, Zip};
+use crate::reference::{self, BatchNorm, Saved};
+use ndarray::{ArrayD, ArrayView1, Axis, Zip};
 
 /// The CPU reference, [`reference::BatchNorm`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,52 +42,65 @@ impl Implementation for Reference {
 
 /// Returns the gradients after the layer's last forward pass, with their scales.
 fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::error::Result<StepGradients> {
-    let gradients = layer.backward(dy.view())?;
-    let scales = gradient_scales(layer, dy);
-    let reference::Gradients { dx, dweight, dbias, dz } = gradients;
+    let reference::Gradients { dx, dweight, dbias, dz } = layer.backward(dy.view())?;
+    let saved = layer.saved()?;
+    let mut scales = plain_scales(layer, saved, &layer.before_activation_gradient(saved, dy.view()));
+    let near = TOLERANCE * largest(saved.activated.view());
+    if let Some(unsure) = unsure(layer, saved, near) {
+        let channels = 0..layer.config().num_features;
+        let contributions: Vec<_> =
+            channels.map(|c| Contribution::new(layer, saved, c, &unsure, dy)).collect();
+        widen(&mut scales, layer, saved.factors.inv_std.view(), &contributions);
+        scales.unsure = Some(unsure);
+    }
     Ok(StepGradients { dx, dweight, dbias, dz, scales })
 }
 
-fn gradient_scales(layer: &BatchNorm, dy: &ArrayD<f64>) -> GradientScales {
-    let mut scales = GradientScales::default();
-    let (Some(x_hat), Some(inv_std)) = (layer.x_hat(), layer.inv_std()) else { return scales };
-    let Some(activated) = layer.before_activation() else { return scales };
-    let activation = layer.config().activation;
-    let upstream = dy;
-    let mut dy = dy.clone();
-    Zip::from(&mut dy).and(activated).for_each(|dy, &u| *dy = activation.backward(*dy, within_f32(u)));
-    scales.dz = largest(dy.view());
-    let axis = Axis(layer.config().layout.channel_axis(dy.ndim()));
-    for (c, (dy, x_hat)) in dy.axis_iter(axis).zip(x_hat.axis_iter(axis)).enumerate() {
+/// Returns the scales without regard to the activation's corners. `dz` is the gradient with respect to the activation's
+/// input.
+pub(super) fn plain_scales(layer: &BatchNorm, saved: &Saved, dz: &ArrayD<f64>) -> GradientScales {
+    let mut scales = GradientScales { dz: largest(dz.view()), ..GradientScales::default() };
+    let axis = Axis(layer.config().layout.channel_axis(dz.ndim()));
+    for (c, (dy, x_hat)) in dz.axis_iter(axis).zip(saved.x_hat.axis_iter(axis)).enumerate() {
         let finite = |value: f64| if value.is_finite() { value.abs() } else { 0.0 };
-        let factor = finite(inv_std[c] * layer.weight().map_or(1.0, |weight| weight[c]));
+        let factor = finite(saved.factors.inv_std[c] * layer.weight().map_or(1.0, |weight| weight[c]));
         scales.dx = scales.dx.max(factor * largest(dy.view()));
         scales.dbias = scales.dbias.max(dy.iter().map(|&dy| finite(dy)).sum());
         scales.dweight = scales.dweight.max(dy.iter().zip(x_hat).map(|(dy, x_hat)| finite(dy * x_hat)).sum());
     }
-    allow_for_corners(&mut scales, layer, activated, upstream);
     scales
 }
 
-/// Widens the scales by the contribution of elements within rounding of a corner of the activation.
-fn allow_for_corners(
-    scales: &mut GradientScales,
-    layer: &BatchNorm,
-    activated: &ArrayD<f64>,
-    upstream: &ArrayD<f64>,
-) {
-    let (corners, jump) = layer.config().activation.corners();
-    let near = TOLERANCE * largest(activated.view());
+/// Returns which elements are no farther than `near` from a corner of the activation, if any is.
+pub(super) fn unsure(layer: &BatchNorm, saved: &Saved, near: f64) -> Option<ArrayD<bool>> {
+    let (corners, _) = layer.config().activation.corners();
     let is_near = |u: &f64| corners.iter().any(|corner| (u - corner).abs() <= near);
-    let (Some(x_hat), Some(inv_std)) = (layer.x_hat(), layer.inv_std()) else { return };
-    if !activated.iter().any(is_near) {
-        return;
-    }
-    let unsure = activated.mapv(|u| is_near(&u));
-    let axis = Axis(layer.config().layout.channel_axis(activated.ndim()));
-    let (mut of_dx, mut of_dweight, mut of_dbias) = (0.0, 0.0, 0.0);
-    for c in 0..layer.config().num_features {
-        let [dy, x_hat] = [upstream, x_hat].map(|array| array.index_axis(axis, c));
+    saved.activated.iter().any(is_near).then(|| saved.activated.mapv(|u| is_near(&u)))
+}
+
+/// What the elements within rounding of a corner of the activation contribute to a channel.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Contribution {
+    pub(super) dbias: f64,
+    pub(super) dweight: f64,
+    /// The largest |x_hat| of the channel.
+    pub(super) x_hat: f64,
+    /// The number of the channel's elements, near a corner or not.
+    pub(super) n: usize,
+}
+
+impl Contribution {
+    /// Adds up the elements of channel `c`. `dy` is the gradient with respect to the output.
+    pub(super) fn new(
+        layer: &BatchNorm,
+        saved: &Saved,
+        c: usize,
+        unsure: &ArrayD<bool>,
+        dy: &ArrayD<f64>,
+    ) -> Self {
+        let (_, jump) = layer.config().activation.corners();
+        let axis = Axis(layer.config().layout.channel_axis(dy.ndim()));
+        let [dy, x_hat] = [dy, &saved.x_hat].map(|array| array.index_axis(axis, c));
         let (mut dbias, mut dweight) = (0.0, 0.0);
         Zip::from(&unsure.index_axis(axis, c)).and(&dy).and(&x_hat).for_each(|&unsure, &dy, &x_hat| {
             if unsure && dy.is_finite() && x_hat.is_finite() {
@@ -95,8 +108,21 @@ fn allow_for_corners(
                 dweight += jump * (dy * x_hat).abs();
             }
         });
+        Self { dbias, dweight, x_hat: largest(x_hat), n: dy.len() }
+    }
+}
+
+/// Widens the scales by the contributions of elements within rounding of a corner of the activation.
+pub(super) fn widen(
+    scales: &mut GradientScales,
+    layer: &BatchNorm,
+    inv_std: ArrayView1<'_, f64>,
+    contributions: &[Contribution],
+) {
+    let (mut of_dx, mut of_dweight, mut of_dbias) = (0.0, 0.0, 0.0);
+    for (c, &Contribution { dbias, dweight, x_hat, n }) in contributions.iter().enumerate() {
         let factor = inv_std[c] * layer.weight().map_or(1.0, |weight| weight[c].abs());
-        let dx = factor * (dbias + largest(x_hat) * dweight) / dy.len() as f64;
+        let dx = factor * (dbias + x_hat * dweight) / n as f64;
         of_dx = f64::max(of_dx, dx);
         of_dweight = f64::max(of_dweight, dweight);
         of_dbias = f64::max(of_dbias, dbias);
@@ -104,5 +130,4 @@ fn allow_for_corners(
     scales.dx += of_dx / TOLERANCE;
     scales.dweight += of_dweight / TOLERANCE;
     scales.dbias += of_dbias / TOLERANCE;
-    scales.unsure = Some(unsure);
 }
