@@ -16,7 +16,7 @@ use ndarray::{ArrayD, IxDyn};
 /// them. Returns the other results; the tensors in them are empty.
 ///
 /// # Errors
-/// As [`Implementation::run`].
+/// As [`Implementation::run`](super::Implementation::run).
 pub fn run_channel<T: Element>(
     gpu: &Gpu,
     case: &Case,

@@ -15,7 +15,7 @@ use ndarray::{ArrayD, Zip};
 ///   a standard deviation away from it, and it is an average of such values. The mean of data around 0 is close to 0
 ///   by chance, while its rounding error is proportional to the values. Relative to |mean| alone, a correct
 ///   implementation would fail by luck.
-/// - Gradients: the magnitude of the terms that they sum ([`GradientScales`]). Sums cancel: with two values per
+/// - Gradients: the magnitude of the terms that they sum ([`GradientScales`](super::GradientScales)). Sums cancel: with two values per
 ///   channel, dx is a hundred thousand times smaller than any of its terms, and the remainder is rounding, in PyTorch
 ///   as well.
 ///
