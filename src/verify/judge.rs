@@ -15,9 +15,9 @@ use ndarray::{ArrayD, Zip};
 ///   a standard deviation away from it, and it is an average of such values. The mean of data around 0 is close to 0
 ///   by chance, while its rounding error is proportional to the values. Relative to |mean| alone, a correct
 ///   implementation would fail by luck.
-/// - Gradients: the magnitude of the terms that they sum ([`GradientScales`](super::GradientScales)). Sums cancel: with two values per
-///   channel, dx is a hundred thousand times smaller than any of its terms, and the remainder is rounding, in PyTorch
-///   as well.
+/// - Gradients: the magnitude of the terms that they sum ([`GradientScales`](super::GradientScales)). Sums cancel: with
+///   two values per channel, dx is a hundred thousand times smaller than any of its terms, and the remainder is
+///   rounding, in PyTorch as well.
 ///
 /// `num_batches_tracked` must agree exactly. A quantity that is missing, or present although it should not be, is a
 /// mismatch.
