@@ -2,7 +2,7 @@
 
 use super::Tuning;
 use crate::kernels::VectorWidth;
-use crate::plan::arithmetic::{largest_workgroup, period_rows};
+use crate::plan::arithmetic::{largest_workgroup, period_rows, row_of_loads};
 use crate::plan::tile::{split_into_tiles, tile_width};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
@@ -11,8 +11,9 @@ use crate::shape::Problem;
 const WORKGROUPS: (usize, usize) = (16, 64);
 
 /// Columns per lane: for rows shorter than a page of memory, and for other rows. CPUs prefetch along a line of memory,
-/// but hardly from row to row. Two columns are up to a third faster than one; four are if every row is in another page.
-/// More columns keep more sums, which do not fit into registers.
+/// but hardly from row to row. Two columns are up to a third faster than one; four are if every row is in another page, or
+/// if a row has fewer loads than a workgroup has lanes: those of several rows are then one line. More columns keep more
+/// sums, which do not fit into registers.
 const COLUMNS_PER_LANE: (usize, usize) = (2, 4);
 
 /// Bytes of a page of memory.
@@ -28,7 +29,8 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
     // Workgroups, and loads per lane, without splits.
     let rows = period_rows(problem, width, lanes);
     let (period, periods) = (problem.channels * rows / elements, problem.outer.div_ceil(rows));
-    let most = if problem.channels * 4 < PAGE { COLUMNS_PER_LANE.0 } else { COLUMNS_PER_LANE.1 };
+    let is_between = row_of_loads(problem, width).1 >= lanes && problem.channels * 4 < PAGE;
+    let most = if is_between { COLUMNS_PER_LANE.0 } else { COLUMNS_PER_LANE.1 };
     let columns_per_lane = if columns { period.div_ceil(lanes).min(most) } else { 1 };
     let (workgroups, loads) = if columns {
         (period.div_ceil(lanes * columns_per_lane), periods)
