@@ -4,6 +4,9 @@ use crate::kernels::VectorWidth;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
+/// Elements of a large tensor on GPUs: dispatches take little of the time of what is larger.
+pub(super) const LARGE: usize = 1 << 22;
+
 /// Divides `length` into about `count` parts. Each part but the last is a multiple of `unit`, and none is empty.
 /// Returns the number of parts and their length.
 pub(super) fn parts(length: usize, count: usize, unit: usize) -> (usize, usize) {

@@ -1,6 +1,6 @@
 //! Workgroup sizes, splits and grids: adapts a tuning to a problem and an adapter.
 
-use super::arithmetic::{largest_workgroup, parts, period_rows, power_of_two, row_of_loads, u32_of};
+use super::arithmetic::{LARGE, largest_workgroup, parts, period_rows, power_of_two, row_of_loads, u32_of};
 use super::tile::{TileSplit, largest_resident_on_cpu, split_into_tiles, tile_width};
 use super::tuning::Tuning;
 use crate::kernels::{Kernel, Lanes, PARTIAL_BYTES, Splits, Tile, Traversal, VectorWidth};
@@ -16,9 +16,6 @@ const MOST_MERGED: u32 = 512;
 
 /// Most partial results of a channel that a lane merges in an elementwise kernel of columns.
 const MOST_MERGED_BY_ROW: u32 = 4;
-
-/// Elements of a large tensor.
-const LARGE: usize = 1 << 22;
 
 /// Seconds that a GPU waits for a further dispatch: see `internals::cost`.
 const DISPATCH: f64 = 2.5e-6;

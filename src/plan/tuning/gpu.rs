@@ -2,7 +2,7 @@
 
 use super::Tuning;
 use crate::kernels::VectorWidth;
-use crate::plan::arithmetic::{largest_workgroup, row_of_loads};
+use crate::plan::arithmetic::{LARGE, largest_workgroup, row_of_loads};
 use crate::plan::tile::{split_into_tiles, tile_width};
 use crate::profile::{AdapterProfile, Hardware};
 use crate::shape::Problem;
@@ -17,9 +17,6 @@ const INVOCATIONS: usize = 2048;
 /// Workgroups of a processor that reduce columns of a small tensor, and of a large one. Each of them writes a partial
 /// result for each of its columns.
 const COLUMN_WORKGROUPS: (usize, usize) = (2, 8);
-
-/// Elements of a large tensor: dispatches take little of the time of what is larger.
-const LARGE: usize = 1 << 22;
 
 /// Fewer loads a lane are not worth a workgroup of its own: so many are in flight at once.
 const LEAST_LOADS: usize = 4;
