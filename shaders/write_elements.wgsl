@@ -20,17 +20,19 @@ fn write_elements(begin: Cursor, of_column: array<OfColumn, COLUMNS_PER_LANE>, n
             let of_b = output_of(from_b, own[k], next);
             let of_c = output_of(from_c, own[k], next);
             let of_d = output_of(from_d, own[k], next);
-            write_load(from_a.place, of_a);
-            write_load(from_b.place, of_b);
-            write_load(from_c.place, of_c);
-            write_load(from_d.place, of_d);
+            write_two(from_a.place, of_a, from_b.place, of_b);
+            write_two(from_c.place, of_c, from_d.place, of_d);
         }
     }
 }
 
-fn write_load(place: Place, output: Output) {
-    if is_written(place) {
-        store_output(place.element, output);
+// Stores two vectors: of one load, or of two.
+fn write_two(a: Place, of_a: Output, b: Place, of_b: Output) {
+    if is_written(a) {
+        store_output(a.element, of_a, of_b);
+    }
+    if VECTORS_PER_LOAD == 1u && is_written(b) {
+        store_output(b.element, of_b, of_b);
     }
 }
 
@@ -48,7 +50,7 @@ struct Input {
 }
 
 fn load_input(place: Place) -> Input {
-    return Input(place, load_x(place.element), load_z(place.element));
+    return Input(place, load_x(place.element, place.is_second), load_z(place.element, place.is_second));
 }
 
 fn output_of(found: Input, own: ScaleShift, next: ScaleShift) -> Vector {
@@ -56,8 +58,8 @@ fn output_of(found: Input, own: ScaleShift, next: ScaleShift) -> Vector {
     return activated(with_residual(normalized, found.z));
 }
 
-fn store_output(element: u32, y: Vector) {
-    store_y(element, y);
+fn store_output(element: u32, y: Vector, second: Vector) {
+    store_y(element, y, second);
 }
 
 // case gradients:
@@ -93,7 +95,7 @@ fn output_of(found: Gradients, own: OfColumn, next: OfColumn) -> Output {
     return Output(inside_or(next_dz, dz, found.place), inside_or(next_dx, of_x, found.place));
 }
 
-fn store_output(element: u32, output: Output) {
-    store_dz(element, output.dz);
-    store_dx(element, output.dx);
+fn store_output(element: u32, output: Output, second: Output) {
+    store_dz(element, output.dz, second.dz);
+    store_dx(element, output.dx, second.dx);
 }

@@ -9,5 +9,7 @@ struct Gradients {
 }
 
 fn load_gradient(place: Place) -> Gradients {
-    return Gradients(place, load_dy(place.element), load_x(place.element), load_z(place.element));
+    let dy = load_dy(place.element, place.is_second);
+    let x = load_x(place.element, place.is_second);
+    return Gradients(place, dy, x, load_z(place.element, place.is_second));
 }

@@ -36,10 +36,8 @@ fn reduce_sums(
                 block[k].dy += (from_a.dy + from_b.dy) + (from_c.dy + from_d.dy);
                 block[k].product += (from_a.product + from_b.product) + (from_c.product + from_d.product);
                 // The terms took all loads, so that no compiler moves a load behind these branches.
-                write_beside(found_a, of_columns[k]);
-                write_beside(found_b, of_columns[k]);
-                write_beside(found_c, of_columns[k]);
-                write_beside(found_d, of_columns[k]);
+                write_beside(found_a, found_b, of_columns[k]);
+                write_beside(found_c, found_d, of_columns[k]);
             }
         }
         for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
@@ -70,7 +68,7 @@ fn of_beside(channel: u32, statistics: Statistics, pre_activation: PreActivation
     return 0u;
 }
 
-fn write_beside(found: Gradients, own: OfBeside) {}
+fn write_beside(a: Gradients, b: Gradients, own: OfBeside) {}
 
 // case with_gradients:
 // uses: write_elements, backward/input_gradient, backward/projections
@@ -82,6 +80,6 @@ fn of_beside(channel: u32, statistics: Statistics, pre_activation: PreActivation
     return OfColumn(gradient_of(channel, statistics, Projection()), pre_activation);
 }
 
-fn write_beside(found: Gradients, own: OfBeside) {
-    write_load(found.place, output_of(found, own, own));
+fn write_beside(a: Gradients, b: Gradients, own: OfBeside) {
+    write_two(a.place, output_of(a, own, own), b.place, output_of(b, own, own));
 }

@@ -7,9 +7,9 @@
 // A tensor of the shape of x.
 @group(0) @binding(15) var<storage, read> z: array<Stored>;
 
-fn load_z(element: u32) -> Vector {
+fn load_z(element: u32, is_second: bool) -> Vector {
     let at = params.z_offset + element;
-    return loaded(z[word_of(at)], at);
+    return loaded(z[word_of(at)], at, is_second);
 }
 
 fn with_residual(value: Vector, z: Vector) -> Vector {
@@ -18,7 +18,7 @@ fn with_residual(value: Vector, z: Vector) -> Vector {
 
 // case none:
 // Nothing is added to the normalised input.
-fn load_z(element: u32) -> Vector {
+fn load_z(element: u32, is_second: bool) -> Vector {
     return Vector(0.0);
 }
 

@@ -32,10 +32,10 @@ fn reduce_moments(begin: Cursor) -> array<Moments, COLUMNS_PER_LANE> {
             // All loads come before the first use.
             let at = next_places(&cursor);
             for (var k = 0u; k < COLUMNS_PER_LANE; k++) {
-                let x_a = load_x(column(cursor, at.a, k).element);
-                let x_b = load_x(column(cursor, at.b, k).element);
-                let x_c = load_x(column(cursor, at.c, k).element);
-                let x_d = load_x(column(cursor, at.d, k).element);
+                let x_a = load_x(column(cursor, at.a, k).element, at.a.is_second);
+                let x_b = load_x(column(cursor, at.b, k).element, at.b.is_second);
+                let x_c = load_x(column(cursor, at.c, k).element, at.c.is_second);
+                let x_d = load_x(column(cursor, at.d, k).element, at.d.is_second);
                 // The first pivot is one of four values, and neither the least nor the largest of them.
                 let least = min(first_inside(x_a, at.a), first_inside(x_b, at.b));
                 let guess = finite_or_zero(max(least, min(first_inside(x_c, at.c), first_inside(x_d, at.d))));

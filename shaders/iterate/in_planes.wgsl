@@ -1,6 +1,6 @@
-// uses: data/params, data/vector
+// uses: data/params
 // includes: iterate/one_column
-// needs: Cursor, loads_of_plane, enter_plane
+// needs: Cursor, LOAD_WIDTH, loads_of_plane, enter_plane
 
 // Channels lie in planes: x[o, c, i] is element (o * channels + c) * inner + i. A channel's planes are one run of
 // loads. A workgroup takes one split of it, all lanes side by side, from plane to plane, so that no lane is idle before
@@ -24,7 +24,7 @@ fn cursor_begin(workgroup: u32, lane: u32, splits: Splits) -> Cursor {
     if split < splits.count && begin < end {
         cursor.loads = (end - begin + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
     } else {
-        cursor.spare = cursor.channel * params.inner / VECTOR_WIDTH;
+        cursor.spare = cursor.channel * params.inner / LOAD_WIDTH;
     }
     return cursor;
 }

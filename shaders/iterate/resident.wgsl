@@ -1,52 +1,66 @@
 // uses: data/vector, iterate/traversal, epilogue/residual
 // needs: LOAD, STORE, load, add, store
 
-// The loop over the loads that an invocation keeps in registers, so that memory is read once. Registers cannot
-// be indexed at run time, and with a loop over the loads some compilers would keep the values in memory. Hence
-// `for_each_load` has one call after the other, of which the first TILE_LOADS do something. There are several lengths
+// The loop over the vectors that an invocation keeps in registers, so that memory is read once. Registers cannot
+// be indexed at run time, and with a loop over the vectors some compilers would keep the values in memory. Hence
+// `for_each_vector` has one call after the other, of which the first TILE_VECTORS do something. There are several lengths
 // of it, since calls that do nothing take time to compile, too.
 
-fn process_one(stage: u32, k: u32, cursor: ptr<function, Cursor>, z: Vector) {
-    if k < TILE_LOADS {
-        let place = next_place(cursor);
-        if stage == LOAD {
-            // Every lane makes every load, and the sums come later, without a branch either: otherwise compilers wait
-            // for each load before the next.
-            load(k, place.element);
-        } else if stage != STORE {
-            add(stage, k, place.is_there);
-        } else if place.is_there {
-            store(k, place.element, z);
+// The number of the vector that is stored together with the k-th: the second of its load, or itself.
+fn second_of(k: u32) -> u32 {
+    return k + VECTORS_PER_LOAD - 1u;
+}
+
+fn process_one(stage: u32, k: u32, place: Place, z: Vector, second_z: Vector) {
+    if stage == LOAD {
+        // Every lane makes every load, and the sums come later, without a branch either: otherwise compilers wait
+        // for each load before the next.
+        load(k, place);
+    } else if stage != STORE {
+        add(stage, k, place.is_there);
+    } else if place.is_there && !place.is_second {
+        store(k, place.element, z, second_z);
+    }
+}
+
+fn process_two(stage: u32, k: u32, cursor: ptr<function, Cursor>, z: Vector, second_z: Vector) {
+    if k < TILE_VECTORS {
+        let first = next_place(cursor);
+        process_one(stage, k, first, z, second_z);
+        if k + 1u < TILE_VECTORS {
+            process_one(stage, k + 1u, place_behind(first, cursor), second_z, second_z);
         }
     }
 }
 
 fn process_four(stage: u32, k: u32, cursor: ptr<function, Cursor>) {
     var z: array<Vector, 4>;
-    if stage == STORE && k < TILE_LOADS {
-        // Four loads come before the first use.
+    if stage == STORE && k < TILE_VECTORS {
+        // Four vectors come before the first use.
         var ahead = *cursor;
-        z[0] = load_z(next_place(&ahead).element);
-        z[1] = load_z(next_place(&ahead).element);
-        z[2] = load_z(next_place(&ahead).element);
-        z[3] = load_z(next_place(&ahead).element);
+        let a = next_place(&ahead);
+        let b = place_behind(a, &ahead);
+        let c = next_place(&ahead);
+        let d = place_behind(c, &ahead);
+        z[0] = load_z(a.element, a.is_second);
+        z[1] = load_z(b.element, b.is_second);
+        z[2] = load_z(c.element, c.is_second);
+        z[3] = load_z(d.element, d.is_second);
     }
-    process_one(stage, k, cursor, z[0]);
-    process_one(stage, k + 1u, cursor, z[1]);
-    process_one(stage, k + 2u, cursor, z[2]);
-    process_one(stage, k + 3u, cursor, z[3]);
+    process_two(stage, k, cursor, z[0], z[1]);
+    process_two(stage, k + 2u, cursor, z[2], z[3]);
 }
 
 // case up_to_4:
-// Up to 4 loads.
-fn for_each_load(stage: u32, begin: Cursor) {
+// Up to 4 vectors.
+fn for_each_vector(stage: u32, begin: Cursor) {
     var cursor = begin;
     process_four(stage, 0u, &cursor);
 }
 
 // case up_to_16:
-// Up to 16 loads.
-fn for_each_load(stage: u32, begin: Cursor) {
+// Up to 16 vectors.
+fn for_each_vector(stage: u32, begin: Cursor) {
     var cursor = begin;
     process_four(stage, 0u, &cursor);
     process_four(stage, 4u, &cursor);
@@ -55,8 +69,8 @@ fn for_each_load(stage: u32, begin: Cursor) {
 }
 
 // case up_to_64:
-// Up to 64 loads.
-fn for_each_load(stage: u32, begin: Cursor) {
+// Up to 64 vectors.
+fn for_each_vector(stage: u32, begin: Cursor) {
     var cursor = begin;
     process_sixteen(stage, 0u, &cursor);
     process_sixteen(stage, 16u, &cursor);

@@ -3,16 +3,21 @@
 
 // The loads of an invocation, one after the other: Cursor, cursor_begin, next_place, next_places.
 
-// Where a load is, and whether the invocation has it at all. If not, it is another load of the same workgroup, which
-// does no harm to read. So kernels make several loads before they use the first, without a branch.
+// Where a vector is: the number of its load, and which of the load's vectors it is, if a load has two. And whether the
+// invocation has it at all. If not, it is another load of the same workgroup, which does no harm to read. So kernels make
+// several loads before they use the first, without a branch.
 struct Place {
     element: u32,
     is_there: bool,
     // For masked loads: the first element of their plane.
     plane: u32,
+    is_second: bool,
 }
 
-// Up to four places: LOADS_AT_ONCE of them.
+// The elements of a load.
+const LOAD_WIDTH: u32 = VECTORS_PER_LOAD * VECTOR_WIDTH;
+
+// Up to four places: VECTORS_AT_ONCE of them. With two vectors a load, b and d are the second ones of a's and c's loads.
 struct Places {
     a: Place,
     b: Place,
@@ -28,13 +33,21 @@ fn next_place(cursor: ptr<function, Cursor>) -> Place {
     return place;
 }
 
+// The place of the vector behind one that begins a load: in the same load, or in the next.
+fn place_behind(first: Place, cursor: ptr<function, Cursor>) -> Place {
+    if VECTORS_PER_LOAD == 2u {
+        return Place(first.element, first.is_there, first.plane, true);
+    }
+    return next_place(cursor);
+}
+
 fn next_places(cursor: ptr<function, Cursor>) -> Places {
     var places: Places;
     places.a = next_place(cursor);
-    if LOADS_AT_ONCE == 4u {
-        places.b = next_place(cursor);
+    if VECTORS_AT_ONCE == 4u {
+        places.b = place_behind(places.a, cursor);
         places.c = next_place(cursor);
-        places.d = next_place(cursor);
+        places.d = place_behind(places.c, cursor);
     }
     return places;
 }
@@ -60,7 +73,7 @@ struct Cursor {
 
 // The loads of a plane.
 fn loads_of_plane() -> u32 {
-    return params.inner / VECTOR_WIDTH;
+    return params.inner / LOAD_WIDTH;
 }
 
 fn enter_plane(cursor: ptr<function, Cursor>, plane: u32, planes: u32) {
@@ -118,7 +131,7 @@ fn enter_plane(cursor: ptr<function, Cursor>, plane: u32, planes: u32) {
 fn present_place(cursor: Cursor) -> Place {
     let element = cursor.plane / VECTOR_WIDTH + cursor.along;
     let is_there = cursor.loads > 0u && element * VECTOR_WIDTH < cursor.plane + params.inner;
-    return Place(select(cursor.spare, element, is_there), is_there, cursor.plane);
+    return Place(select(cursor.spare, element, is_there), is_there, cursor.plane, false);
 }
 
 fn advance(cursor: ptr<function, Cursor>) {
@@ -225,7 +238,7 @@ fn workgroups_of(splits: Splits) -> u32 {
 // The load of the k-th column beside that of the first, if the invocation has so many.
 fn column(cursor: Cursor, place: Place, k: u32) -> Place {
     let is_there = place.is_there && k < cursor.columns;
-    return Place(select(cursor.spare, place.element + k * WORKGROUP_SIZE, is_there), is_there, 0u);
+    return Place(select(cursor.spare, place.element + k * WORKGROUP_SIZE, is_there), is_there, 0u, false);
 }
 
 fn channel_of(cursor: Cursor, k: u32) -> u32 {

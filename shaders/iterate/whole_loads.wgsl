@@ -6,7 +6,7 @@ const MASKED: bool = false;
 
 fn present_place(cursor: Cursor) -> Place {
     let is_there = cursor.loads > 0u;
-    return Place(select(cursor.spare, cursor.element, is_there), is_there, 0u);
+    return Place(select(cursor.spare, cursor.element, is_there), is_there, 0u, false);
 }
 
 fn next_channel(channel: u32) -> u32 {

@@ -11,9 +11,9 @@ const SUM: u32 = 1u;
 const STORE: u32 = 2u;
 
 // dy, from SUM on the gradient behind the activation; and x, from SUM on less its mean. z is needed for SUM only.
-var<private> tile_dy: array<Vector, TILE_LOADS>;
-var<private> tile_deviation: array<Vector, TILE_LOADS>;
-var<private> tile_z: array<Vector, TILE_LOADS>;
+var<private> tile_dy: array<Vector, TILE_VECTORS>;
+var<private> tile_deviation: array<Vector, TILE_VECTORS>;
+var<private> tile_z: array<Vector, TILE_VECTORS>;
 var<private> of_channel: Statistics;
 var<private> pre_activation: PreActivation;
 var<private> sum: Vector;
@@ -25,8 +25,8 @@ fn kernel(invocation: Invocation) {
     let channel = channel_of(begin, 0u);
     of_channel = channel_statistics(channel, invocation, false);
     pre_activation = pre_activation_of(channel, of_channel);
-    for_each_load(LOAD, begin);
-    for_each_load(SUM, begin);
+    for_each_vector(LOAD, begin);
+    for_each_vector(SUM, begin);
     let zero = PerChannel(0.0);
     let own = Sums(FloatFloat(horizontal_sum(sum), zero), FloatFloat(horizontal_sum(sum_of_products), zero));
     let merged = broadcast(reduce_lanes(own, invocation), invocation);
@@ -34,13 +34,13 @@ fn kernel(invocation: Invocation) {
         finish_channel(channel, merged, of_channel);
     }
     gradient = gradient_of(channel, of_channel, projection_of(merged, of_channel));
-    for_each_load(STORE, begin);
+    for_each_vector(STORE, begin);
 }
 
-fn load(k: u32, element: u32) {
-    tile_deviation[k] = load_x(element);
-    tile_dy[k] = load_dy(element);
-    tile_z[k] = load_z(element);
+fn load(k: u32, place: Place) {
+    tile_deviation[k] = load_x(place.element, place.is_second);
+    tile_dy[k] = load_dy(place.element, place.is_second);
+    tile_z[k] = load_z(place.element, place.is_second);
 }
 
 fn add(stage: u32, k: u32, is_there: bool) {
@@ -54,7 +54,11 @@ fn add(stage: u32, k: u32, is_there: bool) {
     sum_of_products += select(Vector(), scaled * deviation, is_there);
 }
 
-fn store(k: u32, element: u32, z: Vector) {
-    store_dz(element, tile_dy[k]);
-    store_dx(element, input_gradient(tile_dy[k], tile_deviation[k], gradient));
+fn store(k: u32, element: u32, z: Vector, second_z: Vector) {
+    store_dz(element, tile_dy[k], tile_dy[second_of(k)]);
+    store_dx(element, dx_of(k), dx_of(second_of(k)));
+}
+
+fn dx_of(k: u32) -> Vector {
+    return input_gradient(tile_dy[k], tile_deviation[k], gradient);
 }

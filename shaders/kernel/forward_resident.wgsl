@@ -10,7 +10,7 @@ const SUM: u32 = 1u;
 const SQUARE: u32 = 2u;
 const STORE: u32 = 3u;
 
-var<private> tile: array<Vector, TILE_LOADS>;
+var<private> tile: array<Vector, TILE_VECTORS>;
 // A factor for the values, 1 or PER_LARGE. Sums over them: of deviations from the first, and of deviations from their
 // mean and the squares of these.
 var<private> scale: PerChannel;
@@ -29,23 +29,23 @@ fn kernel(invocation: Invocation) {
         finish_channel(channel, merged);
     }
     scale_shift = scale_shift_of(channel, batch_statistics(merged));
-    for_each_load(STORE, begin);
+    for_each_vector(STORE, begin);
 }
 
 // The moments of the invocation's own values.
 fn load_and_reduce(begin: Cursor) -> Moments {
-    for_each_load(LOAD, begin);
-    let count = begin.loads * VALUES_OF_CHANNEL;
+    for_each_vector(LOAD, begin);
+    let count = begin.loads * VECTORS_PER_LOAD * VALUES_OF_CHANNEL;
     var own: Moments;
     scale = PerChannel(1.0);
     for (var is_second_try = false; ; is_second_try = true) {
         pivot = finite_or_zero(first_component(tile[0])) * scale;
         sum = Vector();
-        for_each_load(SUM, begin);
+        for_each_vector(SUM, begin);
         mean = two_sum(pivot, horizontal_sum(sum) / f32(max(count, 1u)));
         rest = Vector();
         sum_of_squares = Vector();
-        for_each_load(SQUARE, begin);
+        for_each_vector(SQUARE, begin);
         // What rounding took from the mean, if the first value is far from the others, is in the rest. From infinity,
         // nothing was taken.
         let left = select(PerChannel(0.0), horizontal_sum(rest), finite(mean.hi));
@@ -60,8 +60,8 @@ fn load_and_reduce(begin: Cursor) -> Moments {
     return own;
 }
 
-fn load(k: u32, element: u32) {
-    tile[k] = load_x(element);
+fn load(k: u32, place: Place) {
+    tile[k] = load_x(place.element, place.is_second);
 }
 
 fn add(stage: u32, k: u32, is_there: bool) {
@@ -74,6 +74,10 @@ fn add(stage: u32, k: u32, is_there: bool) {
     }
 }
 
-fn store(k: u32, element: u32, z: Vector) {
-    store_y(element, activated(with_residual(apply(tile[k], scale_shift), z)));
+fn store(k: u32, element: u32, z: Vector, second_z: Vector) {
+    store_y(element, output_of(k, z), output_of(second_of(k), second_z));
+}
+
+fn output_of(k: u32, z: Vector) -> Vector {
+    return activated(with_residual(apply(tile[k], scale_shift), z));
 }

@@ -8,8 +8,8 @@
 // The name dx is a namespace to DXC (docs/naga.md).
 @group(0) @binding(11) var<storage, read_write> dx_tensor: array<Stored>;
 
-fn store_dx(element: u32, value: Vector) {
-    dx_tensor[params.dx_offset + element] = stored(value);
+fn store_dx(element: u32, value: Vector, second: Vector) {
+    dx_tensor[params.dx_offset + element] = stored(value, second);
 }
 
 // case store_atomic:
@@ -18,7 +18,7 @@ fn store_dx(element: u32, value: Vector) {
 // The name dx is a namespace to DXC (docs/naga.md).
 @group(0) @binding(11) var<storage, read_write> dx_tensor: array<atomic<u32>>;
 
-fn store_dx(element: u32, value: Vector) {
+fn store_dx(element: u32, value: Vector, second: Vector) {
     let at = params.dx_offset + element;
     atomicAnd(&dx_tensor[word_of(at)], other_half(at));
     atomicOr(&dx_tensor[word_of(at)], half_of_word(value, at));
@@ -26,4 +26,4 @@ fn store_dx(element: u32, value: Vector) {
 
 // case none:
 // It is not wanted.
-fn store_dx(element: u32, value: Vector) {}
+fn store_dx(element: u32, value: Vector, second: Vector) {}

@@ -7,8 +7,8 @@
 // No two invocations write to the same place.
 @group(0) @binding(16) var<storage, read_write> dz: array<Stored>;
 
-fn store_dz(element: u32, value: Vector) {
-    dz[params.dz_offset + element] = stored(value);
+fn store_dz(element: u32, value: Vector, second: Vector) {
+    dz[params.dz_offset + element] = stored(value, second);
 }
 
 // case store_atomic:
@@ -16,7 +16,7 @@ fn store_dz(element: u32, value: Vector) {
 // Two elements share a word: see packed_scalar of data/storage.wgsl.
 @group(0) @binding(16) var<storage, read_write> dz: array<atomic<u32>>;
 
-fn store_dz(element: u32, value: Vector) {
+fn store_dz(element: u32, value: Vector, second: Vector) {
     let at = params.dz_offset + element;
     atomicAnd(&dz[word_of(at)], other_half(at));
     atomicOr(&dz[word_of(at)], half_of_word(value, at));
@@ -24,4 +24,4 @@ fn store_dz(element: u32, value: Vector) {
 
 // case none:
 // It is not wanted.
-fn store_dz(element: u32, value: Vector) {}
+fn store_dz(element: u32, value: Vector, second: Vector) {}

@@ -95,9 +95,11 @@ pub fn cost(plan: &Plan, profile: &AdapterProfile) -> Cost {
         }
         let workgroups = step.grid.iter().map(|size| f64::from(*size)).product::<f64>();
         let size = f64::from(kernel.workgroup_size());
-        let (registers, loads) = match kernel {
-            Kernel::ForwardResident(kernel) => (REGISTERS + 4 * kernel.tile.loads, kernel.tile.loads),
-            Kernel::BackwardResident(kernel) => (REGISTERS + 8 * kernel.tile.loads, kernel.tile.loads),
+        let (registers, vectors) = match kernel {
+            Kernel::ForwardResident(kernel) => (REGISTERS + 4 * kernel.tile.vectors(), kernel.tile.vectors()),
+            Kernel::BackwardResident(kernel) => {
+                (REGISTERS + 8 * kernel.tile.vectors(), kernel.tile.vectors())
+            }
             _ => (REGISTERS, 4),
         };
         let resident = f64::from(hardware.registers / (registers * kernel.workgroup_size())).max(1.0);
@@ -119,9 +121,9 @@ pub fn cost(plan: &Plan, profile: &AdapterProfile) -> Cost {
         (cached, memory) = (cached + hit, memory + again - hit);
 
         // What a processor has in flight, of what it needs.
-        let load = 4.0 * plan.dtype().bytes() as f64;
+        let vector = 4.0 * plan.dtype().bytes() as f64;
         let wanted = hardware.bandwidth * LATENCY / f64::from(hardware.processors);
-        let has = at_once * size * f64::from(loads) * load * tensors.max(1.0);
+        let has = at_once * size * f64::from(vectors) * vector * tensors.max(1.0);
         let in_flight = (has / wanted).min(1.0);
         let is_resident = matches!(kernel, Kernel::ForwardResident(_) | Kernel::BackwardResident(_));
         let busy = match (is_resident, at_once >= 2.0) {

@@ -78,14 +78,20 @@ impl Variants {
         self.backward_finalize(&mut kernels);
         self.backward_input(&mut kernels);
         self.backward_passes(&mut kernels);
-        kernels
+        // Kernels with loads of eight differ in few lines from those of four: a third of them, in turn.
+        let widened = kernels.into_iter().enumerate().map(|(index, mut kernel)| {
+            let is_wide = widen(&mut kernel);
+            (kernel, !is_wide || index % 3 == 0)
+        });
+        widened.filter(|(_, is_chosen)| *is_chosen).map(|(kernel, _)| kernel).collect()
     }
 
     /// Returns the ways to visit every element.
-    fn traversals(&self) -> [Traversal; 5] {
+    fn traversals(&self) -> [Traversal; 6] {
         [
             Traversal::Planes { width: VectorWidth::Scalar },
             Traversal::Planes { width: VectorWidth::Four },
+            Traversal::Planes { width: VectorWidth::Eight },
             Traversal::PlanesMasked,
             Traversal::Columns { width: VectorWidth::Scalar, columns_per_lane: 1 },
             Traversal::Columns { width: VectorWidth::Four, columns_per_lane: 3 },
@@ -126,13 +132,19 @@ impl Variants {
         let (workgroup_size, (min_size, max_size)) = (self.workgroup_size, self.subgroup_sizes);
         let columns = Lanes::Rows { across: workgroup_size / 2 };
         let mut tiles = Vec::new();
-        for width in [VectorWidth::Scalar, VectorWidth::Four] {
+        for width in [VectorWidth::Scalar, VectorWidth::Four, VectorWidth::Eight] {
             for (traversal, lanes) in [
                 (Traversal::Planes { width }, Lanes::Rows { across: 1 }),
                 (Traversal::Planes { width }, Lanes::Subgroup { min_size, max_size }),
                 (Traversal::ColumnBlocks { width }, columns),
             ] {
-                for loads in if width == VectorWidth::Scalar { [4, 5] } else { [16, Tile::MAX_LOADS] } {
+                let loads = match width {
+                    VectorWidth::Scalar => [4, 5],
+                    VectorWidth::Four => [16, Tile::MAX_VECTORS],
+                    VectorWidth::Eight if traversal.is_columns() => continue,
+                    VectorWidth::Eight => [2, 8],
+                };
+                for loads in loads {
                     tiles.push(Tile { traversal, lanes, loads, workgroup_size });
                 }
             }
@@ -170,13 +182,13 @@ impl Variants {
             for statistics in [Statistics::Batch, Statistics::Running] {
                 for output in plain_outputs().into_iter().chain(fused_outputs()) {
                     let reversed = statistics == Statistics::Batch;
-                    let loads_at_once = if reversed { 4 } else { 1 };
+                    let vectors_at_once = if reversed { 4 } else { 1 };
                     let normalize = Normalize {
                         traversal,
                         statistics,
                         merge: None,
                         output,
-                        loads_at_once,
+                        vectors_at_once,
                         reversed,
                         workgroup_size,
                     };
@@ -193,7 +205,7 @@ impl Variants {
 
     /// Adds the kernels that merge partial moments or sums and then compute elements.
     fn merging(&self, kernels: &mut Vec<Kernel>) {
-        let (workgroup_size, loads_at_once, reversed) = (self.workgroup_size, 4, true);
+        let (workgroup_size, vectors_at_once, reversed) = (self.workgroup_size, 4, true);
         let statistics = Statistics::Batch;
         for (index, (traversal, lanes)) in self.merges() {
             for (running, output) in whole_forward_passes(index) {
@@ -203,7 +215,7 @@ impl Variants {
                     statistics,
                     merge,
                     output,
-                    loads_at_once,
+                    vectors_at_once,
                     reversed,
                     workgroup_size,
                 }));
@@ -223,7 +235,7 @@ impl Variants {
                     statistics,
                     merge,
                     gradient,
-                    loads_at_once,
+                    vectors_at_once,
                     reversed,
                     workgroup_size,
                 }));
@@ -324,7 +336,7 @@ impl Variants {
                         statistics,
                         merge: None,
                         gradient,
-                        loads_at_once: if reversed { 4 } else { 1 },
+                        vectors_at_once: if reversed { 4 } else { 1 },
                         reversed,
                         workgroup_size,
                     });
@@ -354,7 +366,55 @@ impl Variants {
     }
 }
 
-/// Returns whether all elements of a load are of different channels. Kernels compute exact products for as many
+/// The parts of a kernel that follow from how it loads.
+struct OfLoads<'a> {
+    traversal: Traversal,
+    vectors_at_once: Option<&'a mut u32>,
+    storages: Vec<&'a mut Storage>,
+}
+
+/// Returns these parts of a kernel that visits a tensor.
+fn of_loads(kernel: &mut Kernel) -> Option<OfLoads<'_>> {
+    let (traversal, vectors_at_once, storages) = match kernel {
+        Kernel::CountBatch(_) | Kernel::Finalize(_) | Kernel::BackwardFinalize(_) => return None,
+        Kernel::Moments(Moments { traversal, storage, .. }) => (*traversal, None, vec![storage]),
+        Kernel::Normalize(Normalize { traversal, vectors_at_once, output, .. }) => {
+            (*traversal, Some(vectors_at_once), vec![&mut output.storage])
+        }
+        Kernel::ForwardOneDispatch(ForwardOneDispatch { traversal, output, .. })
+        | Kernel::ForwardResident(ForwardResident { tile: Tile { traversal, .. }, output, .. }) => {
+            (*traversal, None, vec![&mut output.storage])
+        }
+        Kernel::BackwardSums(BackwardSums { traversal, pre_activation, beside, .. }) => {
+            let beside = beside.iter_mut().map(|gradient| &mut gradient.pre_activation.storage);
+            (*traversal, None, [&mut pre_activation.storage].into_iter().chain(beside).collect())
+        }
+        Kernel::BackwardInput(BackwardInput { traversal, vectors_at_once, gradient, .. }) => {
+            (*traversal, Some(vectors_at_once), vec![&mut gradient.pre_activation.storage])
+        }
+        Kernel::BackwardOneDispatch(BackwardOneDispatch { traversal, gradient, .. })
+        | Kernel::BackwardResident(BackwardResident { tile: Tile { traversal, .. }, gradient, .. }) => {
+            (*traversal, None, vec![&mut gradient.pre_activation.storage])
+        }
+    };
+    Some(OfLoads { traversal, vectors_at_once, storages })
+}
+
+/// Gives kernels with loads of eight elements what these need: 16 bits, and four vectors at once. Returns whether the
+/// kernel has such loads.
+fn widen(kernel: &mut Kernel) -> bool {
+    let Some(of_loads) = of_loads(kernel).filter(|found| found.traversal.width() == VectorWidth::Eight)
+    else {
+        return false;
+    };
+    of_loads.vectors_at_once.into_iter().for_each(|at_once| *at_once = 4);
+    for storage in of_loads.storages.into_iter().filter(|storage| **storage == Storage::F32) {
+        *storage = Storage::ConvertedF16;
+    }
+    true
+}
+
+/// Returns whether all elements of a vector are of different channels. Kernels compute exact products for as many
 /// elements at once as there are channels.
 fn has_exact_products(width: VectorWidth, columns: bool) -> bool {
     width == VectorWidth::Scalar || columns

@@ -2,8 +2,8 @@
 
 use super::epilogue::x_choices;
 use super::{
-    ChannelGradients, InputGradient, LOADS_AT_ONCE, Lanes, PreActivation, Source, Statistics, Tile,
-    Traversal, Variant,
+    ChannelGradients, InputGradient, Lanes, PreActivation, Source, Statistics, Tile, Traversal,
+    VECTORS_AT_ONCE, Variant,
 };
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl Variant for BackwardSums {
     fn source(&self) -> Source {
         let source = Source::new("backward_sums", self.lanes, self.workgroup_size)
             .traversal(self.traversal)
-            .constants([LOADS_AT_ONCE])
+            .constants([VECTORS_AT_ONCE])
             .choose([self.statistics.choice()])
             .choose(x_choices(self.statistics != Statistics::None));
         let source = match self.result {
@@ -110,8 +110,8 @@ pub struct BackwardInput {
     pub merge: Option<(Lanes, ChannelGradients)>,
     /// How dx and dz are written.
     pub gradient: InputGradient,
-    /// Loads that a lane makes before it uses the first: 1 or 4.
-    pub loads_at_once: u32,
+    /// Vectors that a lane loads before it uses the first: 1 or 4. With two vectors a load, 4.
+    pub vectors_at_once: u32,
     /// Whether the last workgroups come first, since a reduction has left their elements in a cache.
     pub reversed: bool,
     /// Invocations in a workgroup.
@@ -124,7 +124,7 @@ impl Variant for BackwardInput {
         let (lanes, gradients) = self.merge.unzip();
         let source = Source::new("backward_input", lanes.unwrap_or(Lanes::Separate), self.workgroup_size)
             .traversal(self.traversal)
-            .constants([("LOADS_AT_ONCE", self.loads_at_once), ("REVERSED", self.reversed.into())]);
+            .constants([("VECTORS_AT_ONCE", self.vectors_at_once), ("REVERSED", self.reversed.into())]);
         let projections = match gradients {
             Some(_) => "merged",
             // Without dx, nothing is projected.
@@ -179,7 +179,7 @@ impl Variant for BackwardOneDispatch {
     fn source(&self) -> Source {
         Source::new("backward_one_dispatch", self.lanes, self.workgroup_size)
             .traversal(self.traversal)
-            .constants([LOADS_AT_ONCE])
+            .constants([VECTORS_AT_ONCE])
             .choose([Statistics::Batch.choice(), ("backward/reduce_sums", "alone")])
             .choose(self.gradients().choices())
             .gradient(self.gradient, self.traversal.width(), true)

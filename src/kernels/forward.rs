@@ -2,7 +2,7 @@
 
 use super::compose::Choice;
 use super::{
-    LOADS_AT_ONCE, Lanes, Output, RunningUpdate, Source, Statistics, Storage, Tile, Traversal, Variant,
+    Lanes, Output, RunningUpdate, Source, Statistics, Storage, Tile, Traversal, VECTORS_AT_ONCE, Variant,
 };
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl Variant for Moments {
         };
         Source::new("moments", self.lanes, self.workgroup_size)
             .traversal(self.traversal)
-            .constants([LOADS_AT_ONCE])
+            .constants([VECTORS_AT_ONCE])
             .choose(self.storage.choices(self.traversal.width()))
             .choose([("tensors/x", "read")])
             .choose(result.iter().copied())
@@ -99,8 +99,8 @@ pub struct Normalize {
     pub merge: Option<(Lanes, RunningUpdate)>,
     /// How y is written.
     pub output: Output,
-    /// Loads that a lane makes before it uses the first: 1 or 4.
-    pub loads_at_once: u32,
+    /// Vectors that a lane loads before it uses the first: 1 or 4. With two vectors a load, 4.
+    pub vectors_at_once: u32,
     /// Whether the last workgroups come first, since a reduction has left their elements in a cache.
     pub reversed: bool,
     /// Invocations in a workgroup.
@@ -112,7 +112,7 @@ impl Variant for Normalize {
         let (lanes, running) = self.merge.unzip();
         let source = Source::new("normalize", lanes.unwrap_or(Lanes::Separate), self.workgroup_size)
             .traversal(self.traversal)
-            .constants([("LOADS_AT_ONCE", self.loads_at_once), ("REVERSED", self.reversed.into())]);
+            .constants([("VECTORS_AT_ONCE", self.vectors_at_once), ("REVERSED", self.reversed.into())]);
         let source = match running {
             None => source.choose([self.statistics.choice()]),
             Some(running) => {
@@ -155,7 +155,7 @@ impl Variant for ForwardOneDispatch {
     fn source(&self) -> Source {
         Source::new("forward_one_dispatch", self.lanes, self.workgroup_size)
             .traversal(self.traversal)
-            .constants([LOADS_AT_ONCE])
+            .constants([VECTORS_AT_ONCE])
             .choose([self.running.choice()])
             .output(self.output, self.traversal.width())
     }

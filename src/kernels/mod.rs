@@ -91,8 +91,8 @@ pub enum Kernel {
     BackwardResident(BackwardResident),
 }
 
-/// How many loads a lane of a reduction makes before it uses the first.
-const LOADS_AT_ONCE: (&str, u32) = ("LOADS_AT_ONCE", 4);
+/// How many vectors a lane of a reduction loads before it uses the first.
+const VECTORS_AT_ONCE: (&str, u32) = ("VECTORS_AT_ONCE", 4);
 
 /// The parts of a kernel.
 struct Source {
@@ -129,7 +129,7 @@ impl Source {
     fn resident(stem: &'static str, tile: &Tile) -> Self {
         Self::new(stem, tile.lanes, tile.workgroup_size)
             .traversal(tile.traversal)
-            .constants([("TILE_LOADS", tile.loads), LOADS_AT_ONCE])
+            .constants([("TILE_VECTORS", tile.vectors()), VECTORS_AT_ONCE])
             .choose([("iterate/resident", tile.case())])
     }
 

@@ -23,10 +23,15 @@ pub enum Storage {
 impl Storage {
     /// Returns the best storage on a device for elements of type `dtype` in loads of `width`.
     ///
-    /// Software drivers load vectors element by element. There, two words take half as long as four f16.
+    /// Software drivers load vectors element by element. There, two words take half as long as four f16. Loads of eight are
+    /// words, which hold f16 as it is rounded by their own arithmetic.
     pub fn new(dtype: DType, width: VectorWidth, profile: &AdapterProfile) -> Self {
         let has_f16 = profile.features.contains(wgpu::Features::SHADER_F16);
-        let by_words = profile.is_cpu() && width == VectorWidth::Four;
+        let by_words = match width {
+            VectorWidth::Scalar => false,
+            VectorWidth::Four => profile.is_cpu(),
+            VectorWidth::Eight => !profile.rounds_f16,
+        };
         match dtype {
             DType::F32 => Self::F32,
             DType::F16 if has_f16 && !by_words && profile.rounds_f16 => Self::ConvertedF16,
@@ -47,8 +52,10 @@ impl Storage {
             (Self::F32, _) => "f32",
             (Self::F16 | Self::ConvertedF16, VectorWidth::Scalar) => "f16_scalar",
             (Self::F16 | Self::ConvertedF16, VectorWidth::Four) => "f16_vector",
+            (Self::F16 | Self::ConvertedF16, VectorWidth::Eight) => "f16_two_vectors",
             (Self::PackedF16 | Self::PackedBf16, VectorWidth::Scalar) => "packed_scalar",
             (Self::PackedF16 | Self::PackedBf16, VectorWidth::Four) => "packed_vector",
+            (Self::PackedF16 | Self::PackedBf16, VectorWidth::Eight) => "packed_two_vectors",
         };
         let mut choices = vec![("data/storage", storage)];
         match self {

@@ -10,19 +10,24 @@ pub struct Tile {
     pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
-    /// Most loads of a lane, up to [`Tile::MAX_LOADS`].
+    /// Most loads of a lane, up to [`Tile::MAX_VECTORS`] vectors.
     pub loads: u32,
     /// Invocations in a workgroup, a power of two.
     pub workgroup_size: u32,
 }
 
 impl Tile {
-    /// The number of loads that the last case of resident.wgsl visits.
-    pub const MAX_LOADS: u32 = 64;
+    /// The number of vectors that the last case of resident.wgsl visits.
+    pub const MAX_VECTORS: u32 = 64;
+
+    /// Returns the vectors that a lane keeps of each tensor.
+    pub(crate) fn vectors(&self) -> u32 {
+        self.loads * self.traversal.width().vectors()
+    }
 
     /// Returns the case of resident.wgsl.
     pub(super) fn case(&self) -> &'static str {
-        match self.loads {
+        match self.vectors() {
             0..=4 => "up_to_4",
             5..=16 => "up_to_16",
             _ => "up_to_64",

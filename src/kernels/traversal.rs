@@ -3,13 +3,16 @@
 use super::compose::Choice;
 use std::fmt;
 
-/// Neighbouring elements that are loaded and computed at once.
+/// Neighbouring elements that are loaded at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VectorWidth {
     /// One.
     Scalar,
     /// Four, as a vector. The number of elements and the offset of the tensor are multiples of four elements.
     Four,
+    /// Eight of 16 bits, as two vectors, in planes. Their length and the offset of the tensor are multiples of eight
+    /// elements. Kernels load four vectors at once.
+    Eight,
 }
 
 impl VectorWidth {
@@ -18,7 +21,18 @@ impl VectorWidth {
         match self {
             Self::Scalar => 1,
             Self::Four => 4,
+            Self::Eight => 8,
         }
+    }
+
+    /// Returns the vectors that are loaded at once.
+    pub fn vectors(self) -> u32 {
+        if self == Self::Eight { 2 } else { 1 }
+    }
+
+    /// Returns the elements of a vector.
+    pub(crate) fn of_vector(self) -> u32 {
+        self.elements() / self.vectors()
     }
 }
 
@@ -26,16 +40,15 @@ impl VectorWidth {
 fn vector_choices(width: VectorWidth, columns: bool) -> [Choice; 2] {
     match (width, columns) {
         (VectorWidth::Scalar, _) => [("data/per_channel", "one"), ("data/vector", "scalar")],
-        (VectorWidth::Four, false) => [("data/per_channel", "one"), ("data/vector", "four_elements")],
-        (VectorWidth::Four, true) => [("data/per_channel", "four"), ("data/vector", "four_channels")],
+        (_, false) => [("data/per_channel", "one"), ("data/vector", "four_elements")],
+        (_, true) => [("data/per_channel", "four"), ("data/vector", "four_channels")],
     }
 }
 
 /// How a tensor's elements are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Traversal {
-    /// inner > 1: a workgroup visits one split of one channel's planes. With [`VectorWidth::Four`], the length of
-    /// planes is a multiple of four.
+    /// inner > 1: a workgroup visits one split of one channel's planes, whose length is a multiple of a load's.
     Planes {
         /// Elements per load.
         width: VectorWidth,
@@ -97,10 +110,11 @@ impl Traversal {
 
     /// Returns the constants of the shader files.
     pub(super) fn constants(self) -> Vec<(&'static str, u32)> {
-        match self {
-            Self::Columns { columns_per_lane, .. } => vec![("COLUMNS_PER_LANE", columns_per_lane)],
-            Self::Planes { .. } | Self::PlanesMasked | Self::ColumnBlocks { .. } => Vec::new(),
+        let mut constants = vec![("VECTORS_PER_LOAD", self.width().vectors())];
+        if let Self::Columns { columns_per_lane, .. } = self {
+            constants.push(("COLUMNS_PER_LANE", columns_per_lane));
         }
+        constants
     }
 }
 

@@ -4,6 +4,7 @@ use super::grid::{GridPlanner, Reduction};
 use super::tile::tile_width;
 use super::{BackwardOptions, Direction, Plan, PlanInput, Work, width};
 use crate::config::BatchNormConfig;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernels::{
     ActivationKind, BackwardFinalize, BackwardInput, BackwardOneDispatch, BackwardResident, BackwardSums,
@@ -27,13 +28,13 @@ impl Plan {
     pub fn backward(input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
         input.check()?;
         let PlanInput { problem, config, training, .. } = *input;
-        let mut width = backward_width(&problem, config, training);
+        let mut width = backward_width(input, options.dtype);
         let tuning = input.tuning_for(width, options.dtype);
         if input.uses_batch_statistics() && options.mask.input {
             let tile_width = if one_by_one(&problem, config, training) {
                 VectorWidth::Scalar
             } else {
-                tile_width(&problem)
+                tile_width(&problem, width)
             };
             if input.is_resident(tile_width, tuning, resident_tensors(config, options)) {
                 width = tile_width;
@@ -84,7 +85,7 @@ impl Plan {
                 statistics: if needs_statistics { statistics } else { Statistics::None },
                 merge,
                 gradient,
-                loads_at_once: grid.loads_at_once(),
+                vectors_at_once: grid.vectors_at_once(),
                 reversed: has_sums && grid.reverses(),
                 workgroup_size,
             };
@@ -161,8 +162,11 @@ fn resident_tensors(config: &BatchNormConfig, options: &BackwardOptions) -> u32 
 }
 
 /// Returns how many elements the backward pass loads at once.
-pub(crate) fn backward_width(problem: &Problem, config: &BatchNormConfig, training: bool) -> VectorWidth {
-    if one_by_one(problem, config, training) { VectorWidth::Scalar } else { width(problem) }
+pub(crate) fn backward_width(input: &PlanInput<'_>, dtype: DType) -> VectorWidth {
+    match one_by_one(&input.problem, input.config, input.training) {
+        true => VectorWidth::Scalar,
+        false => width(&input.problem, dtype, input.profile),
+    }
 }
 
 /// Checks whether dx needs scalar loads: in planes, exact products are computed one by one for each channel.

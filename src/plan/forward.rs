@@ -19,9 +19,9 @@ impl Plan {
     /// [`BatchNormConfig::problem`](crate::BatchNormConfig::problem).
     pub fn forward(input: &PlanInput<'_>, options: &ForwardOptions) -> Result<Self> {
         input.check()?;
-        let mut width = width(&input.problem);
+        let mut width = width(&input.problem, options.dtype, input.profile);
         let tuning = input.tuning_for(width, options.dtype);
-        let tile_width = tile_width(&input.problem);
+        let tile_width = tile_width(&input.problem, width);
         if input.uses_batch_statistics() && input.is_resident(tile_width, tuning, 1) {
             width = tile_width;
         }
@@ -53,9 +53,9 @@ impl Plan {
         let reversed = statistics == Statistics::Batch && grid.reverses();
         let normalize = |merge: Option<(Lanes, RunningUpdate)>| {
             let Reduction { workgroup_size, division, .. } = grid.elementwise(merge.map(|(lanes, _)| lanes));
-            let (traversal, loads_at_once) = (division.traversal, grid.loads_at_once());
+            let (traversal, vectors_at_once) = (division.traversal, grid.vectors_at_once());
             let kernel =
-                Normalize { traversal, statistics, merge, output, loads_at_once, reversed, workgroup_size };
+                Normalize { traversal, statistics, merge, output, vectors_at_once, reversed, workgroup_size };
             (division, Kernel::Normalize(kernel))
         };
         let resident = if statistics == Statistics::Batch && !empty { grid.tile(1) } else { None };

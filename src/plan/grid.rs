@@ -157,18 +157,19 @@ impl<'a> GridPlanner<'a> {
     /// [`tile_width`], or a channel does not fit.
     pub(super) fn tile(&self, tensors: u32) -> Option<(Tile, Division)> {
         let (problem, width, profile) = (self.problem, self.width, self.profile);
-        let most = self.tuning.tile_loads.min(Tile::MAX_LOADS);
+        let at_once = 4 / width.vectors();
+        let most = self.tuning.tile_loads.min(Tile::MAX_VECTORS) / width.vectors();
         if most == 0
             || problem.elements() == 0
-            || (width != VectorWidth::Scalar && width != tile_width(problem))
+            || (width != VectorWidth::Scalar && width != tile_width(problem, width))
         {
             return None;
         }
         let TileSplit { across, loads: all, workgroups } = split_into_tiles(problem, width, profile);
-        // Starts with four loads a lane, in whole subgroups, up to the default size. More lanes join while each would
+        // Starts with four vectors a lane, in whole subgroups, up to the default size. More lanes join while each would
         // have too many loads.
         let subgroup = profile.subgroup_max_size.next_power_of_two();
-        let lanes = across * u32_of(all.div_ceil(4).next_power_of_two().min(1 << 16));
+        let lanes = across * u32_of(all.div_ceil(at_once as usize).next_power_of_two().min(1 << 16));
         let mut workgroup_size = self.workgroup_size.min(lanes.max(subgroup)).max(across);
         let mut largest = largest_workgroup(profile);
         if profile.is_cpu() {
@@ -182,9 +183,9 @@ impl<'a> GridPlanner<'a> {
             }
         }
         let loads = match loads_each(workgroup_size) {
-            few @ 0..=4 => few,
+            few if few <= at_once => few,
             // Rounds up, so that not every number has its own kernel.
-            many => many.next_multiple_of(4).min(most),
+            many => many.next_multiple_of(at_once).min(most),
         };
         let values = width.elements() * tensors;
         let (traversal, lanes, splits) = if problem.inner == 1 {
@@ -235,9 +236,9 @@ impl<'a> GridPlanner<'a> {
         !self.profile.is_cpu()
     }
 
-    /// Returns how many loads a lane of an elementwise kernel makes before it uses the first. GPUs need them in flight.
+    /// Returns how many vectors a lane of an elementwise kernel loads before it uses the first. GPUs need them in flight.
     /// CPUs have too few registers: planes of 7 × 7 took 1.5 times as long with four.
-    pub(super) fn loads_at_once(&self) -> u32 {
+    pub(super) fn vectors_at_once(&self) -> u32 {
         if self.profile.is_cpu() { 1 } else { 4 }
     }
 
@@ -288,7 +289,9 @@ impl<'a> GridPlanner<'a> {
                 .div_ceil(period_rows(problem, self.width, workgroup_size as usize))
                 .div_ceil(of_column)
         } else {
-            let of_lane = self.tuning.loads_per_lane_planes.max(1) as usize * more(2048, 4);
+            // The tuning counts loads of four.
+            let of_lane = self.tuning.loads_per_lane_planes.div_ceil(self.width.vectors()).max(1) as usize;
+            let of_lane = of_lane * more(2048, 4);
             problem.values_per_channel().div_ceil(workgroup_size as usize * of_lane * width)
         };
         let lanes = merge.unwrap_or(Lanes::Separate);

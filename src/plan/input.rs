@@ -130,7 +130,7 @@ impl<'a> PlanInput<'a> {
     /// Returns the given tuning, or else the default for loads of this width.
     pub(super) fn tuning_for(&self, width: VectorWidth, dtype: DType) -> Tuning {
         let tuning = self.tuning.unwrap_or_else(|| Tuning::new(&self.problem, width, self.profile));
-        without_scalar_packed_tile(tuning, &self.problem, dtype, self.profile)
+        self.without_scalar_packed_tile(tuning, dtype)
     }
 
     /// Checks whether workgroups keep whole channels of `tensors` tensors in registers.
@@ -138,7 +138,7 @@ impl<'a> PlanInput<'a> {
         GridPlanner::new(&self.problem, width, self.profile, tuning).tile(tensors).is_some()
     }
 
-    /// Returns the plan of this width. If the width is above one, adds the plan for unaligned tensors.
+    /// Returns the plan of this width. If the width is above one, adds the plan for tensors that are not aligned to it.
     pub(super) fn plan_with_fallback(
         &self,
         width: VectorWidth,
@@ -147,12 +147,25 @@ impl<'a> PlanInput<'a> {
     ) -> Result<Plan> {
         let Self { problem, profile, .. } = self;
         let mut planned = plan(&GridPlanner::new(problem, width, profile, tuning))?;
-        if width != VectorWidth::Scalar {
-            let tuning = Tuning::new(problem, VectorWidth::Scalar, profile);
-            let unaligned = plan(&GridPlanner::new(problem, VectorWidth::Scalar, profile, tuning))?;
-            planned.unaligned = Some(Box::new(unaligned));
-        }
+        let narrower = match width {
+            VectorWidth::Scalar => return Ok(planned),
+            VectorWidth::Four => VectorWidth::Scalar,
+            VectorWidth::Eight => VectorWidth::Four,
+        };
+        let tuning = Tuning::new(problem, narrower, profile);
+        planned.unaligned = Some(Box::new(self.plan_with_fallback(narrower, tuning, plan)?));
         Ok(planned)
+    }
+
+    /// Turns the resident kernel off if it would load and store halves of words one by one, although wider loads are
+    /// possible. Stores of halves are atomic. (Software drivers load four halves faster than four f16.)
+    fn without_scalar_packed_tile(&self, tuning: Tuning, dtype: DType) -> Tuning {
+        let width = width(&self.problem, dtype, self.profile);
+        let is_scalar =
+            tile_width(&self.problem, width) == VectorWidth::Scalar && width != VectorWidth::Scalar;
+        let halves = Storage::new(dtype, VectorWidth::Scalar, self.profile).is_words()
+            || (dtype != DType::F32 && self.profile.is_cpu());
+        Tuning { tile_loads: if is_scalar && halves { 0 } else { tuning.tile_loads }, ..tuning }
     }
 }
 
@@ -218,18 +231,4 @@ impl BackwardOptions {
         /// Sets the element type of x, dy, dx, z and dz.
         dtype: DType;
     }
-}
-
-/// Turns the resident kernel off if it would load and store halves of words one by one, although loads of four are
-/// possible. Stores of halves are atomic. (Software drivers load four halves faster than four f16.)
-fn without_scalar_packed_tile(
-    tuning: Tuning,
-    problem: &Problem,
-    dtype: DType,
-    profile: &AdapterProfile,
-) -> Tuning {
-    let is_scalar = tile_width(problem) == VectorWidth::Scalar && width(problem) == VectorWidth::Four;
-    let halves = Storage::new(dtype, VectorWidth::Scalar, profile).is_words()
-        || (dtype != DType::F32 && profile.is_cpu());
-    Tuning { tile_loads: if is_scalar && halves { 0 } else { tuning.tile_loads }, ..tuning }
 }

@@ -199,7 +199,8 @@ impl Plan {
     /// tensors.
     pub fn kernels(&self) -> Vec<Kernel> {
         let mut kernels: Vec<Kernel> = Vec::new();
-        for step in self.steps.iter().chain(self.unaligned().into_iter().flat_map(|plan| &plan.steps)) {
+        let with_narrower = std::iter::successors(Some(self), |plan| plan.unaligned());
+        for step in with_narrower.flat_map(|plan| &plan.steps) {
             if !kernels.contains(&step.kernel) {
                 kernels.push(step.kernel);
             }
@@ -237,7 +238,7 @@ impl Plan {
     }
 
     /// Returns how many elements are loaded at once. A tensor that does not begin at a multiple of this number is bound
-    /// to a plan with scalar loads.
+    /// to a plan with narrower loads.
     pub fn width(&self) -> VectorWidth {
         self.width
     }
@@ -387,9 +388,18 @@ impl Plan {
     }
 }
 
-/// Returns how many elements of a problem can be loaded at once.
-pub(crate) fn width(problem: &Problem) -> VectorWidth {
+/// Returns how many elements of a problem can be loaded at once. GPUs load 16 bytes of 16-bit types, too, in planes: in
+/// columns, a lane would have the sums of eight channels.
+pub(crate) fn width(problem: &Problem, dtype: DType, profile: &AdapterProfile) -> VectorWidth {
     // Planes of two or three elements are not worth a load of four each.
     let long = problem.inner == 1 || problem.inner >= 4;
-    if long && problem.elements().is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
+    if !long || !problem.elements().is_multiple_of(4) {
+        return VectorWidth::Scalar;
+    }
+    let planes_of_eight = problem.inner > 1 && problem.inner.is_multiple_of(8);
+    if dtype != DType::F32 && !profile.is_cpu() && planes_of_eight {
+        VectorWidth::Eight
+    } else {
+        VectorWidth::Four
+    }
 }

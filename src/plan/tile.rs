@@ -5,11 +5,15 @@ use crate::kernels::VectorWidth;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
-/// Returns how many elements a workgroup that keeps whole channels loads at once. A load must not reach into another
-/// channel's plane, and a column must not wrap around.
-pub(super) fn tile_width(problem: &Problem) -> VectorWidth {
+/// Returns how many elements a workgroup that keeps whole channels loads at once, where other kernels may load up to
+/// `widest`. A load must not reach into another channel's plane, and a column must not wrap around.
+pub(super) fn tile_width(problem: &Problem, widest: VectorWidth) -> VectorWidth {
     let length = if problem.inner == 1 { problem.channels } else { problem.inner };
-    if length.is_multiple_of(4) { VectorWidth::Four } else { VectorWidth::Scalar }
+    match length.is_multiple_of(4) {
+        true if widest == VectorWidth::Eight => VectorWidth::Eight,
+        true => VectorWidth::Four,
+        false => VectorWidth::Scalar,
+    }
 }
 
 /// The part of a tensor that a workgroup holds, and the number of workgroups.

@@ -3,6 +3,7 @@
 mod measure;
 
 use crate::config::BatchNormConfig;
+use crate::dtype::DType;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -55,8 +56,8 @@ impl Tunings {
             Direction::Backward => Plan::backward(&input.tuning(tuning), &BackwardOptions::default()),
         };
         let width = match direction {
-            Direction::Forward => width(problem),
-            Direction::Backward => backward_width(problem, config, training),
+            Direction::Forward => width(problem, DType::F32, profile),
+            Direction::Backward => backward_width(&input, DType::F32),
         };
         let mut candidates: Vec<(Tuning, Plan)> = Vec::new();
         for tuning in Tuning::candidates(problem, width, profile) {

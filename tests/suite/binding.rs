@@ -306,6 +306,7 @@ fn plans_for_other_devices_are_refused_again_and_again() {
     let profile = changed(gpu.profile().clone(), |profile| {
         profile.device_type = wgpu::DeviceType::DiscreteGpu;
         profile.features |= wgpu::Features::SHADER_F16;
+        profile.rounds_f16 = true;
     });
     let input = PlanInput::new(&problem, &config, true, &profile);
     let plan = Plan::forward(&input, &ForwardOptions::new().dtype(DType::F16)).unwrap();

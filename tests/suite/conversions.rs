@@ -24,7 +24,7 @@ struct Storage {
 /// Returns the ways that the device supports.
 fn storages() -> Vec<Storage> {
     let mut storages = Vec::new();
-    for (width, vector) in [(1, "scalar"), (4, "four_elements")] {
+    for (width, vector) in [(1, "scalar"), (4, "four_elements"), (8, "four_elements")] {
         let mut add = |name, storage, packed: &[(&'static str, &'static str)], store, widened, narrowed| {
             let mut cases =
                 vec![("data/per_channel", "one"), ("data/vector", vector), ("data/storage", storage)];
@@ -38,7 +38,8 @@ fn storages() -> Vec<Storage> {
             (|bits| bf16::from_bits(bits).to_f32(), |value| bf16::from_f32(value).to_bits());
         let (packed, native, store) = match width {
             1 => ("packed_scalar", "f16_scalar", "store_atomic"),
-            _ => ("packed_vector", "f16_vector", "store"),
+            4 => ("packed_vector", "f16_vector", "store"),
+            _ => ("packed_two_vectors", "f16_two_vectors", "store"),
         };
         add("packed f16", packed, &[("data/packed", "f16")], store, from_f16, to_f16);
         add("packed bf16", packed, &[("data/packed", "bf16")], store, from_bf16, to_bf16);
@@ -112,7 +113,13 @@ fn every_pattern_is_loaded_as_it_is() {
     let patterns: Vec<u16> = (0..=u16::MAX).collect();
     for storage in storages() {
         let (x, floats) = (halves(&patterns), buffer(gpu(), &vec![0.0; PATTERNS]));
-        let load = shader(&storage, "floats[id.x] = load_x(id.x)");
+        let load = shader(
+            &storage,
+            match storage.width {
+                8 => "floats[2u * id.x] = load_x(id.x, false); floats[2u * id.x + 1u] = load_x(id.x, true)",
+                _ => "floats[id.x] = load_x(id.x, false)",
+            },
+        );
         run(gpu(), load, PATTERNS / storage.width, (1, &x), &floats);
         for (&bits, found) in patterns.iter().zip(read(gpu(), &floats)) {
             let exact = (storage.widened)(bits);
@@ -149,7 +156,13 @@ fn every_number_is_rounded_to_the_nearest() {
         for values in &values {
             // Earlier contents must make no difference.
             let (y, floats) = (halves(&vec![0x5a5a; PATTERNS]), buffer(gpu(), values));
-            let store = shader(&storage, "store_y(id.x, floats[id.x])");
+            let store = shader(
+                &storage,
+                match storage.width {
+                    8 => "store_y(id.x, floats[2u * id.x], floats[2u * id.x + 1u])",
+                    _ => "store_y(id.x, floats[id.x], Vector())",
+                },
+            );
             run(gpu(), store, PATTERNS / storage.width, (2, &y), &floats);
             let found: Vec<u16> = bytemuck::pod_collect_to_vec(&read(gpu(), &y));
             for (&value, &found) in values.iter().zip(&found) {

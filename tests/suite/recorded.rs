@@ -11,8 +11,8 @@ use wgpu_batchnorm::verify::{
     Case, GradientScales, Implementation, Inputs, Outputs, Step, StepGradients, check, table,
 };
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Layout, Plan, PlanInput, Result,
-    Tuning, wgpu,
+    Activation, AdapterProfile, BackwardOptions, Buffers, DType, ForwardOptions, Gpu, Layout, Plan,
+    PlanInput, Result, Tuning, wgpu,
 };
 
 /// The settings of plans, and the place of tensors in their buffers.
@@ -366,6 +366,39 @@ fn resident_in_sixty_four_loads() {
 fn read_again_by_the_geometry_of_a_discrete_gpu() {
     let read_again = |tuning| changed(tuning, |tuning: &mut Tuning| tuning.tile_loads = 0);
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(read_again), 50_000, 3, 8);
+}
+
+/// GPUs load and store 16 bits in loads of eight elements, where planes and offsets are multiples of that; else narrower
+/// ones. A lane keeps them, or reads them again.
+#[test]
+fn sixteen_bits_in_loads_of_sixteen_bytes() {
+    let gpu_like = Recorded::new(support::gpu()).gpu_like();
+    let read_again = |tuning| {
+        changed(tuning, |tuning: &mut Tuning| {
+            (tuning.tile_loads, tuning.one_dispatch, tuning.splits) = (0, false, 3);
+        })
+    };
+    let is_wide = |case: &Case| {
+        case.dtype != DType::F32
+            && gpu_like.plans(case).unwrap().iter().all(|plan| plan.width() == VectorWidth::Eight)
+    };
+    let mut wide = table();
+    wide.retain(&is_wide);
+    // A sum before the activation, which kernels that keep a channel load a second time.
+    for (dtype, side) in [(DType::F16, 16), (DType::BF16, 24)] {
+        let case = case(&[4, 7, side, side], Layout::ChannelsFirst, 11);
+        wide.push(changed(case, |case| {
+            (case.dtype, case.residual, case.config.activation) = (dtype, true, Activation::Silu);
+        }));
+    }
+    assert!(wide.len() >= 10 && wide.iter().all(is_wide), "{} cases", wide.len());
+    check_all(&gpu_like, wide.iter());
+    check_all(&gpu_like.clone().in_place().offset(8), wide.iter());
+    check_all(&gpu_like.clone().tuned(read_again), wide.iter());
+    check_all(&gpu_like.clone().tuned(read_again).in_place().offset(8), wide.iter());
+    // Half a load, and less.
+    check_all(&gpu_like.clone().offset(4), wide.iter().step_by(3));
+    check_all(&gpu_like.in_place().offset(2), wide.iter().skip(1).step_by(3));
 }
 
 /// On GPUs, every workgroup of a channel merges its partial results. One of them finishes the channel: it moves the

@@ -58,7 +58,7 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
 /// compile, which does not pay for small tensors. Lanes that hold columns each go from row to row, which takes longer
 /// than reading the columns twice.
 fn tile_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
-    let tiles = split_into_tiles(problem, tile_width(problem), profile);
+    let tiles = split_into_tiles(problem, tile_width(problem, VectorWidth::Four), profile);
     let worth = problem.inner > 1 && tiles.workgroups >= 4 && problem.elements() >= 1 << 18;
     // FXC takes 6 s to compile 52 loads of four, and 0.5 s to compile 16.
     let most = if profile.is_fxc() { 16 } else { 64 };

@@ -18,12 +18,12 @@ const INVOCATIONS: usize = 2048;
 /// result for each of its columns.
 const COLUMN_WORKGROUPS: (usize, usize) = (2, 8);
 
-/// Fewer loads a lane are not worth a workgroup of its own: so many are in flight at once.
-const LEAST_LOADS: usize = 4;
+/// Fewer vectors a lane are not worth a workgroup of its own: so many are loaded at once.
+const LEAST_VECTORS: usize = 4;
 
 pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> Tuning {
     let workgroup_size = largest_workgroup(profile).min(256);
-    let (lanes, elements) = (workgroup_size as usize, width.elements() as usize);
+    let (lanes, elements) = (workgroup_size as usize, width.of_vector() as usize);
     let (lanes_across, splits) = if problem.inner == 1 {
         columns(problem, width, lanes, &profile.hardware)
     } else {
@@ -38,7 +38,7 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
         splits: u32::try_from(splits).unwrap_or(u32::MAX),
         one_dispatch: true,
         groups: 1,
-        tile_loads: tile_loads(problem, profile),
+        tile_loads: tile_loads(problem, width, profile),
         loads_per_lane_planes: 4,
         loads_per_lane_columns: loads_of_columns as u32,
         columns_per_lane: 1,
@@ -51,17 +51,17 @@ pub(super) fn tuning(problem: &Problem, width: VectorWidth, profile: &AdapterPro
 fn planes(problem: &Problem, lanes: usize, elements: usize, hardware: &Hardware) -> usize {
     let Problem { channels, .. } = *problem;
     let values = problem.values_per_channel();
-    let loads = values.div_ceil(lanes * elements);
+    let vectors = values.div_ceil(lanes * elements);
     let processors = hardware.processors as usize;
     let at_once = channels.min(processors * RESIDENT_WORKGROUPS) as u64;
     let is_cached = at_once.saturating_mul(4 * values as u64) <= hardware.cache / 2;
     let enough = processors * INVOCATIONS;
-    if loads <= LEAST_LOADS || (channels * lanes >= enough && is_cached) {
+    if vectors <= LEAST_VECTORS || (channels * lanes >= enough && is_cached) {
         return 1;
     }
-    let splits = (enough / lanes).div_ceil(channels).min(loads / LEAST_LOADS).max(1);
-    // Splits are a whole number of loads a lane, rounded down.
-    loads.div_ceil(loads / splits)
+    let splits = (enough / lanes).div_ceil(channels).min(vectors / LEAST_VECTORS).max(1);
+    // Splits are a whole number of vectors a lane, rounded down.
+    vectors.div_ceil(vectors / splits)
 }
 
 /// Returns the lanes of a workgroup that go along a row, and the splits of a channel that is a column.
@@ -77,7 +77,7 @@ fn columns(problem: &Problem, width: VectorWidth, lanes: usize, hardware: &Hardw
     let tiles = loads.div_ceil(lanes_across);
     let trips = problem.outer.div_ceil(lanes / lanes_across * rows);
     // Partial results take a sixteenth of an f32 tensor at most, also if blocks are up to an eighth more than asked for.
-    let most = (problem.outer / (72 * rows)).min(trips / LEAST_LOADS);
+    let most = (problem.outer / (72 * rows)).min(trips / LEAST_VECTORS);
     let processors = hardware.processors as usize;
     let blocks = |of_processor: usize| (processors * of_processor).div_ceil(tiles).min(most).max(1);
     let (few, many) = COLUMN_WORKGROUPS;
@@ -91,8 +91,8 @@ fn columns(problem: &Problem, width: VectorWidth, lanes: usize, hardware: &Hardw
 }
 
 /// Returns how many loads of each tensor a lane should keep.
-fn tile_loads(problem: &Problem, profile: &AdapterProfile) -> u32 {
-    let tiles = split_into_tiles(problem, tile_width(problem), profile);
+fn tile_loads(problem: &Problem, width: VectorWidth, profile: &AdapterProfile) -> u32 {
+    let tiles = split_into_tiles(problem, tile_width(problem, width), profile);
     // A few workgroups do not reach the full bandwidth. Small tensors do not need it: they take as long as their
     // dispatches.
     if tiles.workgroups < 64 && tiles.loads * tiles.across as usize > 1 << 12 {

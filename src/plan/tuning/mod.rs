@@ -24,7 +24,7 @@ pub struct Tuning {
     /// cache is read from there the second time. Only for planes that are a whole number of loads.
     pub groups: u32,
     /// Most loads of each tensor that a lane keeps in registers, in a dispatch that reads memory once. If a channel
-    /// needs more, or with 0, the plan reads values again.
+    /// needs more, or with 0, the plan reads values again. A load of eight elements counts as two, here and below.
     pub tile_loads: u32,
     /// Loads per lane in elementwise kernels, for planes.
     pub loads_per_lane_planes: u32,
@@ -97,7 +97,7 @@ impl Tuning {
         splits, "# splits": 1, u32::MAX;
         one_dispatch, "one dispatch #": 0, 1;
         groups, "# groups": 1, u32::MAX;
-        tile_loads, "tile of #": 0, Tile::MAX_LOADS;
+        tile_loads, "tile of #": 0, Tile::MAX_VECTORS;
         loads_per_lane_planes, "# loads a lane": 1, u32::MAX;
         loads_per_lane_columns, "# in columns": 1, u32::MAX;
         columns_per_lane, "# columns a lane": 1, Self::MAX_COLUMNS_PER_LANE;

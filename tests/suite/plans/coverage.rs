@@ -52,7 +52,7 @@ fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
             Kernel::ForwardResident(ForwardResident { tile, .. })
             | Kernel::BackwardResident(BackwardResident { tile, .. }) => {
                 prop_assert_eq!(channels, problem.channels() as u64);
-                prop_assert!((1..=Tile::MAX_LOADS).contains(&tile.loads));
+                prop_assert!((1..=Tile::MAX_VECTORS).contains(&tile.loads));
                 whole(tile.traversal)?;
                 kept = Some(u64::from(tile.loads));
                 reduction(tile.lanes, tile.traversal)?

@@ -52,6 +52,34 @@ fn scratch_is_small_and_little_is_moved_twice() {
     });
 }
 
+/// Loads and stores of planes have 16 bytes in every type, where planes are whole loads. In columns, loads of 16 bits have
+/// 8 bytes: with 16, a lane would have the sums of eight channels, and AMD's compiler takes twice the registers.
+#[test]
+fn loads_have_sixteen_bytes() {
+    for_every_plan(|name, _, plan, _| {
+        let (problem, bytes) = (plan.problem(), plan.dtype().bytes());
+        let load = u64::from(plan.width().elements()) * bytes;
+        // Tensors that begin in the middle of a load have narrower ones.
+        let kernels = plan.kernels();
+        for elements in [8, 4, 1].into_iter().filter(|elements| *elements <= plan.width().elements()) {
+            let is_of = |kernel: &Kernel| kernel.variant().contains(&format!(" by {elements}"));
+            assert!(kernels.iter().any(is_of), "by {elements}: {name}: {plan}");
+        }
+        match problem.inner() {
+            1 => assert_eq!(load, 4 * bytes, "{name}: {plan}"),
+            inner if (inner as u64 * bytes).is_multiple_of(16) => assert_eq!(load, 16, "{name}: {plan}"),
+            _ => assert!(load <= 4 * bytes, "{name}: {plan}"),
+        }
+    });
+    let problem = Problem::new(&[8, 16, 32, 32], Layout::ChannelsFirst).unwrap();
+    for profile in profiles().iter().filter(|profile| profile.is_cpu()) {
+        let config = BatchNormConfig::new(16);
+        let input = PlanInput::new(&problem, &config, true, profile);
+        let plan = Plan::forward(&input, &ForwardOptions::new().dtype(DType::BF16)).unwrap();
+        assert_eq!(plan.width(), VectorWidth::Four, "{plan}");
+    }
+}
+
 /// Two dispatches are enough, but where every workgroup would have to merge many partial results of many columns, and where
 /// a device binds too few buffers.
 #[test]
