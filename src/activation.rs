@@ -1,5 +1,6 @@
 //! Activations that are fused with the normalisation. Their values and derivatives here are in f64.
 
+use crate::text::{UnknownName, cut};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::fmt;
 use std::str::FromStr;
@@ -215,9 +216,9 @@ impl fmt::Display for Activation {
 }
 
 impl FromStr for Activation {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
         if let Some(slope) = text.strip_prefix("leaky-relu=")
             && let Ok(slope) = slope.parse::<f64>()
             && slope.is_finite()
@@ -225,12 +226,11 @@ impl FromStr for Activation {
             return Ok(Self::LeakyRelu { slope });
         }
         let found = Self::ALL.into_iter().find(|activation| activation.to_string() == text);
-        found.ok_or_else(|| {
-            format!(
-                "no activation {:?}; there are identity, relu, leaky-relu=SLOPE (such as leaky-relu=0.1), \
-                 relu6, silu, sigmoid, tanh, gelu and gelu-tanh",
-                crate::text::cut(text)
-            )
+        found.ok_or_else(|| UnknownName {
+            what: "activation",
+            text: cut(text),
+            known: "identity, relu, leaky-relu=SLOPE (such as leaky-relu=0.1), relu6, silu, sigmoid, tanh, gelu and \
+                    gelu-tanh",
         })
     }
 }
@@ -332,7 +332,7 @@ mod tests {
             assert_eq!(activation.to_string().parse(), Ok(activation));
         }
         for text in ["", "elu", "leaky-relu", "leaky-relu=", "leaky-relu=inf", "relu=1"] {
-            assert!(text.parse::<Activation>().is_err_and(|reason| reason.contains(text)), "{text}");
+            assert!(text.parse::<Activation>().is_err_and(|error| error.text == text), "{text}");
         }
     }
 }

@@ -4,6 +4,8 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::shape::Problem;
+use crate::text::python_float;
+use std::fmt;
 
 /// Options of PyTorch's `BatchNorm1d/2d/3d` with PyTorch's names and defaults, plus `layout`, `activation`
 /// and `skip_non_finite`.
@@ -55,6 +57,31 @@ pub struct BatchNormConfig {
     /// If true, a channel keeps its running statistics when its batch mean or variance is not finite. PyTorch has no
     /// such option: its running statistics become NaN or infinite.
     pub skip_non_finite: bool,
+}
+
+impl fmt::Display for BatchNormConfig {
+    /// Writes what PyTorch prints of its module, without the number of dimensions, and what PyTorch lacks behind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_bool = |value: bool| if value { "True" } else { "False" };
+        let momentum = self.momentum.map_or_else(|| "None".to_owned(), python_float);
+        write!(f, "BatchNorm({}, eps={}, momentum={momentum}, ", self.num_features, python_float(self.eps))?;
+        match (self.weight, self.bias) {
+            (true, false) => f.write_str("affine=True, bias=False")?,
+            (false, true) => f.write_str("weight=False, bias=True")?,
+            (affine, _) => write!(f, "affine={}", of_bool(affine))?,
+        }
+        write!(f, ", track_running_stats={}", of_bool(self.track_running_stats))?;
+        if self.activation != Activation::Identity {
+            write!(f, ", activation={}", self.activation)?;
+        }
+        if self.layout == Layout::ChannelsLast {
+            write!(f, ", layout={}", self.layout)?;
+        }
+        if self.skip_non_finite {
+            f.write_str(", skip_non_finite=True")?;
+        }
+        f.write_str(")")
+    }
 }
 
 impl BatchNormConfig {

@@ -1,5 +1,6 @@
 //! Element types of tensors.
 
+use crate::text::{UnknownName, cut};
 use half::{bf16, f16};
 use std::fmt;
 use std::str::FromStr;
@@ -76,13 +77,11 @@ impl fmt::Display for DType {
 }
 
 impl FromStr for DType {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
         let found = Self::ALL.into_iter().find(|dtype| dtype.to_string() == text);
-        found.ok_or_else(|| {
-            format!("no element type {:?}; there are f32, f16 and bf16", crate::text::cut(text))
-        })
+        found.ok_or_else(|| UnknownName { what: "element type", text: cut(text), known: "f32, f16 and bf16" })
     }
 }
 
@@ -151,6 +150,6 @@ mod tests {
         for dtype in DType::ALL {
             assert_eq!(dtype.to_string().parse(), Ok(dtype));
         }
-        assert!("f64".parse::<DType>().is_err_and(|reason| reason.contains("f64")));
+        assert!("f64".parse::<DType>().is_err_and(|error| error.to_string().contains("f64")));
     }
 }

@@ -44,6 +44,7 @@ pub use record::{BoundPlan, Buffers, PreparedPlan};
 pub use shape::Problem;
 pub use state::BatchNormState;
 pub use tensor::{BufferRegion, Tensor};
+pub use text::UnknownName;
 pub use tuner::Tuned;
 pub use tunings::Tunings;
 

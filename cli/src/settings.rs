@@ -5,7 +5,7 @@ use crate::file::Draft;
 use clap::ValueEnum;
 use safetensors::Dtype;
 use std::str::FromStr;
-use wgpu_batchnorm::{Activation, BatchNormConfig, Checkpoint, DType, Layout};
+use wgpu_batchnorm::{Activation, BatchNormConfig, Checkpoint, DType, Layout, UnknownName};
 
 /// What `--mode` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -181,11 +181,11 @@ pub(crate) fn stored_type(dtype: DType) -> Dtype {
 }
 
 pub(crate) fn activation(text: &str) -> Result<Activation, String> {
-    text.parse()
+    text.parse().map_err(|error: UnknownName| error.to_string())
 }
 
 pub(crate) fn dtype(text: &str) -> Result<DType, String> {
-    text.parse()
+    text.parse().map_err(|error: UnknownName| error.to_string())
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

@@ -48,12 +48,8 @@ impl TrainableBatchNorm {
     }
 
     /// Uploads weight and bias. The running statistics on the GPU stay unchanged.
-    pub(crate) fn upload(&self) -> Result<()> {
-        for (tensor, parameter) in [(self.layer.weight(), &self.weight), (self.layer.bias(), &self.bias)] {
-            if let Some(tensor) = tensor {
-                tensor.write_array(parameter.value.view())?;
-            }
-        }
-        Ok(())
+    pub(crate) fn upload(&mut self) -> Result<()> {
+        self.layer.set_weight(self.weight.value.view())?;
+        Ok(self.layer.set_bias(self.bias.value.view())?)
     }
 }

@@ -123,3 +123,17 @@ impl From<&str> for StateNames {
         Self::pytorch(prefix)
     }
 }
+
+impl From<&String> for StateNames {
+    /// Calls [`StateNames::pytorch`], as with `&format!("layer{k}.bn.")`.
+    fn from(prefix: &String) -> Self {
+        Self::pytorch(prefix)
+    }
+}
+
+impl From<String> for StateNames {
+    /// Calls [`StateNames::pytorch`].
+    fn from(prefix: String) -> Self {
+        Self::pytorch(&prefix)
+    }
+}

@@ -9,7 +9,7 @@ pub(crate) use messages::shortened;
 use crate::activation::Activation;
 use crate::dtype::DType;
 use crate::layout::Layout;
-use crate::text::{cut, sizes};
+use crate::text::{UnknownName, cut, sizes};
 use messages::{GROWS_WITH_THE_BATCH, advice, alike, named, names, presence};
 use std::path::PathBuf;
 
@@ -123,6 +123,9 @@ pub enum Error {
     },
 
     // The layer.
+    /// A text names no activation, or no element type.
+    #[error(transparent)]
+    UnknownName(#[from] UnknownName),
     /// An option is out of its range.
     #[error("{option} is {value}: allowed is {allowed}")]
     InvalidConfig {
@@ -153,7 +156,8 @@ pub enum Error {
     },
     /// `backward` was called without the input of a forward pass.
     #[error(
-        "backward needs the input of a forward pass that did not overwrite it: call forward (not in place) first"
+        "backward needs the input of a forward pass in training that did not overwrite it: call forward (not in place) \
+         first, or in eval forward_saved, and backward_saved with what it returns"
     )]
     NoForward,
 

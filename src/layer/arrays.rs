@@ -136,7 +136,7 @@ impl BatchNorm {
         let of_x = (T::DTYPE, x.shape(), layout);
         // Checks x before the upload.
         let options = ForwardOptions { residual: z.is_some(), dtype: T::DTYPE, ..ForwardOptions::default() };
-        self.prepare_forward(x.shape(), layout, options)?;
+        self.prepare_forward(x.shape(), layout, self.training, options)?;
         if let Some(z) = z
             && z.shape() != x.shape()
         {
@@ -156,7 +156,7 @@ impl BatchNorm {
                 layer.record(encoder, Some(&x_on_gpu), z_on_gpu.as_ref(), &y)
             })
         })?;
-        self.keep(passed);
+        self.keep_own(passed);
         Ok(readback)
     }
 
@@ -257,6 +257,6 @@ fn first<T: Element>(parts: &[&[u8]]) -> Vec<T> {
     parts.first().map(|part| transfer::values(part)).unwrap_or_default()
 }
 
-fn in_dimension<T, D: Dimension>(values: Vec<T>, dimension: D) -> Result<Array<T, D>> {
+pub(crate) fn in_dimension<T, D: Dimension>(values: Vec<T>, dimension: D) -> Result<Array<T, D>> {
     Array::from_shape_vec(dimension, values).map_err(|error| Error::Readback { reason: error.to_string() })
 }

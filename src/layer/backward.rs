@@ -24,6 +24,12 @@ pub struct Saved {
 }
 
 impl Saved {
+    /// Returns what backward needs of a pass with running statistics: its input, and `z` if that was added. For passes in
+    /// eval that were recorded, and for [`BatchNorm::infer`], which save nothing.
+    pub fn of_eval(x: &Tensor, z: Option<&Tensor>) -> Self {
+        Self { x: x.clone(), z: z.cloned(), training: false, statistics: None }
+    }
+
     /// Returns the input of the forward pass.
     pub fn x(&self) -> &Tensor {
         &self.x
@@ -68,6 +74,13 @@ impl Gradients {
         Self::default()
     }
 
+    /// Returns the gradients of the learnable parameters by the names of [`BatchNorm::parameters`], in the same order.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        [("weight", &self.weight), ("bias", &self.bias)]
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)))
+    }
+
     /// Sets dx; `None` removes it.
     #[must_use]
     pub fn input(self, input: impl Into<Option<Tensor>>) -> Self {
@@ -94,16 +107,6 @@ impl Gradients {
 }
 
 impl BatchNorm {
-    /// Runs [`forward`](Self::forward), and also returns what [`backward_saved`](Self::backward_saved) needs.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn forward_saved(&mut self, x: &Tensor) -> Result<(Tensor, Saved)> {
-        let y = self.forward(x)?;
-        let saved = self.saved().cloned().ok_or(Error::NoForward)?;
-        Ok((y, saved))
-    }
-
     /// Returns the gradients of a loss. `dy` is its gradient with respect to the output of the last forward pass.
     ///
     /// The sums run over the n values of a channel:
@@ -122,7 +125,8 @@ impl BatchNorm {
     /// empty batch gives an empty dx, and zeros for dweight and dbias. A second call gives the same gradients again.
     ///
     /// # Errors
-    /// [`Error::NoForward`] without a forward pass, or after one in place; [`Error::ShapeMismatch`] unless `dy` has
+    /// [`Error::NoForward`] without a forward pass, or after one in place or on a tensor in eval
+    /// ([`forward_saved`](Self::forward_saved) serves there); [`Error::ShapeMismatch`] unless `dy` has
     /// the shape and layout of the last x; [`Error::ElementType`] unless it has the element type of the last x;
     /// [`Error::ForeignDevice`]; [`Error::OutOfMemory`]; [`Error::Gpu`]. [`Error::Limit`] on devices that bind only
     /// eight buffers, with an activation of a sum, unless dx overwrites dy.

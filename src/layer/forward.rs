@@ -1,7 +1,7 @@
 //! The forward pass of the layer, on tensors.
 
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Binding;
 use crate::layer::BatchNorm;
 use crate::layer::Saved;
@@ -40,7 +40,17 @@ impl BatchNorm {
     /// [`Error::Limit`](crate::Error::Limit). If the GPU fails:
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn forward(&mut self, x: &Tensor) -> Result<Tensor> {
-        self.forward_to_new(x, None)
+        let (y, passed) = self.forward_to_new(x, None)?;
+        self.keep(passed);
+        Ok(y)
+    }
+
+    /// Runs [`forward`](Self::forward), and also returns what [`backward_saved`](Self::backward_saved) needs, in eval, too.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_saved(&mut self, x: &Tensor) -> Result<(Tensor, Saved)> {
+        self.forward_to_new_saved(x, None)
     }
 
     /// Runs [`forward`](Self::forward), and adds `z` to the normalised input before the activation:
@@ -50,17 +60,35 @@ impl BatchNorm {
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch) or [`Error::ElementType`](crate::Error::ElementType)
     /// unless z has the shape, layout and element type of x. As [`forward`](Self::forward).
     pub fn forward_add(&mut self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
-        self.forward_to_new(x, Some(z))
+        let (y, passed) = self.forward_to_new(x, Some(z))?;
+        self.keep(passed);
+        Ok(y)
     }
 
-    fn forward_to_new(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<Tensor> {
+    /// Runs [`forward_add`](Self::forward_add), and also returns what [`backward_saved`](Self::backward_saved) needs, in
+    /// eval, too.
+    ///
+    /// # Errors
+    /// As [`forward_add`](Self::forward_add).
+    pub fn forward_add_saved(&mut self, x: &Tensor, z: &Tensor) -> Result<(Tensor, Saved)> {
+        self.forward_to_new_saved(x, Some(z))
+    }
+
+    fn forward_to_new_saved(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<(Tensor, Saved)> {
+        let (y, passed) = self.forward_to_new(x, z)?;
+        let saved = passed.saved.clone().ok_or(Error::NoForward)?;
+        self.keep(passed);
+        Ok((y, saved))
+    }
+
+    fn forward_to_new(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<(Tensor, Passed)> {
         // Checks x before y is allocated.
         x.check_device(&self.gpu, "x")?;
         let options = ForwardOptions { in_place: false, residual: z.is_some(), dtype: x.dtype() };
-        self.prepare_forward(x.shape(), x.layout(), options)?;
+        self.prepare_forward(x.shape(), x.layout(), self.training, options)?;
         let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
-        self.submit_forward(Some(x), z, &y)?;
-        Ok(y)
+        let passed = self.submit(|layer, encoder| layer.record(encoder, Some(x), z, &y))?;
+        Ok((y, passed))
     }
 
     /// Normalises `x` into `y`. `y` must have the same shape, layout and element type, and lie in another buffer.
@@ -136,13 +164,35 @@ impl BatchNorm {
 
     /// Checks the shape of an input, and prepares its plan unless it is cached.
     pub(crate) fn prepare_forward(
-        &mut self,
+        &self,
         shape: &[usize],
         layout: Layout,
+        training: bool,
         options: ForwardOptions,
     ) -> Result<Arc<PreparedPlan>> {
-        let problem = self.config.problem(shape, layout, self.training)?;
-        self.prepare(PlanKey { problem, training: self.training, pass: Pass::Forward(options) })
+        let problem = self.config.problem(shape, layout, training)?;
+        self.prepare(PlanKey { problem, training, pass: Pass::Forward(options) })
+    }
+
+    /// Checks all tensors of a pass, and prepares its plan unless it is cached. Without `x`, `y` is normalised in place.
+    pub(crate) fn checked_forward(
+        &self,
+        x: Option<&Tensor>,
+        z: Option<&Tensor>,
+        y: &Tensor,
+        training: bool,
+    ) -> Result<Arc<PreparedPlan>> {
+        let input = x.unwrap_or(y);
+        input.check_device(&self.gpu, "x")?;
+        let options = ForwardOptions { in_place: x.is_none(), residual: z.is_some(), dtype: input.dtype() };
+        let prepared = self.prepare_forward(input.shape(), input.layout(), training, options)?;
+        if let Some(z) = z {
+            z.check_device(&self.gpu, "z")?;
+            z.check_like(input, "z")?;
+        }
+        y.check_device(&self.gpu, "y")?;
+        y.check_like(input, "y")?;
+        Ok(prepared)
     }
 
     /// Records in a submission of its own. Without `x`, `y` is normalised in place. If wgpu refuses the commands, none of
@@ -153,8 +203,14 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// Keeps what backward and the caller may ask for after a forward pass.
-    pub(crate) fn keep(&mut self, passed: Passed) {
+    /// Keeps what backward and the caller may ask for after a forward pass. In eval, the layer keeps no hold of the caller's
+    /// tensors.
+    fn keep(&mut self, passed: Passed) {
+        (self.saved, self.statistics) = (passed.saved.filter(Saved::is_training), passed.statistics);
+    }
+
+    /// The same after a pass on tensors of the layer's own.
+    pub(crate) fn keep_own(&mut self, passed: Passed) {
         (self.saved, self.statistics) = (passed.saved, passed.statistics);
     }
 
@@ -166,16 +222,7 @@ impl BatchNorm {
         z: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<Passed> {
-        let input = x.unwrap_or(y);
-        input.check_device(&self.gpu, "x")?;
-        let options = ForwardOptions { in_place: x.is_none(), residual: z.is_some(), dtype: input.dtype() };
-        let prepared = self.prepare_forward(input.shape(), input.layout(), options)?;
-        if let Some(z) = z {
-            z.check_device(&self.gpu, "z")?;
-            z.check_like(input, "z")?;
-        }
-        y.check_device(&self.gpu, "y")?;
-        y.check_like(input, "y")?;
+        let prepared = self.checked_forward(x, z, y, self.training)?;
         let plan = prepared.plan();
         self.reserve_scratch(plan)?;
         let uses_batch = plan.buffers().iter().any(|(binding, _)| *binding == Binding::Statistics);
@@ -210,6 +257,6 @@ pub(crate) struct Passed {
 }
 
 /// Returns x, unless y overwrites it.
-fn unless_same_memory<'a>(x: &'a Tensor, y: &Tensor) -> Option<&'a Tensor> {
+pub(crate) fn unless_same_memory<'a>(x: &'a Tensor, y: &Tensor) -> Option<&'a Tensor> {
     (!x.is_same_memory(y)).then_some(x)
 }

@@ -3,6 +3,7 @@
 mod arrays;
 mod backward;
 mod forward;
+mod infer;
 
 pub use arrays::ArrayGradients;
 pub use backward::{Gradients, Saved};
@@ -22,8 +23,9 @@ use crate::shape::Problem;
 use crate::state::BatchNormState;
 use crate::tensor::Tensor;
 use crate::tensor::memory::ReusableBuffer;
-use ndarray::Array1;
-use std::sync::Arc;
+use ndarray::{Array1, ArrayView1};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Prepared plans that a layer caches: enough for the passes of a few shapes.
 const PLANS_KEPT: usize = 16;
@@ -64,6 +66,12 @@ const PLANS_KEPT: usize = 16;
 /// let y = bn.forward(&x)?.to_array()?;
 /// # Ok::<(), wgpu_batchnorm::Error>(())
 /// ```
+///
+/// A clone shares the parameters and the running statistics, as a cloned [`Tensor`] shares its memory, and has its own mode
+/// and its own last pass. A layer with a copy of them is `BatchNorm::with_state(layer.gpu(), layer.config().clone(),
+/// &layer.state()?)`.
+///
+/// It displays as PyTorch's module does: `BatchNorm(16, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)`.
 #[derive(Debug)]
 pub struct BatchNorm {
     pub(crate) gpu: Gpu,
@@ -79,7 +87,7 @@ pub struct BatchNorm {
     /// What backward needs of the last forward pass. `None` if that pass overwrote its input.
     pub(crate) saved: Option<Saved>,
     /// Plans of the last passes. A pass with the same key is not planned again.
-    plans: LruCache<PlanKey, PreparedPlan>,
+    plans: Mutex<LruCache<PlanKey, PreparedPlan>>,
     /// Scratch, as large as the largest need of any pass so far.
     partials: Option<wgpu::Buffer>,
     projections: Option<wgpu::Buffer>,
@@ -157,7 +165,7 @@ impl BatchNorm {
             num_batches_tracked: state.num_batches_tracked.map(count).transpose()?,
             statistics: None,
             saved: None,
-            plans: LruCache::new(PLANS_KEPT),
+            plans: Mutex::new(LruCache::new(PLANS_KEPT)),
             partials: None,
             projections: None,
             statistics_memory: ReusableBuffer::default(),
@@ -211,6 +219,50 @@ impl BatchNorm {
     /// Returns the running variance (unbiased) on the GPU.
     pub fn running_var(&self) -> Option<&Tensor> {
         self.running_var.as_ref()
+    }
+
+    /// Replaces γ. The order of calls is that of the GPU: passes before keep the old values.
+    ///
+    /// # Errors
+    /// [`Error::StateMismatch`] without a weight; [`Error::ParameterLength`] unless there is one value for each channel;
+    /// [`Error::Gpu`].
+    pub fn set_weight(&mut self, weight: ArrayView1<'_, f32>) -> Result<()> {
+        self.set_parameter("weight", self.weight.as_ref(), weight)
+    }
+
+    /// Replaces β, as [`set_weight`](Self::set_weight) does γ.
+    ///
+    /// # Errors
+    /// As [`set_weight`](Self::set_weight).
+    pub fn set_bias(&mut self, bias: ArrayView1<'_, f32>) -> Result<()> {
+        self.set_parameter("bias", self.bias.as_ref(), bias)
+    }
+
+    fn set_parameter(
+        &self,
+        name: &'static str,
+        tensor: Option<&Tensor>,
+        values: ArrayView1<'_, f32>,
+    ) -> Result<()> {
+        let tensor = tensor.ok_or(Error::StateMismatch { name, expected: false })?;
+        let (length, num_features) = (values.len(), self.config.num_features);
+        if length != num_features {
+            return Err(Error::ParameterLength { name, length, num_features });
+        }
+        tensor.write_array(values)
+    }
+
+    /// Returns the learnable parameters by name: `weight` and `bias`, of which the layer may lack either. Each has a
+    /// gradient of the same name in [`Gradients::parameters`].
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        [("weight", self.weight()), ("bias", self.bias())]
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name, tensor?)))
+    }
+
+    /// Returns how many numbers the learnable parameters have: 2 · C with weight and bias.
+    pub fn num_parameters(&self) -> usize {
+        self.parameters().count() * self.config.num_features
     }
 
     /// Reads parameters and running statistics back.
@@ -273,8 +325,9 @@ impl BatchNorm {
         }))
     }
 
-    /// Returns what [`backward`](Self::backward) needs of the last forward pass. `None` before the first pass, and
-    /// after a pass in place.
+    /// Returns what [`backward`](Self::backward) needs of the last forward pass. `None` before the first pass, after a pass
+    /// in place, and after a pass on a tensor in eval, of which the layer keeps nothing
+    /// ([`forward_saved`](Self::forward_saved) returns it there).
     pub fn saved(&self) -> Option<&Saved> {
         self.saved.as_ref()
     }
@@ -292,17 +345,17 @@ impl BatchNorm {
     /// What backward needs of the last forward pass stays, until [`clear_saved`](Self::clear_saved). Dropping the
     /// layer frees everything, too.
     pub fn release_buffers(&mut self) {
-        self.plans = LruCache::new(PLANS_KEPT);
+        self.plans = Mutex::new(LruCache::new(PLANS_KEPT));
         (self.partials, self.projections) = (None, None);
         self.statistics_memory = ReusableBuffer::default();
         self.arrays = ArrayBuffers::default();
     }
 
     /// Returns the prepared plan from the cache, or prepares it.
-    pub(crate) fn prepare(&mut self, key: PlanKey) -> Result<Arc<PreparedPlan>> {
+    pub(crate) fn prepare(&self, key: PlanKey) -> Result<Arc<PreparedPlan>> {
         let Self { gpu, config, plans, .. } = self;
         let PlanKey { problem, training, pass } = key;
-        plans.get(key, || {
+        plans.lock().unwrap_or_else(PoisonError::into_inner).get(key, || {
             let tunings = gpu.tunings();
             let input = PlanInput::new(&problem, config, training, gpu.profile());
             gpu.prepare(&match pass {
@@ -358,6 +411,34 @@ impl BatchNorm {
             }
         }
         Ok(())
+    }
+}
+
+impl Clone for BatchNorm {
+    fn clone(&self) -> Self {
+        Self {
+            gpu: self.gpu.clone(),
+            config: self.config.clone(),
+            training: self.training,
+            weight: self.weight.clone(),
+            bias: self.bias.clone(),
+            running_mean: self.running_mean.clone(),
+            running_var: self.running_var.clone(),
+            num_batches_tracked: self.num_batches_tracked.clone(),
+            statistics: None,
+            saved: None,
+            plans: Mutex::new(LruCache::new(PLANS_KEPT)),
+            partials: None,
+            projections: None,
+            statistics_memory: ReusableBuffer::default(),
+            arrays: ArrayBuffers::default(),
+        }
+    }
+}
+
+impl fmt::Display for BatchNorm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
     }
 }
 

@@ -16,6 +16,13 @@ impl<'a> From<&'a wgpu::Buffer> for BufferRegion<'a> {
     }
 }
 
+impl<'a> From<wgpu::BufferBinding<'a>> for BufferRegion<'a> {
+    /// Takes the buffer and the offset. The size follows from the plan.
+    fn from(binding: wgpu::BufferBinding<'a>) -> Self {
+        Self { buffer: binding.buffer, offset: binding.offset }
+    }
+}
+
 impl<'a> From<(&'a wgpu::Buffer, u64)> for BufferRegion<'a> {
     fn from((buffer, offset): (&'a wgpu::Buffer, u64)) -> Self {
         Self { buffer, offset }

@@ -5,7 +5,7 @@ use super::{Case, Step};
 use crate::dtype::Element;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::layer::{ArrayGradients, BatchNorm, Gradients};
+use crate::layer::{ArrayGradients, BatchNorm, Gradients, Saved};
 use crate::layout::Layout;
 use crate::state::BatchNormState;
 use crate::tensor::Tensor;
@@ -36,17 +36,17 @@ pub fn run_channel<T: Element>(
             upload::<T>(gpu, shape, parts).map(|tensor| tensor.with_layout(case.config.layout))
         };
         let x = upload(&mut ranges().map(|range| values.x(k, range)))?;
-        let y = if values.z(k, 0..0).is_some() {
+        let (y, saved) = if values.z(k, 0..0).is_some() {
             let z = upload(&mut ranges().filter_map(|range| values.z(k, range)))?;
-            layer.forward_add(&x, &z)?
+            layer.forward_add_saved(&x, &z)?
         } else {
-            layer.forward(&x)?
+            layer.forward_saved(&x)?
         };
         put(k, "y", y.to_bytes()?);
         drop(y);
         let gradients = if values.dy(k, 0..0).is_some() {
             let dy = upload(&mut ranges().filter_map(|range| values.dy(k, range)))?;
-            Some(gradients::<T>(&mut layer, &dy, |name, data| put(k, name, data))?)
+            Some(gradients::<T>(&mut layer, &saved, &dy, |name, data| put(k, name, data))?)
         } else {
             None
         };
@@ -78,10 +78,10 @@ fn upload<T: Element>(
 /// Runs a backward pass. dx takes the place of dy. Returns the gradients; dx and dz in them are empty.
 fn gradients<T: Element>(
     layer: &mut BatchNorm,
+    saved: &Saved,
     dy: &Tensor,
     mut put: impl FnMut(&'static str, Vec<u8>),
 ) -> Result<ArrayGradients<IxDyn, T>> {
-    let saved = layer.saved().cloned().ok_or(Error::NoForward)?;
     let gpu = layer.gpu().clone();
     let vector = |wanted: bool| wanted.then(|| Tensor::zeros(&gpu, &[1], Layout::ChannelsFirst)).transpose();
     let dz = saved.z().map(|_| Tensor::zeros_of(&gpu, dy.dtype(), dy.shape(), dy.layout())).transpose()?;
@@ -90,7 +90,7 @@ fn gradients<T: Element>(
         .weight(vector(layer.config().weight)?)
         .bias(vector(layer.config().bias)?)
         .residual(dz.clone());
-    layer.backward_into(&saved, dy, &gradients, false)?;
+    layer.backward_into(saved, dy, &gradients, false)?;
     put("dx", dy.to_bytes()?);
     if let Some(dz) = &dz {
         put("dz", dz.to_bytes()?);

@@ -225,8 +225,8 @@ fn every_way_to_call_gives_the_same() {
         assert!(report.passed(), "{report}");
 
         let (mut layer, [x, z, dy]) = uploaded(&inputs, training);
-        let y = layer.forward_add(&x, &z).unwrap();
-        let gradients = layer.backward(&dy).unwrap();
+        let (y, saved) = layer.forward_add_saved(&x, &z).unwrap();
+        let gradients = layer.backward_saved(&saved, &dy, GradientMask::ALL).unwrap();
         let dz = gradients.residual.as_ref().unwrap();
 
         let mut array_layer = uploaded(&inputs, training).0;
@@ -263,8 +263,8 @@ fn every_choice_of_gradients() {
     {
         let (_, inputs) = inputs(activation, training);
         let (mut layer, [x, z, dy]) = uploaded(&inputs, training);
-        layer.forward_add(&x, &z).unwrap();
-        let all = layer.backward(&dy).unwrap();
+        let (_, saved) = layer.forward_add_saved(&x, &z).unwrap();
+        let all = layer.backward_saved(&saved, &dy, GradientMask::ALL).unwrap();
         let parts = |gradients: &Gradients| {
             let Gradients { input, weight, bias, residual, .. } = gradients;
             [input, weight, bias, residual].map(|part| part.as_ref().map(exact))
@@ -273,7 +273,7 @@ fn every_choice_of_gradients() {
         for bits in 0..16 {
             let [input, weight, bias, residual] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
             let mask = GradientMask::NONE.input(input).weight(weight).bias(bias).residual(residual);
-            let some = parts(&layer.backward_masked(&dy, mask).unwrap());
+            let some = parts(&layer.backward_saved(&saved, &dy, mask).unwrap());
             for (k, (some, all)) in some.iter().zip(&all).enumerate() {
                 assert_eq!(some.is_some(), bits & 1 << k != 0, "{mask:?}");
                 if let (Some(some), Some(all)) = (some, all) {
@@ -283,7 +283,6 @@ fn every_choice_of_gradients() {
             }
         }
         // dx overwrites dy. dz has a tensor of its own.
-        let saved = layer.saved().unwrap().clone();
         let dz = Tensor::zeros(gpu(), dy.shape(), dy.layout()).unwrap();
         let gradients = Gradients::new().input(dy.clone()).residual(dz.clone());
         layer.backward_into(&saved, &dy, &gradients, false).unwrap();

@@ -17,6 +17,7 @@ mod fused;
 mod golden;
 mod gradients;
 mod half_precision;
+mod inference;
 mod layer;
 mod mutants;
 mod network;

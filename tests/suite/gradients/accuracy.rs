@@ -80,8 +80,8 @@ fn long_sums_keep_what_each_term_adds() {
         bn.eval();
         let [x, dy] =
             [1.0, TERM].map(|value| tensor(gpu(), &ArrayD::from_elem(&shape[..], value), ChannelsFirst));
-        bn.forward(&x).unwrap();
-        let gradients = bn.backward_masked(&dy, GradientMask::PARAMETERS).unwrap();
+        let (_, saved) = bn.forward_saved(&x).unwrap();
+        let gradients = bn.backward_saved(&saved, &dy, GradientMask::PARAMETERS).unwrap();
         let exact = COUNT as f32 * TERM;
         assert_eq!(values(gradients.bias.as_ref()), [exact; 64], "{shape:?}");
         // x_hat is inv_std here, which is rounded. The product with it is rounded, too.

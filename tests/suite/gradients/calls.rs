@@ -40,8 +40,9 @@ fn saved_passes_can_be_taken_back_in_any_order() {
         .map(|case| {
             let inputs = case.inputs();
             let mut bn = layer(gpu(), case, &state);
-            bn.forward(&tensor(gpu(), &inputs.xs[0], ChannelsFirst)).unwrap();
-            let gradients = bn.backward(&tensor(gpu(), &inputs.dys[0], ChannelsFirst)).unwrap();
+            let (_, saved) = bn.forward_saved(&tensor(gpu(), &inputs.xs[0], ChannelsFirst)).unwrap();
+            let dy = tensor(gpu(), &inputs.dys[0], ChannelsFirst);
+            let gradients = bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap();
             assert_right(case, &gradients, &state, &inputs.xs[0], &inputs.dys[0]);
             all_bits(&gradients)
         })
@@ -247,17 +248,21 @@ fn the_mode_of_the_forward_pass_counts() {
     let others = other.inputs();
     let moved = bn.state().unwrap();
     assert_ne!(moved, state);
-    bn.forward(&tensor(gpu(), &others.xs[0], ChannelsFirst)).unwrap();
+    let (_, saved) = bn.forward_saved(&tensor(gpu(), &others.xs[0], ChannelsFirst)).unwrap();
     bn.train();
-    assert!(matches!(bn.backward(&dy), Err(Error::ShapeMismatch { .. })));
-    let gradients = bn.backward(&tensor(gpu(), &others.dys[0], ChannelsFirst)).unwrap();
+    // Of a pass in eval, the layer keeps nothing.
+    assert!(matches!(bn.backward(&dy), Err(Error::NoForward)));
+    let refused = bn.backward_saved(&saved, &dy, GradientMask::ALL);
+    assert!(matches!(refused, Err(Error::ShapeMismatch { .. })));
+    let of_others = tensor(gpu(), &others.dys[0], ChannelsFirst);
+    let gradients = bn.backward_saved(&saved, &of_others, GradientMask::ALL).unwrap();
     assert_right(&other, &gradients, &moved, &others.xs[0], &others.dys[0]);
 
     // The weight is the layer's at the time of backward.
     let mut heavier = moved;
     heavier.weight = heavier.weight.map(|weight| weight * 3.0);
     bn.load_state(&heavier).unwrap();
-    let gradients = bn.backward(&tensor(gpu(), &others.dys[0], ChannelsFirst)).unwrap();
+    let gradients = bn.backward_saved(&saved, &of_others, GradientMask::ALL).unwrap();
     assert_right(&other, &gradients, &heavier, &others.xs[0], &others.dys[0]);
 }
 

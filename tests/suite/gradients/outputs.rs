@@ -17,12 +17,13 @@ fn what_is_wanted_is_the_same_and_the_rest_is_not_there() {
     for gpu in [gpu(), gpu_without_subgroups()] {
         for case in small_cases() {
             let (mut bn, x, dy) = on_gpu(gpu, &case);
-            bn.forward(&x).unwrap();
-            let [dx, dweight, dbias] = all_bits(&bn.backward(&dy).unwrap());
+            let (_, saved) = bn.forward_saved(&x).unwrap();
+            let [dx, dweight, dbias] =
+                all_bits(&bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap());
             let BatchNormConfig { weight, bias, .. } = case.config;
             assert_eq!([dx.is_some(), dweight.is_some(), dbias.is_some()], [true, weight, bias]);
             for wanted in MASKS {
-                let some = all_bits(&bn.backward_masked(&dy, wanted).unwrap());
+                let some = all_bits(&bn.backward_saved(&saved, &dy, wanted).unwrap());
                 let expected = [
                     dx.clone().filter(|_| wanted.input),
                     dweight.clone().filter(|_| wanted.weight),
@@ -94,9 +95,8 @@ fn dx_may_overwrite_dy() {
     for gpu in [gpu(), gpu_without_subgroups()] {
         for case in small_cases() {
             let (mut bn, x, dy) = on_gpu(gpu, &case);
-            bn.forward(&x).unwrap();
-            let saved = bn.saved().unwrap().clone();
-            let separate = all_bits(&bn.backward(&dy).unwrap());
+            let (_, saved) = bn.forward_saved(&x).unwrap();
+            let separate = all_bits(&bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap());
             let gradients = unwritten_gradients(&case, gpu).input(dy.clone());
             bn.backward_into(&saved, &dy, &gradients, false).unwrap();
             assert!(all_bits(&gradients) == separate, "{}", case.name);
@@ -109,9 +109,8 @@ fn dx_may_overwrite_dy() {
 fn accumulated_gradients_are_added_and_dx_is_not() {
     for case in small_cases() {
         let (mut bn, x, dy) = on_gpu(gpu(), &case);
-        bn.forward(&x).unwrap();
-        let saved = bn.saved().unwrap().clone();
-        let once = bn.backward(&dy).unwrap();
+        let (_, saved) = bn.forward_saved(&x).unwrap();
+        let once = bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap();
         let start = |value: f32| {
             let vector = vec![value; case.config.num_features];
             Tensor::from_array(gpu(), Array1::from_vec(vector).view()).unwrap()
@@ -157,12 +156,12 @@ fn an_empty_batch_has_zeros_for_gradients_and_adds_nothing() {
             let channels = case.config.num_features;
             // An earlier batch fills the layer's scratch.
             let before = Tensor::zeros(gpu(), &[3, channels], ChannelsFirst).unwrap();
-            bn.forward(&before).unwrap();
-            bn.backward(&tensor(gpu(), &ArrayD::ones(IxDyn(&[3, channels])), ChannelsFirst)).unwrap();
+            let (_, saved) = bn.forward_saved(&before).unwrap();
+            let ones = tensor(gpu(), &ArrayD::ones(IxDyn(&[3, channels])), ChannelsFirst);
+            bn.backward_saved(&saved, &ones, GradientMask::ALL).unwrap();
 
-            bn.forward(&x).unwrap();
-            let saved = bn.saved().unwrap().clone();
-            let gradients = bn.backward(&dy).unwrap();
+            let (_, saved) = bn.forward_saved(&x).unwrap();
+            let gradients = bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap();
             assert_eq!(gradients.input.unwrap().shape(), shape);
             for wanted in MASKS {
                 let mut gradients = unwritten_gradients(&case, gpu());
