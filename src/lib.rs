@@ -36,7 +36,7 @@ pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use fold::{Convolution, Folded, ScaleAndShift};
 pub use gpu::{Gpu, GpuOptions};
-pub use layer::{ArrayGradients, BatchNorm, BatchStatistics, Gradients, Saved};
+pub use layer::{ArrayGradients, BatchNorm, BatchStatistics, Gradients, LayerTensors, Saved};
 pub use layout::Layout;
 pub use plan::{BackwardOptions, Direction, ForwardOptions, GradientMask, Plan, PlanInput, Tuning};
 pub use profile::{AdapterProfile, Hardware, HardwareSource};

@@ -4,9 +4,11 @@ mod arrays;
 mod backward;
 mod forward;
 mod infer;
+mod parameters;
 
 pub use arrays::ArrayGradients;
 pub use backward::{Gradients, Saved};
+pub use parameters::LayerTensors;
 
 use crate::config::BatchNormConfig;
 use crate::dtype::DType;
@@ -23,7 +25,7 @@ use crate::shape::Problem;
 use crate::state::BatchNormState;
 use crate::tensor::Tensor;
 use crate::tensor::memory::ReusableBuffer;
-use ndarray::{Array1, ArrayView1};
+use ndarray::Array1;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -77,10 +79,7 @@ pub struct BatchNorm {
     pub(crate) gpu: Gpu,
     pub(crate) config: BatchNormConfig,
     pub(crate) training: bool,
-    weight: Option<Tensor>,
-    bias: Option<Tensor>,
-    running_mean: Option<Tensor>,
-    running_var: Option<Tensor>,
+    tensors: LayerTensors,
     num_batches_tracked: Option<wgpu::Buffer>,
     /// Batch statistics of the last forward pass, if it used them: [C, 4].
     pub(crate) statistics: Option<Tensor>,
@@ -154,15 +153,25 @@ impl BatchNorm {
         let shape = [config.num_features];
         let vector =
             |present: bool| present.then(|| Tensor::zeros(gpu, &shape, Layout::ChannelsFirst)).transpose();
-        let count = |_| gpu.storage_buffer(Binding::NumBatchesTracked.name(), 8);
-        let mut layer = Self {
-            gpu: gpu.clone(),
-            training: true,
+        let tensors = LayerTensors {
             weight: vector(state.weight.is_some())?,
             bias: vector(state.bias.is_some())?,
             running_mean: vector(state.running_mean.is_some())?,
             running_var: vector(state.running_var.is_some())?,
-            num_batches_tracked: state.num_batches_tracked.map(count).transpose()?,
+        };
+        let mut layer = Self::over(gpu, config, tensors)?;
+        layer.load_state(state)?;
+        Ok(layer)
+    }
+
+    /// Creates a layer over these tensors, which fit.
+    fn over(gpu: &Gpu, config: BatchNormConfig, tensors: LayerTensors) -> Result<Self> {
+        let count = |_| gpu.storage_buffer(Binding::NumBatchesTracked.name(), 8);
+        Ok(Self {
+            gpu: gpu.clone(),
+            training: true,
+            num_batches_tracked: config.track_running_stats.then_some(()).map(count).transpose()?,
+            tensors,
             statistics: None,
             saved: None,
             plans: Mutex::new(LruCache::new(PLANS_KEPT)),
@@ -171,9 +180,7 @@ impl BatchNorm {
             statistics_memory: ReusableBuffer::default(),
             arrays: ArrayBuffers::default(),
             config,
-        };
-        layer.load_state(state)?;
-        Ok(layer)
+        })
     }
 
     /// Returns the options.
@@ -201,76 +208,13 @@ impl BatchNorm {
         self.training
     }
 
-    /// Returns γ on the GPU; `None` without a weight. An optimiser may write to it ([`Tensor::write_array`]).
-    pub fn weight(&self) -> Option<&Tensor> {
-        self.weight.as_ref()
-    }
-
-    /// Returns β on the GPU; `None` without a bias. An optimiser may write to it ([`Tensor::write_array`]).
-    pub fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_ref()
-    }
-
-    /// Returns the running mean on the GPU.
-    pub fn running_mean(&self) -> Option<&Tensor> {
-        self.running_mean.as_ref()
-    }
-
-    /// Returns the running variance (unbiased) on the GPU.
-    pub fn running_var(&self) -> Option<&Tensor> {
-        self.running_var.as_ref()
-    }
-
-    /// Replaces γ. The order of calls is that of the GPU: passes before keep the old values.
-    ///
-    /// # Errors
-    /// [`Error::StateMismatch`] without a weight; [`Error::ParameterLength`] unless there is one value for each channel;
-    /// [`Error::Gpu`].
-    pub fn set_weight(&mut self, weight: ArrayView1<'_, f32>) -> Result<()> {
-        self.set_parameter("weight", self.weight.as_ref(), weight)
-    }
-
-    /// Replaces β, as [`set_weight`](Self::set_weight) does γ.
-    ///
-    /// # Errors
-    /// As [`set_weight`](Self::set_weight).
-    pub fn set_bias(&mut self, bias: ArrayView1<'_, f32>) -> Result<()> {
-        self.set_parameter("bias", self.bias.as_ref(), bias)
-    }
-
-    fn set_parameter(
-        &self,
-        name: &'static str,
-        tensor: Option<&Tensor>,
-        values: ArrayView1<'_, f32>,
-    ) -> Result<()> {
-        let tensor = tensor.ok_or(Error::StateMismatch { name, expected: false })?;
-        let (length, num_features) = (values.len(), self.config.num_features);
-        if length != num_features {
-            return Err(Error::ParameterLength { name, length, num_features });
-        }
-        tensor.write_array(values)
-    }
-
-    /// Returns the learnable parameters by name: `weight` and `bias`, of which the layer may lack either. Each has a
-    /// gradient of the same name in [`Gradients::parameters`].
-    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
-        [("weight", self.weight()), ("bias", self.bias())]
-            .into_iter()
-            .filter_map(|(name, tensor)| Some((name, tensor?)))
-    }
-
-    /// Returns how many numbers the learnable parameters have: 2 · C with weight and bias.
-    pub fn num_parameters(&self) -> usize {
-        self.parameters().count() * self.config.num_features
-    }
-
     /// Reads parameters and running statistics back.
     ///
     /// # Errors
     /// [`Error::Readback`](crate::Error::Readback).
     pub fn state(&self) -> Result<BatchNormState> {
-        let vectors = [&self.weight, &self.bias, &self.running_mean, &self.running_var];
+        let LayerTensors { weight, bias, running_mean, running_var } = &self.tensors;
+        let vectors = [weight, bias, running_mean, running_var];
         let mut regions: Vec<Region<'_>> = vectors.into_iter().flatten().map(Tensor::region).collect();
         regions.extend(self.num_batches_tracked.iter().map(|buffer| (buffer, 0, 8)));
         let take = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>();
@@ -291,11 +235,12 @@ impl BatchNorm {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::Gpu`](crate::Error::Gpu).
     pub fn load_state(&mut self, state: &BatchNormState) -> Result<()> {
         state.validate(&self.config)?;
+        let LayerTensors { weight, bias, running_mean, running_var } = &self.tensors;
         let vectors = [
-            (&self.weight, &state.weight),
-            (&self.bias, &state.bias),
-            (&self.running_mean, &state.running_mean),
-            (&self.running_var, &state.running_var),
+            (weight, &state.weight),
+            (bias, &state.bias),
+            (running_mean, &state.running_mean),
+            (running_var, &state.running_var),
         ];
         let present = vectors.into_iter().filter_map(|(tensor, vector)| tensor.as_ref().zip(vector.as_ref()));
         let vectors: Vec<_> =
@@ -387,10 +332,10 @@ impl BatchNorm {
     /// Returns the buffers of the layer itself.
     pub(crate) fn buffers(&self) -> Buffers<'_> {
         Buffers {
-            weight: self.weight.as_ref().map(Tensor::binding),
-            bias: self.bias.as_ref().map(Tensor::binding),
-            running_mean: self.running_mean.as_ref().map(Tensor::binding),
-            running_var: self.running_var.as_ref().map(Tensor::binding),
+            weight: self.weight().map(Tensor::binding),
+            bias: self.bias().map(Tensor::binding),
+            running_mean: self.running_mean().map(Tensor::binding),
+            running_var: self.running_var().map(Tensor::binding),
             num_batches_tracked: self.num_batches_tracked.as_ref().map(Into::into),
             partials: self.partials.as_ref().map(Into::into),
             projections: self.projections.as_ref().map(Into::into),
@@ -420,10 +365,7 @@ impl Clone for BatchNorm {
             gpu: self.gpu.clone(),
             config: self.config.clone(),
             training: self.training,
-            weight: self.weight.clone(),
-            bias: self.bias.clone(),
-            running_mean: self.running_mean.clone(),
-            running_var: self.running_var.clone(),
+            tensors: self.tensors.clone(),
             num_batches_tracked: self.num_batches_tracked.clone(),
             statistics: None,
             saved: None,

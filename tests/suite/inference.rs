@@ -1,10 +1,11 @@
 //! Inference without `&mut`: the bits of eval, from several threads, with nothing kept.
 
-use crate::support::{allocated, gpu, read};
+use crate::support::{allocated, buffer, gpu, read};
 use ndarray::{Array1, ArrayD, IxDyn, array};
 use wgpu_batchnorm::half::bf16;
 use wgpu_batchnorm::{
-    Activation, BatchNorm, BatchNormConfig, Error, Gpu, GpuOptions, Gradients, Layout, Result, Saved, Tensor,
+    Activation, BatchNorm, BatchNormConfig, BatchNormState, DType, Error, Gpu, GpuOptions, Gradients,
+    LayerTensors, Layout, Result, Saved, Tensor,
 };
 
 /// Returns a layer that has seen a batch, in training mode.
@@ -151,6 +152,56 @@ fn parameters_that_do_not_fit_are_refused() -> Result<()> {
     assert_eq!(layer.num_parameters(), 3);
     assert_eq!(BatchNorm::new(gpu(), BatchNormConfig::new(3))?.num_parameters(), 6);
     assert_eq!(BatchNorm::new(gpu(), BatchNormConfig::new(3).affine(false))?.parameters().count(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_layer_over_the_callers_tensors_is_one_of_its_own() -> Result<()> {
+    let mut own = trained(gpu(), BatchNormConfig::new(6))?;
+    let state = own.state()?;
+    // One buffer of an optimiser for all parameters, with a number between them that stays.
+    let step = u64::from(gpu().profile().limits.min_storage_buffer_offset_alignment).max(28);
+    let memory = buffer(gpu(), &vec![7.0; step as usize]);
+    let part = |k: u64, values: &Option<Array1<f32>>| -> Result<Tensor> {
+        let tensor = Tensor::from_buffer(gpu(), &memory, k * step, &[6], Layout::ChannelsFirst)?;
+        tensor.write_array(values.as_ref().unwrap().view())?;
+        Ok(tensor)
+    };
+    let [mean, var] = [&state.running_mean, &state.running_var]
+        .map(|values| Tensor::from_array(gpu(), values.as_ref().unwrap().view()));
+    let tensors = LayerTensors::new().weight(part(0, &state.weight)?).bias(part(1, &state.bias)?);
+    let tensors = tensors.running_mean(mean?).running_var(var?);
+    let mut layer = BatchNorm::with_tensors(gpu(), own.config().clone(), &tensors)?;
+    let x = values(&[5, 6, 9], 12);
+    assert_eq!(bits(&layer.forward_array(x.view())?), bits(&own.forward_array(x.view())?));
+    let dy = values(&[5, 6, 9], 13);
+    assert_eq!(layer.backward_array(dy.view())?, own.backward_array(dy.view())?);
+    let expected = own.state()?;
+    assert_eq!(layer.state()?, BatchNormState { num_batches_tracked: Some(1), ..expected.clone() });
+    assert_eq!(
+        tensors.running_mean.as_ref().unwrap().to_array()?.into_raw_vec_and_offset().0,
+        expected.running_mean.unwrap().to_vec()
+    );
+    assert_eq!(read(gpu(), &memory)[6], 7.0);
+
+    let config = || own.config().clone();
+    let refused = |config, tensors: &LayerTensors| BatchNorm::with_tensors(gpu(), config, tensors).map(drop);
+    let error = refused(config().bias(false), &tensors);
+    assert!(matches!(error, Err(Error::StateMismatch { name: "bias", expected: false })), "{error:?}");
+    let error = refused(config(), &tensors.clone().running_var(None));
+    assert!(matches!(error, Err(Error::StateMismatch { name: "running_var", expected: true })), "{error:?}");
+    let long = Tensor::zeros(gpu(), &[7], Layout::ChannelsFirst)?;
+    let error = refused(config(), &tensors.clone().weight(long));
+    assert!(
+        matches!(error, Err(Error::ParameterLength { name: "weight", length: 7, num_features: 6 })),
+        "{error:?}"
+    );
+    let half = Tensor::zeros_of(gpu(), DType::F16, &[6], Layout::ChannelsFirst)?;
+    let error = refused(config(), &tensors.clone().weight(half));
+    assert!(matches!(error, Err(Error::ElementType { name: "weight", .. })), "{error:?}");
+    let odd = Tensor::from_buffer(gpu(), &memory, 4, &[6], Layout::ChannelsFirst)?;
+    let error = refused(config(), &tensors.clone().weight(odd));
+    assert!(matches!(error, Err(Error::Misaligned { name: "weight", offset: 4, .. })), "{error:?}");
     Ok(())
 }
 

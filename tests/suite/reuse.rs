@@ -9,7 +9,8 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use wgpu_batchnorm::{
-    ArrayGradients, BatchNorm, BatchNormConfig, Error, Gpu, GradientMask, Gradients, Layout, Saved, Tensor, wgpu,
+    ArrayGradients, BatchNorm, BatchNormConfig, Error, Gpu, GradientMask, Gradients, Layout, Saved, Tensor,
+    wgpu,
 };
 
 use Layout::ChannelsFirst;

@@ -18,8 +18,7 @@ fn what_is_wanted_is_the_same_and_the_rest_is_not_there() {
         for case in small_cases() {
             let (mut bn, x, dy) = on_gpu(gpu, &case);
             let (_, saved) = bn.forward_saved(&x).unwrap();
-            let [dx, dweight, dbias] =
-                all_bits(&bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap());
+            let [dx, dweight, dbias] = all_bits(&bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap());
             let BatchNormConfig { weight, bias, .. } = case.config;
             assert_eq!([dx.is_some(), dweight.is_some(), dbias.is_some()], [true, weight, bias]);
             for wanted in MASKS {
