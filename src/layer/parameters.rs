@@ -148,7 +148,7 @@ impl BatchNorm {
     }
 
     /// Returns the learnable parameters by name: `weight` and `bias`, of which the layer may lack either. Each has a
-    /// gradient of the same name in [`Gradients::parameters`].
+    /// gradient of the same name in [`Gradients::parameters`](crate::Gradients::parameters).
     pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
         [("weight", self.weight()), ("bias", self.bias())]
             .into_iter()
