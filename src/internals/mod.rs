@@ -2,6 +2,7 @@
 
 mod cost;
 mod gpus;
+mod loads;
 mod pairs;
 mod passes;
 mod variants;

@@ -81,28 +81,15 @@ impl Gradients {
             .filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)))
     }
 
-    /// Sets dx; `None` removes it.
-    #[must_use]
-    pub fn input(self, input: impl Into<Option<Tensor>>) -> Self {
-        Self { input: input.into(), ..self }
-    }
-
-    /// Sets dweight; `None` removes it.
-    #[must_use]
-    pub fn weight(self, weight: impl Into<Option<Tensor>>) -> Self {
-        Self { weight: weight.into(), ..self }
-    }
-
-    /// Sets dbias; `None` removes it.
-    #[must_use]
-    pub fn bias(self, bias: impl Into<Option<Tensor>>) -> Self {
-        Self { bias: bias.into(), ..self }
-    }
-
-    /// Sets dz; `None` removes it.
-    #[must_use]
-    pub fn residual(self, residual: impl Into<Option<Tensor>>) -> Self {
-        Self { residual: residual.into(), ..self }
+    tensor_setters! {
+        /// Sets dx; `None` removes it.
+        input;
+        /// Sets dweight; `None` removes it.
+        weight;
+        /// Sets dbias; `None` removes it.
+        bias;
+        /// Sets dz; `None` removes it.
+        residual;
     }
 }
 

@@ -1,5 +1,18 @@
 //! The layer: parameters and running statistics on the GPU, and the code that its passes share.
 
+/// Methods that set one tensor each.
+macro_rules! tensor_setters {
+    ($($(#[$doc:meta])* $field:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $field(self, $field: impl Into<Option<Tensor>>) -> Self {
+                Self { $field: $field.into(), ..self }
+            }
+        )*
+    };
+}
+
 mod arrays;
 mod backward;
 mod forward;
@@ -166,12 +179,24 @@ impl BatchNorm {
 
     /// Creates a layer over these tensors, which fit.
     fn over(gpu: &Gpu, config: BatchNormConfig, tensors: LayerTensors) -> Result<Self> {
-        let count = |_| gpu.storage_buffer(Binding::NumBatchesTracked.name(), 8);
-        Ok(Self {
-            gpu: gpu.clone(),
+        let count = || gpu.storage_buffer(Binding::NumBatchesTracked.name(), 8);
+        let num_batches_tracked = config.track_running_stats.then(count).transpose()?;
+        Ok(Self::before_any_pass(gpu.clone(), config, tensors, num_batches_tracked))
+    }
+
+    /// Returns a layer in training mode that has nothing of a pass yet.
+    fn before_any_pass(
+        gpu: Gpu,
+        config: BatchNormConfig,
+        tensors: LayerTensors,
+        num_batches_tracked: Option<wgpu::Buffer>,
+    ) -> Self {
+        Self {
+            gpu,
+            config,
             training: true,
-            num_batches_tracked: config.track_running_stats.then_some(()).map(count).transpose()?,
             tensors,
+            num_batches_tracked,
             statistics: None,
             saved: None,
             plans: Mutex::new(LruCache::new(PLANS_KEPT)),
@@ -179,8 +204,7 @@ impl BatchNorm {
             projections: None,
             statistics_memory: ReusableBuffer::default(),
             arrays: ArrayBuffers::default(),
-            config,
-        })
+        }
     }
 
     /// Returns the options.
@@ -361,20 +385,9 @@ impl BatchNorm {
 
 impl Clone for BatchNorm {
     fn clone(&self) -> Self {
-        Self {
-            gpu: self.gpu.clone(),
-            config: self.config.clone(),
-            training: self.training,
-            tensors: self.tensors.clone(),
-            num_batches_tracked: self.num_batches_tracked.clone(),
-            statistics: None,
-            saved: None,
-            plans: Mutex::new(LruCache::new(PLANS_KEPT)),
-            partials: None,
-            projections: None,
-            statistics_memory: ReusableBuffer::default(),
-            arrays: ArrayBuffers::default(),
-        }
+        let (tensors, count) = (self.tensors.clone(), self.num_batches_tracked.clone());
+        let layer = Self::before_any_pass(self.gpu.clone(), self.config.clone(), tensors, count);
+        Self { training: self.training, ..layer }
     }
 }
 

@@ -28,28 +28,15 @@ impl LayerTensors {
         Self::default()
     }
 
-    /// Sets γ; `None` removes it.
-    #[must_use]
-    pub fn weight(self, weight: impl Into<Option<Tensor>>) -> Self {
-        Self { weight: weight.into(), ..self }
-    }
-
-    /// Sets β; `None` removes it.
-    #[must_use]
-    pub fn bias(self, bias: impl Into<Option<Tensor>>) -> Self {
-        Self { bias: bias.into(), ..self }
-    }
-
-    /// Sets the running mean; `None` removes it.
-    #[must_use]
-    pub fn running_mean(self, mean: impl Into<Option<Tensor>>) -> Self {
-        Self { running_mean: mean.into(), ..self }
-    }
-
-    /// Sets the running variance; `None` removes it.
-    #[must_use]
-    pub fn running_var(self, var: impl Into<Option<Tensor>>) -> Self {
-        Self { running_var: var.into(), ..self }
+    tensor_setters! {
+        /// Sets γ; `None` removes it.
+        weight;
+        /// Sets β; `None` removes it.
+        bias;
+        /// Sets the running mean; `None` removes it.
+        running_mean;
+        /// Sets the running variance; `None` removes it.
+        running_var;
     }
 
     /// Checks that exactly the tensors of `config` are there, and that a layer can bind each.
