@@ -9,7 +9,7 @@ mod variants;
 
 pub use cost::{Cost, cost};
 pub use gpus::known_gpus;
-pub use pairs::covering_pairs;
+pub use pairs::{covering_files, covering_pairs};
 pub use passes::{Pass, dispatches, plan};
 pub use variants::{every_variant, is_plain};
 

@@ -1,4 +1,4 @@
-//! Chooses few kernels that contain every pair of shader files.
+//! Chooses few kernels that contain every shader file, or every pair of them.
 
 use crate::kernels::Kernel;
 use std::cmp::Reverse;
@@ -11,15 +11,25 @@ type Pair = (u32, u32);
 /// that meet in a kernel of some item also meet in a kernel of a chosen item. Takes the item with the most new pairs
 /// per kernel next. The chosen items keep their order.
 pub fn covering_pairs<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>) -> Vec<T> {
+    cover(items, |_| true)
+}
+
+/// Chooses items as [`covering_pairs`] does that together have every shader file with every case that is in a kernel of
+/// some item. These are fewer.
+pub fn covering_files<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>) -> Vec<T> {
+    cover(items, |(one, other)| one == other)
+}
+
+/// Chooses items that together have every wanted pair. A file makes a pair with itself, too.
+fn cover<T>(items: impl IntoIterator<Item = (T, Vec<Kernel>)>, is_wanted: fn(&Pair) -> bool) -> Vec<T> {
     let mut numbers = HashMap::new();
     let mut known: HashMap<Kernel, Vec<Pair>> = HashMap::new();
     let mut candidates = Vec::new();
     for (item, kernels) in items {
         let mut pairs = HashSet::new();
         for kernel in &kernels {
-            pairs.extend(
-                known.entry(*kernel).or_insert_with(|| pairs_of(kernel, &mut numbers)).iter().copied(),
-            );
+            let of_kernel = known.entry(*kernel).or_insert_with(|| pairs_of(kernel, &mut numbers));
+            pairs.extend(of_kernel.iter().filter(|pair| is_wanted(pair)).copied());
         }
         candidates.push((item, pairs, kernels.len().max(1)));
     }
@@ -71,7 +81,7 @@ fn pairs_of(kernel: &Kernel, numbers: &mut HashMap<String, u32>) -> Vec<Pair> {
 
 #[cfg(test)]
 mod tests {
-    use super::{covering_pairs, files};
+    use super::{covering_files, covering_pairs, files};
     use crate::internals::every_variant;
     use crate::kernels::Kernel;
     use std::collections::HashSet;
@@ -98,5 +108,14 @@ mod tests {
         assert!(few.is_sorted_by_key(|kernel| all.iter().position(|other| other == kernel)));
         let none: Vec<()> = covering_pairs([((), vec![])]);
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn fewer_kernels_have_every_file() {
+        let all = every_variant(8, (8, 8));
+        let few = covering_files(all.iter().map(|kernel| (*kernel, vec![*kernel])));
+        let names = |kernels: &[Kernel]| kernels.iter().flat_map(files).collect::<HashSet<_>>();
+        assert!(names(&few) == names(&all));
+        assert!(few.len() < names(&all).len(), "{} of {}", few.len(), all.len());
     }
 }

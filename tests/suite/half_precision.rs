@@ -34,7 +34,7 @@ fn f16_gives_the_same_with_and_without_the_feature() {
     let cases = cases(DType::F16);
     let ways = [
         Recorded::new(gpu_without_f16()).gpu_like(),
-        Recorded::new(gpu()).gpu_like().by_arithmetic(),
+        Recorded::new(gpu()).gpu_like().in_pairs().by_arithmetic(),
         Recorded::new(gpu()).gpu_like(),
     ];
     let chosen = ways[1].chosen(cases.iter());
