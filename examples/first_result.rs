@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 use wgpu_batchnorm::ndarray::Array4;
-use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Gpu, Tensor};
+use wgpu_batchnorm::{BatchNorm, BatchNormConfig, ForwardOptions, Gpu, Tensor};
 
 fn main() -> Result<(), wgpu_batchnorm::Error> {
     // Sixteen images of 28 × 28 with three channels: brightness gradients, a different one in each channel.
@@ -26,7 +26,7 @@ fn main() -> Result<(), wgpu_batchnorm::Error> {
     assert_eq!(first, second, "training uses the batch's own statistics, whatever came before");
 
     let x = Tensor::from_array(&gpu, images.view())?;
-    println!("\n{}", bn.plan(&x, false)?);
+    println!("\n{}", bn.plan(&x, &ForwardOptions::new())?);
     println!("running mean {:.4}", bn.state()?.running_mean.unwrap_or_default());
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::mode::Mode;
 use crate::shape::Problem;
 use crate::text::python_float;
 use std::fmt;
@@ -165,8 +166,8 @@ impl BatchNormConfig {
 
     /// Returns whether a forward pass in this mode normalises with batch statistics: in training, and in eval without
     /// running statistics.
-    pub fn uses_batch_statistics(&self, training: bool) -> bool {
-        training || !self.track_running_stats
+    pub fn uses_batch_statistics(&self, mode: Mode) -> bool {
+        mode.is_training() || !self.track_running_stats
     }
 
     /// Checks every option.
@@ -203,7 +204,7 @@ impl BatchNormConfig {
     /// - [`Error::Channels`] if the input does not have `num_features` channels.
     /// - With batch statistics: [`Error::OneValuePerChannel`], and [`Error::InvalidConfig`] if `eps` is 0 or subnormal
     ///   in f32.
-    pub fn problem(&self, shape: &[usize], layout: Layout, training: bool) -> Result<Problem> {
+    pub fn problem(&self, shape: &[usize], layout: Layout, mode: Mode) -> Result<Problem> {
         let problem = Problem::new(shape, layout)?;
         if problem.channels != self.num_features {
             return Err(Error::Channels {
@@ -213,7 +214,7 @@ impl BatchNormConfig {
                 shape: shape.to_vec(),
             });
         }
-        if self.uses_batch_statistics(training) {
+        if self.uses_batch_statistics(mode) {
             if problem.values_per_channel() == 1 {
                 return Err(Error::OneValuePerChannel { shape: shape.to_vec() });
             }

@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod fold;
 mod gpu;
+pub mod guide;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -16,6 +17,7 @@ pub mod kernels;
 mod layer;
 mod layout;
 mod lru;
+mod mode;
 pub mod plan;
 mod profile;
 pub mod record;
@@ -36,8 +38,9 @@ pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use fold::{Convolution, Folded, ScaleAndShift};
 pub use gpu::{Gpu, GpuOptions};
-pub use layer::{ArrayGradients, BatchNorm, BatchStatistics, Gradients, LayerTensors, Saved};
+pub use layer::{ArrayGradients, BatchNorm, BatchStatistics, GradientWrite, Gradients, LayerTensors, Saved};
 pub use layout::Layout;
+pub use mode::Mode;
 pub use plan::{BackwardOptions, Direction, ForwardOptions, GradientMask, Plan, PlanInput, Tuning};
 pub use profile::{AdapterProfile, Hardware, HardwareSource};
 pub use record::{BoundPlan, Buffers, PreparedPlan};

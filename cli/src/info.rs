@@ -10,8 +10,8 @@ use std::io::Write;
 use wgpu_batchnorm::kernels::Kernel;
 use wgpu_batchnorm::wgpu::{Backend, Features};
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, DType, ForwardOptions, Gpu, Layout, Plan, PlanInput,
-    Problem,
+    AdapterProfile, BackwardOptions, BatchNormConfig, DType, ForwardOptions, Gpu, Layout, Mode, Plan,
+    PlanInput, Problem,
 };
 
 /// List the adapters of this machine, and what is used of them
@@ -87,7 +87,7 @@ fn kernels(profile: &AdapterProfile, dtype: DType) -> wgpu_batchnorm::Result<Vec
     for shape in shapes {
         let config = BatchNormConfig::new(shape[1]);
         let problem = Problem::new(shape, Layout::ChannelsFirst)?;
-        let input = PlanInput::new(&problem, &config, true, profile);
+        let input = PlanInput::new(&problem, &config, Mode::Train, profile);
         kernels.extend(Plan::forward(&input, &ForwardOptions::new().dtype(dtype))?.kernels());
         kernels.extend(Plan::backward(&input, &BackwardOptions::new().dtype(dtype))?.kernels());
     }

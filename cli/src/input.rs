@@ -72,7 +72,7 @@ impl Job {
                 return Err(Fault::Channels { tensor: name, channels: found, first, expected: channels });
             }
             config
-                .problem(&shape, settings.layout, settings.training())
+                .problem(&shape, settings.layout, settings.training().into())
                 .map_err(|source| library(&name, source))?;
             xs.push(Batch::new(shape, &problem, dtype, data));
         }

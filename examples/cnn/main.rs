@@ -17,18 +17,17 @@ mod scale;
 mod shared;
 
 use convolution::Convolution;
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array4, Ix4};
 use pool::MaxPool;
 use shared::Result;
 use shared::args::Args;
-use shared::batch_norm::TrainableBatchNorm;
 use shared::dense::Dense;
 use shared::digits::{Batches, CLASSES, Digits};
 use shared::loss::{accuracy, cross_entropy};
 use shared::progress::Progress;
-use shared::sgd::Sgd;
-use wgpu_batchnorm::Gpu;
+use shared::sgd::{Sgd, Velocities};
 use wgpu_batchnorm::verify::Random;
+use wgpu_batchnorm::{ArrayGradients, BatchNorm, BatchNormConfig, Gpu};
 
 /// Width and height of an image.
 const SIDE: usize = 28;
@@ -88,7 +87,10 @@ struct Network {
 /// Convolution, batch norm, relu and max-pool.
 struct Block {
     convolution: Convolution,
-    batch_norm: TrainableBatchNorm,
+    batch_norm: BatchNorm,
+    /// Of batch norm, in the last backward pass.
+    gradients: Option<ArrayGradients<Ix4>>,
+    velocities: Velocities,
     /// Input of the relu in the last forward pass.
     relu_x: Array4<f32>,
     pool: MaxPool,
@@ -128,7 +130,12 @@ impl Network {
     fn step(&mut self, sgd: Sgd) -> Result<()> {
         for block in [&mut self.first, &mut self.second] {
             block.convolution.dense.step(sgd);
-            block.batch_norm.step(sgd)?;
+            let velocities = &mut block.velocities;
+            if let Some(gradients) = &block.gradients {
+                block.batch_norm.update_parameters(gradients, |name, value, gradient| {
+                    velocities.step(sgd, name, value, gradient);
+                })?;
+            }
         }
         self.hidden.step(sgd);
         self.output.step(sgd);
@@ -136,13 +143,13 @@ impl Network {
     }
 
     fn train(&mut self) {
-        self.first.batch_norm.layer.train();
-        self.second.batch_norm.layer.train();
+        self.first.batch_norm.train();
+        self.second.batch_norm.train();
     }
 
     fn eval(&mut self) {
-        self.first.batch_norm.layer.eval();
-        self.second.batch_norm.layer.eval();
+        self.first.batch_norm.eval();
+        self.second.batch_norm.eval();
     }
 
     /// Returns the fraction of images that are recognised, in the given order and the current mode.
@@ -160,22 +167,24 @@ impl Block {
     fn new(gpu: &Gpu, inputs: usize, outputs: usize, random: &mut Random) -> Result<Self> {
         Ok(Self {
             convolution: Convolution::new(inputs, outputs, 5, random),
-            batch_norm: TrainableBatchNorm::new(gpu, outputs)?,
+            batch_norm: BatchNorm::new(gpu, BatchNormConfig::new(outputs))?,
+            gradients: None,
+            velocities: Velocities::default(),
             relu_x: Array4::zeros((0, 0, 0, 0)),
             pool: MaxPool::default(),
         })
     }
 
     fn forward(&mut self, x: Array4<f32>) -> Result<Array4<f32>> {
-        self.relu_x = self.batch_norm.forward(&self.convolution.forward(&x)?)?;
+        self.relu_x = self.batch_norm.forward_array(self.convolution.forward(&x)?.view())?;
         self.pool.forward(&self.relu_x.mapv(relu))
     }
 
     fn backward(&mut self, dy: &Array4<f32>) -> Result<Array4<f32>> {
         let mut dy = self.pool.backward(dy)?;
         dy.zip_mut_with(&self.relu_x, relu_backward);
-        let dy = self.batch_norm.backward(&dy)?;
-        self.convolution.backward(&dy)
+        let gradients = self.gradients.insert(self.batch_norm.backward_array(dy.view())?);
+        self.convolution.backward(&gradients.input)
     }
 }
 

@@ -1,12 +1,11 @@
 //! The multilayer perceptron: hidden layers of sigmoids, and logits for a softmax.
 
 use super::shared::Result;
-use super::shared::batch_norm::TrainableBatchNorm;
 use super::shared::dense::Dense;
-use super::shared::sgd::Sgd;
-use ndarray::Array2;
-use wgpu_batchnorm::Gpu;
+use super::shared::sgd::{Sgd, Velocities};
+use ndarray::{Array2, Ix2};
 use wgpu_batchnorm::verify::Random;
+use wgpu_batchnorm::{ArrayGradients, BatchNorm, BatchNormConfig, Gpu};
 
 /// Standard deviation of the initial weights.
 const WEIGHT_STD: f64 = 0.1;
@@ -24,7 +23,10 @@ pub(crate) struct Hidden {
     /// Has a bias only if no batch norm follows.
     pub(crate) dense: Dense,
     /// `None` in a network without batch norm.
-    pub(crate) batch_norm: Option<TrainableBatchNorm>,
+    pub(crate) batch_norm: Option<BatchNorm>,
+    /// Of batch norm, in the last backward pass.
+    pub(crate) gradients: Option<ArrayGradients<Ix2>>,
+    velocities: Velocities,
     /// Input of the sigmoid in the last forward pass.
     pub(crate) sigmoid_input: Array2<f32>,
 }
@@ -61,8 +63,11 @@ impl Mlp {
     pub(crate) fn step(&mut self, sgd: Sgd) -> Result<()> {
         for layer in &mut self.hidden {
             layer.dense.step(sgd);
-            if let Some(batch_norm) = &mut layer.batch_norm {
-                batch_norm.step(sgd)?;
+            let velocities = &mut layer.velocities;
+            if let (Some(batch_norm), Some(gradients)) = (&mut layer.batch_norm, &layer.gradients) {
+                batch_norm.update_parameters(gradients, |name, value, gradient| {
+                    velocities.step(sgd, name, value, gradient);
+                })?;
             }
         }
         self.output.step(sgd);
@@ -71,31 +76,32 @@ impl Mlp {
 
     /// Switches to training: batch norm uses the statistics of each batch, and moves the running averages.
     pub(crate) fn train(&mut self) {
-        self.batch_norms().for_each(|batch_norm| batch_norm.layer.train());
+        self.batch_norms().for_each(BatchNorm::train);
     }
 
     /// Switches to evaluation: batch norm uses the running averages.
     pub(crate) fn eval(&mut self) {
-        self.batch_norms().for_each(|batch_norm| batch_norm.layer.eval());
+        self.batch_norms().for_each(BatchNorm::eval);
     }
 
     /// Returns every batch-norm layer.
-    pub(crate) fn batch_norms(&mut self) -> impl Iterator<Item = &mut TrainableBatchNorm> {
+    pub(crate) fn batch_norms(&mut self) -> impl Iterator<Item = &mut BatchNorm> {
         self.hidden.iter_mut().filter_map(|layer| layer.batch_norm.as_mut())
     }
 }
 
 impl Hidden {
     fn new(dense: Dense, units: usize, gpu: Option<&Gpu>) -> Result<Self> {
-        let batch_norm = gpu.map(|gpu| TrainableBatchNorm::new(gpu, units)).transpose()?;
+        let batch_norm = gpu.map(|gpu| BatchNorm::new(gpu, BatchNormConfig::new(units))).transpose()?;
         let dense = if batch_norm.is_some() { dense.without_bias() } else { dense };
-        Ok(Self { dense, batch_norm, sigmoid_input: Array2::zeros((0, units)) })
+        let (gradients, velocities) = (None, Velocities::default());
+        Ok(Self { dense, batch_norm, gradients, velocities, sigmoid_input: Array2::zeros((0, units)) })
     }
 
     fn forward(&mut self, h: Array2<f32>) -> Result<Array2<f32>> {
         let mut x = self.dense.forward(h);
         if let Some(batch_norm) = &mut self.batch_norm {
-            x = batch_norm.forward(&x)?;
+            x = batch_norm.forward_array(x.view())?;
         }
         let y = x.mapv(sigmoid);
         self.sigmoid_input = x;
@@ -105,7 +111,8 @@ impl Hidden {
     fn backward(&mut self, mut dy: Array2<f32>) -> Result<Array2<f32>> {
         dy.zip_mut_with(&self.sigmoid_input, |dy, &x| *dy *= sigmoid(x) * (1.0 - sigmoid(x)));
         if let Some(batch_norm) = &mut self.batch_norm {
-            dy = batch_norm.backward(&dy)?;
+            let gradients = self.gradients.insert(batch_norm.backward_array(dy.view())?);
+            return Ok(self.dense.backward(&gradients.input));
         }
         Ok(self.dense.backward(&dy))
     }

@@ -1,8 +1,7 @@
-//! What the examples share: handwritten digits, a dense layer, batch norm with its SGD step, the loss,
-//! and the command line.
+//! What the examples share: handwritten digits, a dense layer, SGD, the loss, and the
+//! command line.
 
 pub(crate) mod args;
-pub(crate) mod batch_norm;
 pub(crate) mod dense;
 pub(crate) mod digits;
 pub(crate) mod loss;

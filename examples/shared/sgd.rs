@@ -1,6 +1,7 @@
 //! Stochastic gradient descent.
 
-use ndarray::{Array, Dimension};
+use ndarray::{Array, Array1, Dimension};
+use std::collections::BTreeMap;
 
 /// The options of [`Parameter::step`].
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +10,26 @@ pub(crate) struct Sgd {
     pub(crate) rate: f32,
     /// Fraction of the last step that is kept, 0 for plain gradient descent. Not the momentum of batch norm.
     pub(crate) momentum: f32,
+}
+
+/// What SGD keeps of a batch norm, whose parameters are on the GPU: the velocity of each by its name.
+#[derive(Default)]
+pub(crate) struct Velocities(BTreeMap<&'static str, Array1<f32>>);
+
+impl Velocities {
+    /// velocity = momentum · velocity + gradient; value = value − rate · velocity.
+    pub(crate) fn step(
+        &mut self,
+        sgd: Sgd,
+        name: &'static str,
+        value: &mut Array1<f32>,
+        gradient: &Array1<f32>,
+    ) {
+        let velocity = self.0.entry(name).or_insert_with(|| Array1::zeros(gradient.len()));
+        *velocity *= sgd.momentum;
+        *velocity += gradient;
+        value.scaled_add(-sgd.rate, velocity);
+    }
 }
 
 /// A trainable array.

@@ -72,8 +72,8 @@ impl Pass {
         profile: &AdapterProfile,
     ) -> Result<Vec<Plan>> {
         let config = BatchNormConfig::new(shape[layout.channel_axis(shape.len())]).layout(layout);
-        let problem = config.problem(shape, layout, self.is_training())?;
-        let input = PlanInput::new(&problem, &config, self.is_training(), profile);
+        let problem = config.problem(shape, layout, self.is_training().into())?;
+        let input = PlanInput::new(&problem, &config, self.is_training().into(), profile);
         let tunings = Tunings::new(profile);
         let plan = |&direction| plan(&tunings, &input, direction, (dtype, false), GradientMask::ALL);
         self.directions().iter().map(plan).collect()

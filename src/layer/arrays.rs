@@ -7,6 +7,7 @@ use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::gpu::transfer::{self, Readback, Region, Staging};
 use crate::layer::BatchNorm;
+use crate::layer::GradientWrite;
 use crate::layer::{Gradients, Saved};
 use crate::layout::Layout;
 use crate::plan::ForwardOptions;
@@ -136,7 +137,7 @@ impl BatchNorm {
         let of_x = (T::DTYPE, x.shape(), layout);
         // Checks x before the upload.
         let options = ForwardOptions { residual: z.is_some(), dtype: T::DTYPE, ..ForwardOptions::default() };
-        self.prepare_forward(x.shape(), layout, self.training, options)?;
+        self.prepare_forward(x.shape(), layout, self.mode, options)?;
         if let Some(z) = z
             && z.shape() != x.shape()
         {
@@ -187,7 +188,7 @@ impl BatchNorm {
             let tensors = [&gradients.input, &gradients.weight, &gradients.bias, &gradients.residual];
             let regions: Vec<Region<'_>> = tensors.into_iter().flatten().map(Tensor::region).collect();
             let (readback, ()) = self.transfer(&[(dy, &on_gpu)], &regions, |layer, encoder| {
-                layer.record_gradients(encoder, &saved, &on_gpu, &gradients, false)
+                layer.record_gradients(encoder, &saved, &on_gpu, &gradients, GradientWrite::Replace)
             })?;
             Ok((readback, Present { weight, bias, residual: saved.z().is_some() }))
         })

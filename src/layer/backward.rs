@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::layer::BatchNorm;
 use crate::layer::{Pass, PlanKey};
 use crate::layout::Layout;
+use crate::mode::Mode;
 use crate::plan::{BackwardOptions, GradientMask};
 use crate::record::{Buffers, PreparedPlan};
 use crate::tensor::Tensor;
@@ -19,15 +20,24 @@ use std::sync::Arc;
 pub struct Saved {
     pub(crate) x: Tensor,
     pub(crate) z: Option<Tensor>,
-    pub(crate) training: bool,
+    pub(crate) mode: Mode,
     pub(crate) statistics: Option<Tensor>,
+}
+
+/// What [`BatchNorm::backward_into`] does with the contents of dweight and dbias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GradientWrite {
+    /// Overwrites them.
+    Replace,
+    /// Adds to them, as for a batch that comes in several parts (PyTorch without `zero_grad()`).
+    Accumulate,
 }
 
 impl Saved {
     /// Returns what backward needs of a pass with running statistics: its input, and `z` if that was added. For passes in
     /// eval that were recorded, and for [`BatchNorm::infer`], which save nothing.
     pub fn of_eval(x: &Tensor, z: Option<&Tensor>) -> Self {
-        Self { x: x.clone(), z: z.cloned(), training: false, statistics: None }
+        Self { x: x.clone(), z: z.cloned(), mode: Mode::Eval, statistics: None }
     }
 
     /// Returns the input of the forward pass.
@@ -40,9 +50,9 @@ impl Saved {
         self.z.as_ref()
     }
 
-    /// Returns whether the forward pass was in training mode.
-    pub fn is_training(&self) -> bool {
-        self.training
+    /// Returns the mode of the forward pass.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Returns the batch statistics, `[C, 4]`: the mean, its remainder (what the f32 mean lacks of the exact mean),
@@ -115,8 +125,7 @@ impl BatchNorm {
     /// [`Error::NoForward`] without a forward pass, or after one in place or on a tensor in eval
     /// ([`forward_saved`](Self::forward_saved) serves there); [`Error::ShapeMismatch`] unless `dy` has
     /// the shape and layout of the last x; [`Error::ElementType`] unless it has the element type of the last x;
-    /// [`Error::ForeignDevice`]; [`Error::OutOfMemory`]; [`Error::Gpu`]. [`Error::Limit`] on devices that bind only
-    /// eight buffers, with an activation of a sum, unless dx overwrites dy.
+    /// [`Error::ForeignDevice`]; [`Error::OutOfMemory`]; [`Error::Gpu`].
     pub fn backward(&mut self, dy: &Tensor) -> Result<Gradients> {
         self.backward_masked(dy, GradientMask::ALL)
     }
@@ -151,16 +160,15 @@ impl BatchNorm {
             bias: vector(mask.bias && bias)?,
             residual: like_dy(mask.residual && saved.z.is_some())?,
         };
-        self.backward_into(saved, dy, &gradients, false)?;
+        self.backward_into(saved, dy, &gradients, GradientWrite::Replace)?;
         Ok(gradients)
     }
 
     /// Writes the gradients to existing tensors. A gradient that is `None` is not computed.
     ///
     /// `gradients.input` may be `dy` itself. dx then overwrites dy, and nothing of the tensor's size is allocated.
-    /// wgpu clears new tensors before the first write, but not tensors that were used before. With `accumulate`,
-    /// dweight and dbias are added to the contents of their tensors, as for a batch that comes in several parts. dx
-    /// and dz always overwrite.
+    /// wgpu clears new tensors before the first write, but not tensors that were used before. `write` decides what
+    /// happens to the contents of dweight and dbias. dx and dz always overwrite.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`], [`Error::ParameterLength`], [`Error::SharedBuffer`]; [`Error::StateMismatch`] if
@@ -171,9 +179,9 @@ impl BatchNorm {
         saved: &Saved,
         dy: &Tensor,
         gradients: &Gradients,
-        accumulate: bool,
+        write: GradientWrite,
     ) -> Result<()> {
-        self.submit(|layer, encoder| layer.record_gradients(encoder, saved, dy, gradients, accumulate))
+        self.submit(|layer, encoder| layer.record_gradients(encoder, saved, dy, gradients, write))
     }
 
     /// Records [`backward_into`](Self::backward_into) in the caller's command encoder. The caller submits it.
@@ -186,9 +194,9 @@ impl BatchNorm {
         saved: &Saved,
         dy: &Tensor,
         gradients: &Gradients,
-        accumulate: bool,
+        write: GradientWrite,
     ) -> Result<()> {
-        self.record_gradients(encoder, saved, dy, gradients, accumulate)?;
+        self.record_gradients(encoder, saved, dy, gradients, write)?;
         let Gradients { input, weight, bias, residual } = gradients;
         self.mark_shared(&[Some(&saved.x), saved.z(), saved.statistics(), Some(dy)]);
         self.mark_shared(&[input.as_ref(), weight.as_ref(), bias.as_ref(), residual.as_ref()]);
@@ -201,12 +209,12 @@ impl BatchNorm {
         saved: &Saved,
         dy: &Tensor,
         gradients: &Gradients,
-        accumulate: bool,
+        write: GradientWrite,
     ) -> Result<()> {
         self.check_backward(saved, dy)?;
         self.check_gradients(saved, gradients, dy)?;
         let in_place = gradients.input.as_ref().is_some_and(|dx| dx.is_same_memory(dy));
-        let prepared = self.prepare_backward(saved, gradients, in_place, accumulate)?;
+        let prepared = self.prepare_backward(saved, gradients, in_place, write)?;
         self.reserve_scratch(prepared.plan())?;
         let bound = prepared.bind(&Buffers {
             x: Some(saved.x.binding()),
@@ -228,7 +236,7 @@ impl BatchNorm {
         saved: &Saved,
         gradients: &Gradients,
         in_place: bool,
-        accumulate: bool,
+        write: GradientWrite,
     ) -> Result<Arc<PreparedPlan>> {
         let mask = GradientMask {
             input: gradients.input.is_some(),
@@ -237,16 +245,17 @@ impl BatchNorm {
             residual: gradients.residual.is_some(),
         };
         let (residual, dtype) = (saved.z.is_some(), saved.x.dtype());
+        let accumulate = write == GradientWrite::Accumulate;
         let options = BackwardOptions { mask, in_place, accumulate, residual, dtype };
-        let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.training)?;
-        self.prepare(PlanKey { problem, training: saved.training, pass: Pass::Backward(options) })
+        let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.mode)?;
+        self.prepare(PlanKey { problem, mode: saved.mode, pass: Pass::Backward(options) })
     }
 
     pub(crate) fn check_backward(&self, saved: &Saved, dy: &Tensor) -> Result<()> {
         saved.x.check_device(self.gpu(), "x")?;
         dy.check_device(self.gpu(), "dy")?;
         dy.check_like(&saved.x, "dy")?;
-        self.config().problem(saved.x.shape(), saved.x.layout(), saved.training).map(|_| ())
+        self.config().problem(saved.x.shape(), saved.x.layout(), saved.mode).map(|_| ())
     }
 
     fn check_gradients(&self, saved: &Saved, gradients: &Gradients, dy: &Tensor) -> Result<()> {

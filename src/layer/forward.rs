@@ -7,21 +7,23 @@ use crate::layer::BatchNorm;
 use crate::layer::Saved;
 use crate::layer::{Pass, PlanKey};
 use crate::layout::Layout;
+use crate::mode::Mode;
 use crate::plan::{ForwardOptions, Plan, PlanInput};
 use crate::record::{Buffers, PreparedPlan};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
 impl BatchNorm {
-    /// Returns the plan of a forward pass over `x` alone, in the layer's current mode: the kernels that run, and
-    /// their geometry, by the tunings of [`Gpu::set_tunings`](crate::Gpu::set_tunings) if there are any.
+    /// Returns the plan of a forward pass over `x` in the layer's current mode: the kernels that run, and their geometry,
+    /// by the tunings of [`Gpu::set_tunings`](crate::Gpu::set_tunings) if there are any. The element type is that of `x`,
+    /// whatever the options say.
     ///
     /// # Errors
     /// The errors of [`forward`](Self::forward) that concern the shape.
-    pub fn plan(&self, x: &Tensor, in_place: bool) -> Result<Plan> {
-        let problem = self.config.problem(x.shape(), x.layout(), self.training)?;
-        let input = PlanInput::new(&problem, &self.config, self.training, self.gpu.profile());
-        self.gpu.tunings().forward(&input, &ForwardOptions::new().in_place(in_place).dtype(x.dtype()))
+    pub fn plan(&self, x: &Tensor, options: &ForwardOptions) -> Result<Plan> {
+        let problem = self.config.problem(x.shape(), x.layout(), self.mode)?;
+        let input = PlanInput::new(&problem, &self.config, self.mode, self.gpu.profile());
+        self.gpu.tunings().forward(&input, &options.dtype(x.dtype()))
     }
 
     /// Normalises `x` and applies the activation. Returns a new tensor of the same shape, layout and element type.
@@ -85,7 +87,7 @@ impl BatchNorm {
         // Checks x before y is allocated.
         x.check_device(&self.gpu, "x")?;
         let options = ForwardOptions { in_place: false, residual: z.is_some(), dtype: x.dtype() };
-        self.prepare_forward(x.shape(), x.layout(), self.training, options)?;
+        self.prepare_forward(x.shape(), x.layout(), self.mode, options)?;
         let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
         let passed = self.submit(|layer, encoder| layer.record(encoder, Some(x), z, &y))?;
         Ok((y, passed))
@@ -167,11 +169,11 @@ impl BatchNorm {
         &self,
         shape: &[usize],
         layout: Layout,
-        training: bool,
+        mode: Mode,
         options: ForwardOptions,
     ) -> Result<Arc<PreparedPlan>> {
-        let problem = self.config.problem(shape, layout, training)?;
-        self.prepare(PlanKey { problem, training, pass: Pass::Forward(options) })
+        let problem = self.config.problem(shape, layout, mode)?;
+        self.prepare(PlanKey { problem, mode, pass: Pass::Forward(options) })
     }
 
     /// Checks all tensors of a pass, and prepares its plan unless it is cached. Without `x`, `y` is normalised in place.
@@ -180,12 +182,12 @@ impl BatchNorm {
         x: Option<&Tensor>,
         z: Option<&Tensor>,
         y: &Tensor,
-        training: bool,
+        mode: Mode,
     ) -> Result<Arc<PreparedPlan>> {
         let input = x.unwrap_or(y);
         input.check_device(&self.gpu, "x")?;
         let options = ForwardOptions { in_place: x.is_none(), residual: z.is_some(), dtype: input.dtype() };
-        let prepared = self.prepare_forward(input.shape(), input.layout(), training, options)?;
+        let prepared = self.prepare_forward(input.shape(), input.layout(), mode, options)?;
         if let Some(z) = z {
             z.check_device(&self.gpu, "z")?;
             z.check_like(input, "z")?;
@@ -206,7 +208,8 @@ impl BatchNorm {
     /// Keeps what backward and the caller may ask for after a forward pass. In eval, the layer keeps no hold of the caller's
     /// tensors.
     fn keep(&mut self, passed: Passed) {
-        (self.saved, self.statistics) = (passed.saved.filter(Saved::is_training), passed.statistics);
+        (self.saved, self.statistics) =
+            (passed.saved.filter(|saved| saved.mode.is_training()), passed.statistics);
     }
 
     /// The same after a pass on tensors of the layer's own.
@@ -222,7 +225,7 @@ impl BatchNorm {
         z: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<Passed> {
-        let prepared = self.checked_forward(x, z, y, self.training)?;
+        let prepared = self.checked_forward(x, z, y, self.mode)?;
         let plan = prepared.plan();
         self.reserve_scratch(plan)?;
         let uses_batch = plan.buffers().iter().any(|(binding, _)| *binding == Binding::Statistics);
@@ -243,9 +246,8 @@ impl BatchNorm {
             ..self.buffers()
         })?;
         bound.record(encoder);
-        let training = self.training;
-        let saved =
-            x.map(|x| Saved { x: x.clone(), z: z.cloned(), training, statistics: statistics.clone() });
+        let mode = self.mode;
+        let saved = x.map(|x| Saved { x: x.clone(), z: z.cloned(), mode, statistics: statistics.clone() });
         Ok(Passed { saved, statistics })
     }
 }

@@ -6,6 +6,7 @@ use crate::kernels::Binding;
 use crate::layer::BatchNorm;
 use crate::layer::arrays::in_dimension;
 use crate::layer::forward::unless_same_memory;
+use crate::mode::Mode;
 use crate::plan::ForwardOptions;
 use crate::record::Buffers;
 use crate::tensor::Tensor;
@@ -74,7 +75,7 @@ impl BatchNorm {
     fn infer_uploaded<T: Element, D: Dimension>(&self, x: &ArrayView<'_, T, D>) -> Result<Tensor> {
         let layout = self.config.layout;
         // Checks x before the upload.
-        self.prepare_forward(x.shape(), layout, false, ForwardOptions::new().dtype(T::DTYPE))?;
+        self.prepare_forward(x.shape(), layout, Mode::Eval, ForwardOptions::new().dtype(T::DTYPE))?;
         let x = Tensor::from_array(&self.gpu, x.view())?.with_layout(layout);
         // Nobody else has this tensor.
         self.infer_into(&x, &x)?;
@@ -84,7 +85,7 @@ impl BatchNorm {
     fn infer_to_new(&self, x: &Tensor, z: Option<&Tensor>) -> Result<Tensor> {
         x.check_device(&self.gpu, "x")?;
         let options = ForwardOptions::new().residual(z.is_some()).dtype(x.dtype());
-        self.prepare_forward(x.shape(), x.layout(), false, options)?;
+        self.prepare_forward(x.shape(), x.layout(), Mode::Eval, options)?;
         let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
         self.submit_inference(Some(x), z, &y)?;
         Ok(y)
@@ -92,7 +93,7 @@ impl BatchNorm {
 
     /// Records and submits. Without `x`, `y` is normalised in place.
     fn submit_inference(&self, x: Option<&Tensor>, z: Option<&Tensor>, y: &Tensor) -> Result<()> {
-        let prepared = self.checked_forward(x, z, y, false)?;
+        let prepared = self.checked_forward(x, z, y, Mode::Eval)?;
         // Batch statistics need memory that no other call writes to at the same time.
         let mut own = Vec::new();
         for (binding, bytes) in prepared.plan().buffers() {

@@ -20,7 +20,7 @@ mod infer;
 mod parameters;
 
 pub use arrays::ArrayGradients;
-pub use backward::{Gradients, Saved};
+pub use backward::{GradientWrite, Gradients, Saved};
 pub use parameters::LayerTensors;
 
 use crate::config::BatchNormConfig;
@@ -32,6 +32,7 @@ use crate::kernels::Binding;
 use crate::layer::arrays::ArrayBuffers;
 use crate::layout::Layout;
 use crate::lru::LruCache;
+use crate::mode::Mode;
 use crate::plan::{BackwardOptions, ForwardOptions, Plan, PlanInput};
 use crate::record::{Buffers, PreparedPlan};
 use crate::shape::Problem;
@@ -91,7 +92,7 @@ const PLANS_KEPT: usize = 16;
 pub struct BatchNorm {
     pub(crate) gpu: Gpu,
     pub(crate) config: BatchNormConfig,
-    pub(crate) training: bool,
+    pub(crate) mode: Mode,
     tensors: LayerTensors,
     num_batches_tracked: Option<wgpu::Buffer>,
     /// Batch statistics of the last forward pass, if it used them: [C, 4].
@@ -112,7 +113,7 @@ pub struct BatchNorm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PlanKey {
     pub(crate) problem: Problem,
-    pub(crate) training: bool,
+    pub(crate) mode: Mode,
     pub(crate) pass: Pass,
 }
 
@@ -194,7 +195,7 @@ impl BatchNorm {
         Self {
             gpu,
             config,
-            training: true,
+            mode: Mode::Train,
             tensors,
             num_batches_tracked,
             statistics: None,
@@ -219,17 +220,27 @@ impl BatchNorm {
 
     /// Switches to training mode.
     pub fn train(&mut self) {
-        self.training = true;
+        self.mode = Mode::Train;
     }
 
     /// Switches to eval mode.
     pub fn eval(&mut self) {
-        self.training = false;
+        self.mode = Mode::Eval;
+    }
+
+    /// Returns the mode.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Sets the mode, as [`train`](Self::train) and [`eval`](Self::eval) do.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// Returns whether the layer is in training mode.
     pub fn is_training(&self) -> bool {
-        self.training
+        self.mode.is_training()
     }
 
     /// Reads parameters and running statistics back.
@@ -323,10 +334,10 @@ impl BatchNorm {
     /// Returns the prepared plan from the cache, or prepares it.
     pub(crate) fn prepare(&self, key: PlanKey) -> Result<Arc<PreparedPlan>> {
         let Self { gpu, config, plans, .. } = self;
-        let PlanKey { problem, training, pass } = key;
+        let PlanKey { problem, mode, pass } = key;
         plans.lock().unwrap_or_else(PoisonError::into_inner).get(key, || {
             let tunings = gpu.tunings();
-            let input = PlanInput::new(&problem, config, training, gpu.profile());
+            let input = PlanInput::new(&problem, config, mode, gpu.profile());
             gpu.prepare(&match pass {
                 Pass::Forward(options) => tunings.forward(&input, &options)?,
                 Pass::Backward(options) => tunings.backward(&input, &options)?,
@@ -387,7 +398,7 @@ impl Clone for BatchNorm {
     fn clone(&self) -> Self {
         let (tensors, count) = (self.tensors.clone(), self.num_batches_tracked.clone());
         let layer = Self::before_any_pass(self.gpu.clone(), self.config.clone(), tensors, count);
-        Self { training: self.training, ..layer }
+        Self { mode: self.mode, ..layer }
     }
 }
 
@@ -406,6 +417,7 @@ mod tests {
     use crate::kernels::VectorWidth;
     use crate::layer::BatchNorm;
     use crate::layout::Layout;
+    use crate::mode::Mode;
     use crate::plan::{BackwardOptions, Direction, ForwardOptions, Plan, PlanInput, Tuning};
     use crate::shape::Problem;
     use crate::tensor::Tensor;
@@ -419,13 +431,13 @@ mod tests {
         let tuning = Tuning { splits: heuristic.splits * 2 + 6, ..heuristic };
         let options = BackwardOptions::default();
         let in_place = ForwardOptions::new().in_place(true);
-        let input = PlanInput::new(&problem, &config, true, gpu.profile());
+        let input = PlanInput::new(&problem, &config, Mode::Train, gpu.profile());
         let plans = |input: PlanInput<'_>| -> Result<[Plan; 2]> {
             Ok([Plan::forward(&input, &in_place)?, Plan::backward(&input, &options)?])
         };
         let passes = [Pass::Forward(in_place), Pass::Backward(options)];
         let planned = |layer: &mut BatchNorm| {
-            let plan = |pass| Ok(layer.prepare(PlanKey { problem, training: true, pass })?.plan().clone());
+            let plan = |pass| Ok(layer.prepare(PlanKey { problem, mode: Mode::Train, pass })?.plan().clone());
             passes.map(plan).into_iter().collect::<Result<Vec<_>>>()
         };
         let without = plans(input)?;
@@ -433,14 +445,14 @@ mod tests {
 
         let mut tunings = Tunings::new(gpu.profile());
         for direction in [Direction::Forward, Direction::Backward] {
-            tunings.insert(&problem, &config, true, direction, tuning);
+            tunings.insert(&problem, &config, Mode::Train, direction, tuning);
         }
         gpu.set_tunings(tunings)?;
         let with = plans(input.tuning(tuning))?;
         assert_eq!(planned(&mut BatchNorm::new(&gpu, config.clone())?)?, with);
         assert!(with[0] != without[0] && with[1] != without[1]);
         let x = Tensor::zeros(&gpu, &[64, 2, 1024], Layout::ChannelsFirst)?;
-        assert_eq!(BatchNorm::new(&gpu, config)?.plan(&x, true)?, with[0]);
+        assert_eq!(BatchNorm::new(&gpu, config)?.plan(&x, &ForwardOptions::new().in_place(true))?, with[0]);
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::layer::BatchNorm;
+use crate::layer::{ArrayGradients, BatchNorm};
 use crate::tensor::Tensor;
-use ndarray::ArrayView1;
+use ndarray::{Array1, ArrayView1, Dimension};
 
 /// Parameters and running statistics on the GPU: f32, one number for each channel. Clones are handles to the same
 /// tensors.
@@ -132,6 +132,48 @@ impl BatchNorm {
             return Err(Error::ParameterLength { name, length, num_features });
         }
         tensor.write_array(values)
+    }
+
+    /// Takes a step of an optimiser that computes on the CPU. Reads the parameters back, calls `step` with the name, the
+    /// values and the gradient of each that has a gradient (`weight`, then `bias`), and writes the values back. The
+    /// running statistics stay as they are.
+    ///
+    /// ```
+    /// # use wgpu_batchnorm::{BatchNorm, BatchNormConfig, Gpu, ndarray::array};
+    /// # let mut bn = BatchNorm::new(&Gpu::new()?, BatchNormConfig::new(2))?;
+    /// let y = bn.forward_array(array![[1.0f32, 10.0], [2.0, 20.0]].view())?;
+    /// let gradients = bn.backward_array(y.view())?;               // of the loss Σ y² / 2
+    /// bn.update_parameters(&gradients, |_, value, gradient| value.scaled_add(-0.1, gradient))?;
+    /// # let weight = bn.state()?.weight.unwrap();
+    /// # assert!((weight[0] - 0.8).abs() < 1e-4 && (weight[1] - 0.8).abs() < 1e-4, "{weight}");
+    /// # Ok::<(), wgpu_batchnorm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ParameterLength`] unless each gradient has one value for each channel, before the first step;
+    /// [`Error::Readback`], [`Error::Gpu`].
+    pub fn update_parameters<D: Dimension, T>(
+        &mut self,
+        gradients: &ArrayGradients<D, T>,
+        mut step: impl FnMut(&'static str, &mut Array1<f32>, &Array1<f32>),
+    ) -> Result<()> {
+        let num_features = self.config.num_features;
+        for (name, gradient) in [("dweight", &gradients.weight), ("dbias", &gradients.bias)] {
+            if let Some(length) = gradient.as_ref().map(Array1::len).filter(|&length| length != num_features)
+            {
+                return Err(Error::ParameterLength { name, length, num_features });
+            }
+        }
+        let state = self.state()?;
+        if let (Some(mut weight), Some(gradient)) = (state.weight, &gradients.weight) {
+            step("weight", &mut weight, gradient);
+            self.set_weight(weight.view())?;
+        }
+        if let (Some(mut bias), Some(gradient)) = (state.bias, &gradients.bias) {
+            step("bias", &mut bias, gradient);
+            self.set_bias(bias.view())?;
+        }
+        Ok(())
     }
 
     /// Returns the learnable parameters by name: `weight` and `bias`, of which the layer may lack either. Each has a

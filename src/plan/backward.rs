@@ -11,6 +11,7 @@ use crate::kernels::{
     ChannelGradients, InputGradient, Kernel, Lanes, PreActivation, Statistics, Storage, Traversal,
     VectorWidth,
 };
+use crate::mode::Mode;
 use crate::shape::Problem;
 
 /// Most values per channel for which dx is computed with exact products. Batch statistics remove two of the n
@@ -27,11 +28,11 @@ impl Plan {
     /// Returns the errors of [`forward`](Self::forward).
     pub fn backward(input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
         input.check()?;
-        let PlanInput { problem, config, training, .. } = *input;
+        let PlanInput { problem, config, mode, .. } = *input;
         let mut width = backward_width(input, options.dtype);
         let tuning = input.tuning_for(width, options.dtype);
         if input.uses_batch_statistics() && options.mask.input {
-            let tile_width = if one_by_one(&problem, config, training) {
+            let tile_width = if one_by_one(&problem, config, mode) {
                 VectorWidth::Scalar
             } else {
                 tile_width(&problem, width)
@@ -44,7 +45,7 @@ impl Plan {
     }
 
     fn backward_by(grid: &GridPlanner<'_>, input: &PlanInput<'_>, options: &BackwardOptions) -> Result<Self> {
-        let PlanInput { problem, config, training, profile, .. } = *input;
+        let PlanInput { problem, config, mode, profile, .. } = *input;
         let BackwardOptions { mask, in_place, accumulate, residual, dtype } = *options;
         let mut plan = Self::new(Direction::Backward, input, grid.width, in_place, dtype);
         plan.params.accumulate = accumulate.into();
@@ -63,7 +64,7 @@ impl Plan {
             in_place: in_place && mask.input,
             dx: mask.input,
             dz,
-            exact_products: exact_products(&problem, config, training),
+            exact_products: exact_products(&problem, config, mode),
         };
         let empty = problem.elements() == 0;
         let (dweight, dbias) = (mask.weight && weight, mask.bias && bias);
@@ -76,10 +77,10 @@ impl Plan {
         let needs_statistics = dweight || projection || pre_activation.is_activated();
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
         let mut merge = None;
-        let input = |merge: Option<(Lanes, ChannelGradients)>, has_sums| {
+        let input = |gradient: InputGradient, merge: Option<(Lanes, ChannelGradients)>, has_sums| {
             let Reduction { workgroup_size, division, .. } = grid.elementwise(merge.map(|(lanes, _)| lanes));
             // dz depends on statistics only through an activation.
-            let needs_statistics = mask.input || pre_activation.is_activated();
+            let needs_statistics = gradient.dx || pre_activation.is_activated();
             let kernel = BackwardInput {
                 traversal: division.traversal,
                 statistics: if needs_statistics { statistics } else { Statistics::None },
@@ -133,7 +134,7 @@ impl Plan {
                 (concluded, has_dx) = (result.is_some(), has_dx || beside.is_some());
                 if !concluded && !has_dx {
                     let merging = grid.merge(&reduction).map(|lanes| (lanes, gradients));
-                    merge = merging.filter(|_| grid.binds(&input(merging, true).1));
+                    merge = merging.filter(|_| grid.binds(&input(gradient, merging, true).1));
                     concluded = merge.is_some();
                 }
             }
@@ -146,8 +147,19 @@ impl Plan {
             plan.stages.push((Kernel::BackwardFinalize(finalize), Work::Channels(channels_per_workgroup)));
         }
         if !has_dx {
-            let (division, kernel) = input(merge, !plan.stages.is_empty());
-            plan.push_elementwise(division, kernel);
+            let has_sums = !plan.stages.is_empty();
+            let both = input(gradient, merge, has_sums);
+            if gradient.dx && gradient.dz && !grid.binds(&both.1) {
+                // Two dispatches bind fewer buffers each. The one for dz comes first, since dx may overwrite dy.
+                let dz = InputGradient { in_place: false, dx: false, exact_products: false, ..gradient };
+                let dx = InputGradient { dz: false, ..gradient };
+                for one in [dz, dx] {
+                    let (division, kernel) = input(one, None, has_sums);
+                    plan.push_elementwise(division, kernel);
+                }
+            } else {
+                plan.push_elementwise(both.0, both.1);
+            }
         }
         plan.lay_out(grid);
         plan.check_limits(profile)?;
@@ -163,18 +175,18 @@ fn resident_tensors(config: &BatchNormConfig, options: &BackwardOptions) -> u32 
 
 /// Returns how many elements the backward pass loads at once.
 pub(crate) fn backward_width(input: &PlanInput<'_>, dtype: DType) -> VectorWidth {
-    match one_by_one(&input.problem, input.config, input.training) {
+    match one_by_one(&input.problem, input.config, input.mode) {
         true => VectorWidth::Scalar,
         false => width(&input.problem, dtype, input.profile),
     }
 }
 
 /// Checks whether dx needs scalar loads: in planes, exact products are computed one by one for each channel.
-fn one_by_one(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
-    exact_products(problem, config, training) && problem.inner > 1
+fn one_by_one(problem: &Problem, config: &BatchNormConfig, mode: Mode) -> bool {
+    exact_products(problem, config, mode) && problem.inner > 1
 }
 
 /// Checks whether dx needs exact products.
-fn exact_products(problem: &Problem, config: &BatchNormConfig, training: bool) -> bool {
-    config.uses_batch_statistics(training) && problem.values_per_channel() <= FEW_VALUES
+fn exact_products(problem: &Problem, config: &BatchNormConfig, mode: Mode) -> bool {
+    config.uses_batch_statistics(mode) && problem.values_per_channel() <= FEW_VALUES
 }

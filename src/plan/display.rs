@@ -10,7 +10,7 @@ impl fmt::Display for Plan {
             Direction::Forward => "forward",
             Direction::Backward => "backward",
         };
-        let mode = if self.training { "training" } else { "eval" };
+        let mode = if self.mode.is_training() { "training" } else { "eval" };
         let in_place = if self.in_place { ", in place" } else { "" };
         writeln!(
             f,

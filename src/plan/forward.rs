@@ -29,7 +29,7 @@ impl Plan {
     }
 
     fn forward_by(grid: &GridPlanner<'_>, input: &PlanInput<'_>, options: &ForwardOptions) -> Result<Self> {
-        let PlanInput { problem, config, training, profile, .. } = *input;
+        let PlanInput { problem, config, mode, profile, .. } = *input;
         let ForwardOptions { in_place, residual, dtype } = *options;
         let mut plan = Self::new(Direction::Forward, input, grid.width, in_place, dtype);
         plan.extra_tensors = residual.into();
@@ -38,7 +38,7 @@ impl Plan {
         let activation = config.activation.kind();
         let (weight, bias) = (config.weight, config.bias);
         let output = Output { storage, in_place, weight, bias, activation, residual };
-        let running = match (training && config.track_running_stats, config.momentum) {
+        let running = match (mode.is_training() && config.track_running_stats, config.momentum) {
             (false, _) => RunningUpdate::Off,
             (true, Some(_)) => RunningUpdate::Fixed,
             (true, None) => RunningUpdate::Cumulative,

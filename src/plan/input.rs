@@ -8,6 +8,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernels::{Statistics, Storage, VectorWidth};
 use crate::layout::Layout;
+use crate::mode::Mode;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 
@@ -86,7 +87,7 @@ pub struct PlanInput<'a> {
     pub config: &'a BatchNormConfig,
     /// The mode, as in [`BatchNorm::train`](crate::BatchNorm::train). A backward pass has the mode of the forward pass
     /// before it.
-    pub training: bool,
+    pub mode: Mode,
     /// The capabilities of the adapter.
     pub profile: &'a AdapterProfile,
     /// A measured tuning. `None` means [`Tuning::new`].
@@ -98,10 +99,10 @@ impl<'a> PlanInput<'a> {
     pub fn new(
         problem: &Problem,
         config: &'a BatchNormConfig,
-        training: bool,
+        mode: Mode,
         profile: &'a AdapterProfile,
     ) -> Self {
-        Self { problem: *problem, config, training, profile, tuning: None }
+        Self { problem: *problem, config, mode, profile, tuning: None }
     }
 
     /// Sets a measured tuning. `None` goes back to [`Tuning::new`].
@@ -114,12 +115,12 @@ impl<'a> PlanInput<'a> {
     pub(super) fn check(&self) -> Result<()> {
         let Problem { outer, channels, inner } = self.problem;
         self.config.validate()?;
-        self.config.problem(&[outer, channels, inner], Layout::ChannelsFirst, self.training).map(|_| ())
+        self.config.problem(&[outer, channels, inner], Layout::ChannelsFirst, self.mode).map(|_| ())
     }
 
     /// Checks whether the pass uses batch statistics.
     pub(super) fn uses_batch_statistics(&self) -> bool {
-        self.config.uses_batch_statistics(self.training)
+        self.config.uses_batch_statistics(self.mode)
     }
 
     /// Returns the source of the mean and the variance.

@@ -20,6 +20,7 @@ pub use tuning::Tuning;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{Access, Binding, Kernel, PARTIAL_BYTES, PROJECTION_BYTES, Params, STATISTICS_BYTES};
+use crate::mode::Mode;
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
 use arithmetic::u32_of;
@@ -74,7 +75,7 @@ impl Work {
 pub struct Plan {
     direction: Direction,
     problem: Problem,
-    training: bool,
+    mode: Mode,
     in_place: bool,
     dtype: DType,
     /// Tensors that the pass reads or writes besides x and y, or besides x, dy and dx.
@@ -97,7 +98,7 @@ impl Plan {
         in_place: bool,
         dtype: DType,
     ) -> Self {
-        let PlanInput { problem, config, training, .. } = *input;
+        let PlanInput { problem, config, mode, .. } = *input;
         let momentum = config.momentum.unwrap_or(0.0);
         let params = Params {
             outer: u32_of(problem.outer),
@@ -116,7 +117,7 @@ impl Plan {
         Self {
             direction,
             problem,
-            training,
+            mode,
             in_place,
             dtype,
             extra_tensors: 0,
@@ -175,9 +176,9 @@ impl Plan {
         self.direction == Direction::Forward
     }
 
-    /// Returns whether the forward pass is in training mode.
-    pub fn is_training(&self) -> bool {
-        self.training
+    /// Returns the mode of the forward pass.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Returns whether y overwrites x, or dx overwrites dy.

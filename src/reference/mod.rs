@@ -262,10 +262,10 @@ impl BatchNorm {
         x: ArrayView<'_, f64, D>,
         z: Option<ArrayView<'_, f64, D>>,
     ) -> Result<Array<f64, D>> {
-        let problem = self.config.problem(x.shape(), self.config.layout, self.training)?;
+        let problem = self.config.problem(x.shape(), self.config.layout, self.training.into())?;
         let axis = Axis(self.config.layout.channel_axis(x.ndim()));
         let n = problem.values_per_channel();
-        let batch = (self.config.uses_batch_statistics(self.training) && n > 0)
+        let batch = (self.config.uses_batch_statistics(self.training.into()) && n > 0)
             .then(|| batch_statistics(x.view().into_dyn(), axis, problem.channels));
         let factors = self.begin(batch, n);
         let (y, saved) = self.apply(factors, x, z);
@@ -276,7 +276,7 @@ impl BatchNorm {
     /// Begins a forward pass: updates the running statistics in training, and returns what to normalise with. `batch`
     /// has the statistics of the batch, unless running statistics are used or the batch is empty.
     pub(crate) fn begin(&mut self, batch: Option<Statistics>, n: usize) -> Factors {
-        let used_batch_statistics = self.config.uses_batch_statistics(self.training);
+        let used_batch_statistics = self.config.uses_batch_statistics(self.training.into());
         if self.training {
             self.track(batch.as_ref(), n as f64);
         }

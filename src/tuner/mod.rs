@@ -8,6 +8,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::mode::Mode;
 use crate::plan::{
     BackwardOptions, Direction, ForwardOptions, Plan, PlanInput, Tuning, backward_width, width,
 };
@@ -45,12 +46,12 @@ impl Tunings {
         gpu: &Gpu,
         problem: &Problem,
         config: &BatchNormConfig,
-        training: bool,
+        mode: Mode,
         direction: Direction,
     ) -> Result<Tuned> {
         let profile = gpu.profile();
         self.check(profile)?;
-        let input = PlanInput::new(problem, config, training, profile);
+        let input = PlanInput::new(problem, config, mode, profile);
         let plan = |tuning: Tuning| match direction {
             Direction::Forward => Plan::forward(&input.tuning(tuning), &ForwardOptions::default()),
             Direction::Backward => Plan::backward(&input.tuning(tuning), &BackwardOptions::default()),
@@ -81,7 +82,7 @@ impl Tunings {
             },
             _ => Contest::new(gpu, &candidates)?.run()?,
         };
-        self.insert(problem, config, training, direction, tuned.tuning);
+        self.insert(problem, config, mode, direction, tuned.tuning);
         Ok(tuned)
     }
 }

@@ -12,12 +12,12 @@
 //! Another tuning adds in another order, and so may change the last bits. The same plan gives the same bits.
 //!
 //! ```no_run
-//! use wgpu_batchnorm::{BatchNormConfig, Direction, Gpu, Layout, Problem, Tunings};
+//! use wgpu_batchnorm::{BatchNormConfig, Direction, Gpu, Layout, Mode, Problem, Tunings};
 //!
 //! let gpu = Gpu::new()?;
 //! let problem = Problem::new(&[8, 64, 112, 112], Layout::ChannelsFirst)?;
 //! let mut tunings = Tunings::new(gpu.profile());
-//! tunings.tune(&gpu, &problem, &BatchNormConfig::new(64), true, Direction::Forward)?;
+//! tunings.tune(&gpu, &problem, &BatchNormConfig::new(64), Mode::Train, Direction::Forward)?;
 //! tunings.save("tunings.txt")?;
 //!
 //! // In the next run of the program, before its layers run:
@@ -29,6 +29,7 @@ mod file;
 
 use crate::config::BatchNormConfig;
 use crate::error::{Error, Result};
+use crate::mode::Mode;
 use crate::plan::{BackwardOptions, Direction, ForwardOptions, Plan, PlanInput, Tuning};
 use crate::profile::AdapterProfile;
 use crate::shape::Problem;
@@ -44,8 +45,8 @@ struct Key {
 }
 
 impl Key {
-    fn new(problem: &Problem, config: &BatchNormConfig, training: bool, direction: Direction) -> Self {
-        Self { direction, batch_statistics: config.uses_batch_statistics(training), problem: *problem }
+    fn new(problem: &Problem, config: &BatchNormConfig, mode: Mode, direction: Direction) -> Self {
+        Self { direction, batch_statistics: config.uses_batch_statistics(mode), problem: *problem }
     }
 }
 
@@ -143,15 +144,15 @@ impl Tunings {
         self.found.is_empty()
     }
 
-    /// Returns the tuning for a pass, or `None`. For `training`, see [`Plan::forward`] and [`Plan::backward`].
+    /// Returns the tuning for a pass, or `None`. For the mode, see [`Plan::forward`] and [`Plan::backward`].
     pub fn get(
         &self,
         problem: &Problem,
         config: &BatchNormConfig,
-        training: bool,
+        mode: Mode,
         direction: Direction,
     ) -> Option<Tuning> {
-        self.found.get(&Key::new(problem, config, training, direction)).copied()
+        self.found.get(&Key::new(problem, config, mode, direction)).copied()
     }
 
     /// Keeps a tuning for a pass. Replaces and returns the previous one.
@@ -159,11 +160,11 @@ impl Tunings {
         &mut self,
         problem: &Problem,
         config: &BatchNormConfig,
-        training: bool,
+        mode: Mode,
         direction: Direction,
         tuning: Tuning,
     ) -> Option<Tuning> {
-        self.found.insert(Key::new(problem, config, training, direction), tuning)
+        self.found.insert(Key::new(problem, config, mode, direction), tuning)
     }
 
     /// Plans as [`Plan::forward`] does, with the tuning for the pass if one was found.
@@ -188,8 +189,8 @@ impl Tunings {
         direction: Direction,
         plan: impl Fn(&PlanInput<'_>) -> Result<Plan>,
     ) -> Result<Plan> {
-        let PlanInput { problem, config, training, .. } = input;
-        match self.get(problem, config, *training, direction).map(|tuning| plan(&input.tuning(tuning))) {
+        let PlanInput { problem, config, mode, .. } = input;
+        match self.get(problem, config, *mode, direction).map(|tuning| plan(&input.tuning(tuning))) {
             // A tuning with too many splits needs more scratch than the device can bind. Then the default plan is
             // used.
             Some(Ok(plan)) => Ok(plan),

@@ -5,7 +5,7 @@ use super::{Case, Step};
 use crate::dtype::Element;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::layer::{ArrayGradients, BatchNorm, Gradients, Saved};
+use crate::layer::{ArrayGradients, BatchNorm, GradientWrite, Gradients, Saved};
 use crate::layout::Layout;
 use crate::state::BatchNormState;
 use crate::tensor::Tensor;
@@ -90,7 +90,7 @@ fn gradients<T: Element>(
         .weight(vector(layer.config().weight)?)
         .bias(vector(layer.config().bias)?)
         .residual(dz.clone());
-    layer.backward_into(saved, dy, &gradients, false)?;
+    layer.backward_into(saved, dy, &gradients, GradientWrite::Replace)?;
     put("dx", dy.to_bytes()?);
     if let Some(dz) = &dz {
         put("dz", dz.to_bytes()?);

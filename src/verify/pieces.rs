@@ -76,8 +76,8 @@ impl LongChannel {
         let mut steps = Vec::new();
         for step in 0..values.steps() {
             let n = values.len(step);
-            layer.config().problem(&[n, 1], layer.config().layout, case.training)?;
-            let batch = (layer.config().uses_batch_statistics(case.training) && n > 0)
+            layer.config().problem(&[n, 1], layer.config().layout, case.training.into())?;
+            let batch = (layer.config().uses_batch_statistics(case.training.into()) && n > 0)
                 .then(|| statistics(values, step, piece));
             let factors = layer.begin(batch, n);
             let results = Step {

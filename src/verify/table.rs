@@ -297,7 +297,7 @@ mod tests {
             case.config.validate()?;
             assert_eq!(problem.channels, case.config.num_features, "{}", case.name);
             assert!(problem.elements() * case.steps <= 4_000_000, "{}", case.name);
-            let batch = case.config.uses_batch_statistics(case.training);
+            let batch = case.config.uses_batch_statistics(case.training.into());
             assert!(!batch || problem.values_per_channel() != 1, "{}", case.name);
         }
         let has =

@@ -4,8 +4,8 @@ use crate::support::{self, buffer, changed, read};
 use wgpu_batchnorm::kernels::{Binding, VectorWidth};
 use wgpu_batchnorm::verify::table;
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Buffers, DType, Error, ForwardOptions, Layout, Plan,
-    PlanInput, Problem, Tuning, wgpu,
+    AdapterProfile, BackwardOptions, BatchNormConfig, Buffers, DType, Error, ForwardOptions, Layout, Mode,
+    Plan, PlanInput, Problem, Tuning, wgpu,
 };
 
 /// Returns a prepared plan for the problem that the tests of binding use.
@@ -15,7 +15,7 @@ fn prepared(training: bool, in_place: bool) -> wgpu_batchnorm::PreparedPlan {
     let config = BatchNormConfig::new(3);
     gpu.prepare(
         &Plan::forward(
-            &PlanInput::new(&problem, &config, training, gpu.profile()),
+            &PlanInput::new(&problem, &config, training.into(), gpu.profile()),
             &ForwardOptions::new().in_place(in_place),
         )
         .unwrap(),
@@ -154,13 +154,18 @@ fn a_bound_plan_can_be_recorded_again_and_gives_the_same_bits() {
     let gpu = support::gpu();
     let case = table().into_iter().find(|case| case.name.starts_with("odd planes")).unwrap();
     let problem = Problem::new(&case.shape, case.config.layout).unwrap();
-    let plan =
-        Plan::forward(&PlanInput::new(&problem, &case.config, true, gpu.profile()), &ForwardOptions::new())
-            .unwrap();
+    let plan = Plan::forward(
+        &PlanInput::new(&problem, &case.config, Mode::Train, gpu.profile()),
+        &ForwardOptions::new(),
+    )
+    .unwrap();
     assert_eq!(
         plan,
-        Plan::forward(&PlanInput::new(&problem, &case.config, true, gpu.profile()), &ForwardOptions::new())
-            .unwrap()
+        Plan::forward(
+            &PlanInput::new(&problem, &case.config, Mode::Train, gpu.profile()),
+            &ForwardOptions::new()
+        )
+        .unwrap()
     );
     let prepared = gpu.prepare(&plan).unwrap();
     let x: Vec<f32> = case.inputs().xs[0].iter().copied().collect();
@@ -227,7 +232,7 @@ fn what_a_pass_writes_is_nothing_else() {
                     (tuning.one_dispatch, tuning.splits) = (one_dispatch, splits);
                     tuning.tile_loads = tile_loads;
                 });
-                let input = PlanInput::new(&problem, &config, training, &profile).tuning(tuning);
+                let input = PlanInput::new(&problem, &config, training.into(), &profile).tuning(tuning);
                 for in_place in [false, true] {
                     let (forward, backward) =
                         (ForwardOptions::new().in_place(in_place), BackwardOptions::new().in_place(in_place));
@@ -285,7 +290,7 @@ fn plans_for_other_devices_are_refused_again_and_again() {
         let tuning = changed(Tuning::new(&problem, VectorWidth::Four, &profile), |tuning: &mut Tuning| {
             tuning.workgroup_size = profile.limits.max_compute_invocations_per_workgroup;
         });
-        let input = PlanInput::new(&problem, &config, true, &profile).tuning(tuning);
+        let input = PlanInput::new(&problem, &config, Mode::Train, &profile).tuning(tuning);
         let plan = Plan::forward(&input, &ForwardOptions::new().dtype(dtype)).unwrap();
         let [first, second] = [(); 2].map(|()| gpu.prepare(&plan).map(drop).unwrap_err());
         assert_eq!(first.to_string(), second.to_string());
@@ -308,7 +313,7 @@ fn plans_for_other_devices_are_refused_again_and_again() {
         profile.features |= wgpu::Features::SHADER_F16;
         profile.rounds_f16 = true;
     });
-    let input = PlanInput::new(&problem, &config, true, &profile);
+    let input = PlanInput::new(&problem, &config, Mode::Train, &profile);
     let plan = Plan::forward(&input, &ForwardOptions::new().dtype(DType::F16)).unwrap();
     for _ in 0..2 {
         let error = gpu.prepare(&plan).map(drop).unwrap_err();
@@ -324,7 +329,7 @@ fn plans_for_other_devices_are_refused_again_and_again() {
             profile.device_type = wgpu::DeviceType::DiscreteGpu;
             (profile.subgroup_min_size, profile.subgroup_max_size) = (32, 32);
         });
-        let input = PlanInput::new(&problem, &config, true, &profile);
+        let input = PlanInput::new(&problem, &config, Mode::Train, &profile);
         let plan = Plan::forward(&input, &ForwardOptions::new()).unwrap();
         let error = gpu.prepare(&plan).map(drop).unwrap_err();
         assert!(matches!(error, Error::SubgroupSizes { planned: (32, 32), .. }), "{error}");

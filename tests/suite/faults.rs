@@ -17,7 +17,7 @@ use wgpu_batchnorm::internals::tests_are_exhaustive;
 use wgpu_batchnorm::ndarray::{Array, Array4};
 use wgpu_batchnorm::{
     BatchNorm, BatchNormConfig, BatchNormState, Checkpoint, Direction, Error, Gpu, GpuOptions, GradientMask,
-    Plan, PlanInput, Problem, Result, Tensor, Tunings, wgpu,
+    Mode, Plan, PlanInput, Problem, Result, Tensor, Tunings, wgpu,
 };
 
 /// The environment variable that tells the program that it is the one with the layer.
@@ -160,7 +160,7 @@ fn entries() -> Vec<Entry> {
         ("scale_and_shift", |s| s.layer.scale_and_shift().map(drop)),
         ("prepare and bind", |s| {
             let problem = Problem::new(&[4, 3, 35], wgpu_batchnorm::Layout::ChannelsFirst)?;
-            let input = PlanInput::new(&problem, s.layer.config(), false, s.gpu.profile());
+            let input = PlanInput::new(&problem, s.layer.config(), Mode::Eval, s.gpu.profile());
             let prepared = s.gpu.prepare(&Plan::forward(&input, &Default::default())?)?;
             let parameters =
                 [(); 4].map(|()| Tensor::zeros(&s.gpu, &[3], wgpu_batchnorm::Layout::ChannelsFirst));
@@ -174,7 +174,7 @@ fn entries() -> Vec<Entry> {
         ("tune", |s| {
             let problem = Problem::new(&[4, 3, 35], wgpu_batchnorm::Layout::ChannelsFirst)?;
             let mut tunings = Tunings::new(s.gpu.profile());
-            tunings.tune(&s.gpu, &problem, s.layer.config(), true, Direction::Forward).map(drop)
+            tunings.tune(&s.gpu, &problem, s.layer.config(), Mode::Train, Direction::Forward).map(drop)
         }),
     ]
 }

@@ -6,7 +6,8 @@ use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};
 use wgpu_batchnorm::verify::{Case, Reference, TOLERANCE, check, compare, compare_scaled};
 use wgpu_batchnorm::{
     Activation, AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, DType, Error,
-    ForwardOptions, GradientMask, Gradients, Layout, Plan, PlanInput, Problem, Tensor, wgpu,
+    ForwardOptions, GradientMask, GradientWrite, Gradients, Layout, Mode, Plan, PlanInput, Problem, Tensor,
+    wgpu,
 };
 
 /// Returns all activations, the leaky one with a slope that f32 holds exactly.
@@ -285,7 +286,7 @@ fn every_choice_of_gradients() {
         // dx overwrites dy. dz has a tensor of its own.
         let dz = Tensor::zeros(gpu(), dy.shape(), dy.layout()).unwrap();
         let gradients = Gradients::new().input(dy.clone()).residual(dz.clone());
-        layer.backward_into(&saved, &dy, &gradients, false).unwrap();
+        layer.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
         compare("dx", exact(&dy).view(), all[0].as_ref().unwrap().view(), TOLERANCE).unwrap();
         compare("dz", exact(&dz).view(), all[3].as_ref().unwrap().view(), TOLERANCE).unwrap();
     }
@@ -313,7 +314,7 @@ fn what_does_not_fit_is_refused_and_the_layer_goes_on() {
     layer.forward(&x).unwrap();
     let saved = layer.saved().unwrap().clone();
     let gradients = Gradients::new().residual(z.clone());
-    let error = layer.backward_into(&saved, &dy, &gradients, false).unwrap_err();
+    let error = layer.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap_err();
     assert!(matches!(error, Error::StateMismatch { name: "dz", expected: false }), "{error}");
     assert!(layer.backward(&dy).unwrap().residual.is_none());
 
@@ -321,8 +322,7 @@ fn what_does_not_fit_is_refused_and_the_layer_goes_on() {
     assert!(matches!(config.validate(), Err(Error::InvalidConfig { option: "activation", .. })));
 }
 
-/// wgpu's default limit is eight buffers per kernel. With it, a pass that needs more runs as several kernels, or is
-/// refused with the numbers.
+/// wgpu's default limit is eight buffers per kernel. With it, a pass that needs more runs as several kernels.
 #[test]
 fn plans_keep_to_the_number_of_buffers() {
     let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..wgpu::Limits::default() };
@@ -334,22 +334,22 @@ fn plans_keep_to_the_number_of_buffers() {
         let problem = Problem::new(&[outer, 64, inner], Layout::ChannelsFirst).unwrap();
         for dtype in DType::ALL {
             let options = ForwardOptions::new().residual(true).dtype(dtype);
-            let forward =
-                |profile| Plan::forward(&PlanInput::new(&problem, &config, true, profile), &options).unwrap();
+            let forward = |profile| {
+                Plan::forward(&PlanInput::new(&problem, &config, Mode::Train, profile), &options).unwrap()
+            };
             assert!(forward(&profile).steps().len() >= forward(&wide).steps().len());
             for step in forward(&profile).steps() {
                 assert!(step.kernel.storage_buffers() <= 8, "{}", forward(&profile));
             }
             let backward = |in_place, profile| {
                 let options = BackwardOptions::new().residual(true).dtype(dtype).in_place(in_place);
-                Plan::backward(&PlanInput::new(&problem, &config, true, profile), &options)
+                Plan::backward(&PlanInput::new(&problem, &config, Mode::Train, profile), &options)
             };
-            for step in backward(true, &profile).unwrap().steps() {
-                assert!(step.kernel.storage_buffers() <= 8);
+            for in_place in [true, false] {
+                let plan = backward(in_place, &profile).unwrap();
+                assert!(plan.steps().iter().all(|step| step.kernel.storage_buffers() <= 8), "{plan}");
+                assert!(plan.steps().len() >= backward(in_place, &wide).unwrap().steps().len());
             }
-            let error = backward(false, &profile).unwrap_err().to_string();
-            assert!(error.contains("max_storage_buffers_per_shader_stage") && error.contains('9'), "{error}");
-            assert!(backward(false, &wide).is_ok());
         }
     }
 }
@@ -364,7 +364,7 @@ fn bytes_that_fusion_saves() {
         let plan = |activation, residual| {
             let config = BatchNormConfig::new(64).activation(activation);
             let options = ForwardOptions::new().residual(residual);
-            Plan::forward(&PlanInput::new(&problem, &config, training, profile), &options).unwrap()
+            Plan::forward(&PlanInput::new(&problem, &config, training.into(), profile), &options).unwrap()
         };
         let plain = plan(Activation::Identity, false).bytes_moved();
         assert_eq!(plan(Activation::Silu, false).bytes_moved(), plain);

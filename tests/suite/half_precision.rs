@@ -8,7 +8,7 @@ use ndarray::{Array2, Array4, ArrayD, IxDyn};
 use wgpu_batchnorm::half::{bf16, f16};
 use wgpu_batchnorm::verify::{Case, Implementation, check, table};
 use wgpu_batchnorm::{
-    BatchNorm, BatchNormConfig, DType, Element, Error, Gpu, Gradients, Layout, Tensor, wgpu,
+    BatchNorm, BatchNormConfig, DType, Element, Error, Gpu, GradientWrite, Gradients, Layout, Tensor, wgpu,
 };
 
 fn cases(dtype: DType) -> Vec<Case> {
@@ -177,7 +177,7 @@ fn tensors_and_arrays_have_types() {
     let saved = layer.saved().unwrap().clone();
     let half_vector = Tensor::zeros_of(gpu(), DType::F16, &[5], layout).unwrap();
     let gradients = Gradients::new().weight(half_vector);
-    let error = layer.backward_into(&saved, &y, &gradients, false).unwrap_err();
+    let error = layer.backward_into(&saved, &y, &gradients, GradientWrite::Replace).unwrap_err();
     assert!(matches!(error, Error::ElementType { name: "dweight", .. }), "{error}");
     assert_eq!(layer.backward(&y).unwrap().input.unwrap().dtype(), DType::BF16);
 

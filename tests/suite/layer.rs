@@ -7,7 +7,7 @@ use wgpu_batchnorm::kernels::{Kernel, Lanes};
 use wgpu_batchnorm::reference;
 use wgpu_batchnorm::verify::{compare, table};
 use wgpu_batchnorm::{
-    BatchNorm, BatchNormConfig, BatchNormState, Error, ForwardOptions, Gpu, GpuOptions, Layout, Plan,
+    BatchNorm, BatchNormConfig, BatchNormState, Error, ForwardOptions, Gpu, GpuOptions, Layout, Mode, Plan,
     PlanInput, Tensor, wgpu,
 };
 
@@ -186,9 +186,11 @@ fn a_tensor_larger_than_a_binding_is_refused() {
     // If the limit is beyond 32-bit indices, the shape itself is refused.
     let Ok(problem) = problem else { return };
     let config = BatchNormConfig::new(1024);
-    let error =
-        Plan::forward(&PlanInput::new(&problem, &config, true, gpu().profile()), &ForwardOptions::new())
-            .unwrap_err();
+    let error = Plan::forward(
+        &PlanInput::new(&problem, &config, Mode::Train, gpu().profile()),
+        &ForwardOptions::new(),
+    )
+    .unwrap_err();
     assert!(
         matches!(error, Error::BindingTooLarge { name: "x", bytes, limit: l }
             if bytes == rows as u64 * 4096 && l == limit),
@@ -356,7 +358,7 @@ fn more_workgroups_than_a_dimension_holds() {
     let x = noise((2, 70_001, 2), 11);
     let mut bn = layer(70_001);
     let tensor = Tensor::from_array(gpu(), x.view()).unwrap();
-    let plan = bn.plan(&tensor, false).unwrap();
+    let plan = bn.plan(&tensor, &ForwardOptions::new()).unwrap();
     assert!(plan.steps().iter().any(|step| step.grid[1] > 1), "{plan}");
     let y = bn.forward_array(x.view()).unwrap();
     let mut exact = reference::BatchNorm::new(BatchNormConfig::new(70_001)).unwrap();
@@ -367,9 +369,9 @@ fn more_workgroups_than_a_dimension_holds() {
 fn subgroups_are_used_where_there_are_some() {
     let lanes = |gpu: &Gpu| {
         let case = table().into_iter().find(|case| case.name.starts_with("odd planes")).unwrap();
-        let problem = case.config.problem(&case.shape, case.config.layout, true).unwrap();
+        let problem = case.config.problem(&case.shape, case.config.layout, Mode::Train).unwrap();
         let plan = Plan::forward(
-            &PlanInput::new(&problem, &case.config, true, gpu.profile()),
+            &PlanInput::new(&problem, &case.config, Mode::Train, gpu.profile()),
             &ForwardOptions::new(),
         )
         .unwrap();

@@ -19,6 +19,7 @@ mod gradients;
 mod half_precision;
 mod inference;
 mod layer;
+mod limits;
 mod mutants;
 mod network;
 mod onnx;

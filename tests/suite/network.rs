@@ -45,8 +45,7 @@ fn batch_norm_learns_sooner_and_is_tested_by_its_running_averages() {
 
     // With the running averages, each image is judged by itself, and nothing moves.
     let (x, labels) = test.batch(&(0..test.len()).collect::<Vec<_>>());
-    let states =
-        |network: &mut Mlp| network.batch_norms().map(|bn| bn.layer.state().unwrap()).collect::<Vec<_>>();
+    let states = |network: &mut Mlp| network.batch_norms().map(|bn| bn.state().unwrap()).collect::<Vec<_>>();
     let before = states(&mut normalised);
     assert!(before.iter().all(|state| state.num_batches_tracked == Some(200)));
     normalised.eval();
@@ -87,9 +86,11 @@ fn gradients_of_a_network_are_those_of_its_loss() {
     }
     network.output.weight.value *= 10.0;
     for batch_norm in network.batch_norms() {
-        batch_norm.weight.value.mapv_inplace(|_| (1.5 + 0.3 * random.normal()) as f32);
-        batch_norm.bias.value.mapv_inplace(|_| (0.3 * random.normal()) as f32);
-        batch_norm.upload().unwrap();
+        let channels = batch_norm.config().num_features;
+        let mut draw =
+            |mean: f64| Array1::from_shape_simple_fn(channels, || (mean + 0.3 * random.normal()) as f32);
+        batch_norm.set_weight(draw(1.5).view()).unwrap();
+        batch_norm.set_bias(draw(0.0).view()).unwrap();
     }
     let mut x = Array2::from_shape_simple_fn((16, 8), || random.normal() as f32);
     let labels: Vec<usize> = (0..16).map(|n| n % 3).collect();
@@ -101,7 +102,7 @@ fn gradients_of_a_network_are_those_of_its_loss() {
     let mut groups: Vec<(String, Vec<f32>, Shift)> = Vec::new();
     let values = |array: &Array2<f32>| array.iter().copied().collect::<Vec<_>>();
     for (index, layer) in network.hidden.iter().enumerate() {
-        let batch_norm = layer.batch_norm.as_ref().unwrap();
+        let gradients = layer.gradients.as_ref().unwrap();
         assert!(layer.dense.bias.is_none());
         groups.push((
             format!("weight of dense layer {index}"),
@@ -112,20 +113,22 @@ fn gradients_of_a_network_are_those_of_its_loss() {
         ));
         groups.push((
             format!("weight of batch norm {index}"),
-            batch_norm.weight.gradient.to_vec(),
+            gradients.weight.as_ref().unwrap().to_vec(),
             Box::new(move |network, _, at, by| {
                 let batch_norm = network.hidden[index].batch_norm.as_mut().unwrap();
-                batch_norm.weight.value[at] += by;
-                batch_norm.upload().unwrap();
+                let mut weight = batch_norm.state().unwrap().weight.unwrap();
+                weight[at] += by;
+                batch_norm.set_weight(weight.view()).unwrap();
             }),
         ));
         groups.push((
             format!("bias of batch norm {index}"),
-            batch_norm.bias.gradient.to_vec(),
+            gradients.bias.as_ref().unwrap().to_vec(),
             Box::new(move |network, _, at, by| {
                 let batch_norm = network.hidden[index].batch_norm.as_mut().unwrap();
-                batch_norm.bias.value[at] += by;
-                batch_norm.upload().unwrap();
+                let mut bias = batch_norm.state().unwrap().bias.unwrap();
+                bias[at] += by;
+                batch_norm.set_bias(bias.view()).unwrap();
             }),
         ));
     }

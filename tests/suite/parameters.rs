@@ -160,8 +160,8 @@ fn only_buffers_of_what_is_there_are_bound() {
 fn without_an_activation_the_bias_changes_no_kernel_of_dx() {
     let kernels = |case: &Case, bias| {
         let case = with(case.clone(), true, bias);
-        let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
-        let input = PlanInput::new(&problem, &case.config, case.training, gpu().profile());
+        let problem = case.config.problem(&case.shape, case.config.layout, case.training.into()).unwrap();
+        let input = PlanInput::new(&problem, &case.config, case.training.into(), gpu().profile());
         let options = BackwardOptions::new().mask(GradientMask::INPUT.weight(true)).residual(case.residual);
         Plan::backward(&input, &options.dtype(case.dtype)).unwrap().kernels()
     };

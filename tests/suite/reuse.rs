@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use wgpu_batchnorm::{
-    ArrayGradients, BatchNorm, BatchNormConfig, Error, Gpu, GradientMask, Gradients, Layout, Saved, Tensor,
-    wgpu,
+    ArrayGradients, BatchNorm, BatchNormConfig, Error, Gpu, GradientMask, GradientWrite, Gradients, Layout,
+    Saved, Tensor, wgpu,
 };
 
 use Layout::ChannelsFirst;
@@ -156,7 +156,7 @@ fn a_call_like_one_before_allocates_its_results_only() {
         bn.train();
         bn.forward_into(&x, &y).unwrap();
         let saved = bn.saved().unwrap().clone();
-        bn.backward_into(&saved, &dy, &gradients, false).unwrap();
+        bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
         drop(saved);
         bn.eval();
         bn.forward_into(&x, &y).unwrap();
@@ -299,7 +299,7 @@ fn what_recorded_commands_use_is_not_overwritten() {
         }
         let saved = bn.saved().unwrap().clone();
         if backward {
-            bn.record_backward(&mut encoder, &saved, &dy, &results, false).unwrap();
+            bn.record_backward(&mut encoder, &saved, &dy, &results, GradientWrite::Replace).unwrap();
         }
         drop((x, saved));
         for _ in 0..2 {

@@ -4,7 +4,8 @@ use crate::support::{self, gpu};
 use wgpu_batchnorm::ndarray::{Array2, Array3};
 use wgpu_batchnorm::{
     BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, BufferRegion, Buffers, DType, Error,
-    ForwardOptions, Gpu, Layout, Plan, PlanInput, Problem, Tensor, Tuning, Tunings, plan::VectorWidth, wgpu,
+    ForwardOptions, Gpu, Layout, Mode, Plan, PlanInput, Problem, Tensor, Tuning, Tunings, plan::VectorWidth,
+    wgpu,
 };
 
 #[test]
@@ -43,7 +44,7 @@ fn offsets_near_the_end_of_64_bits_are_refused() {
 
         let (config, problem) =
             (BatchNormConfig::new(2), Problem::new(&[4, 2], Layout::ChannelsFirst).unwrap());
-        let input = PlanInput::new(&problem, &config, false, gpu().profile());
+        let input = PlanInput::new(&problem, &config, Mode::Eval, gpu().profile());
         let prepared = gpu().prepare(&Plan::forward(&input, &ForwardOptions::new()).unwrap()).unwrap();
         let buffers = Buffers::from_fn(|_| Some(BufferRegion::from((&buffer, offset / 256 * 256))));
         let error = prepared.bind(&buffers).unwrap_err();
@@ -76,7 +77,7 @@ fn unusual_problems_are_planned_or_refused() {
             assert_eq!((problem.elements(), problem.values_per_channel()), (0, 0));
             let config = BatchNormConfig::new(3);
             for training in [false, true] {
-                let input = PlanInput::new(&problem, &config, training, gpu().profile());
+                let input = PlanInput::new(&problem, &config, training.into(), gpu().profile());
                 Plan::forward(&input, &ForwardOptions::new()).unwrap();
                 Plan::backward(&input, &BackwardOptions::default()).unwrap();
             }
@@ -88,12 +89,12 @@ fn unusual_problems_are_planned_or_refused() {
     }
     let problem = Problem::new(&[4, 5, 7], Layout::ChannelsFirst).unwrap();
     let config = BatchNormConfig::new(3);
-    let input = PlanInput::new(&problem, &config, true, gpu().profile());
+    let input = PlanInput::new(&problem, &config, Mode::Train, gpu().profile());
     let refused = |error: Error| matches!(error, Error::Channels { num_features: 3, channels: 5, .. });
     assert!(refused(Plan::forward(&input, &ForwardOptions::new()).unwrap_err()));
     assert!(refused(Plan::backward(&input, &BackwardOptions::default()).unwrap_err()));
     let direction = wgpu_batchnorm::Direction::Forward;
-    let tuned = Tunings::new(gpu().profile()).tune(gpu(), &problem, &config, true, direction);
+    let tuned = Tunings::new(gpu().profile()).tune(gpu(), &problem, &config, Mode::Train, direction);
     assert!(refused(tuned.unwrap_err()));
 }
 

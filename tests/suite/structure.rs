@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules at the top of `src/`, lowest floor first. A module may use only modules of lower floors.
 const FLOORS: &[&[&str]] = &[
     &["text"],
-    &["activation", "dtype", "layout", "files", "lru", "profile"],
+    &["activation", "dtype", "layout", "files", "lru", "mode", "profile"],
     &["error", "kernels"],
     &["shape"],
     &["config"],
@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["record"],
     &["layer", "tuner"],
     &["fold", "checkpoint", "verify"],
-    &["internals"],
+    &["internals", "guide"],
 ];
 
 /// Returns the source files of the library except `lib.rs`, each with its top-level module and its code, without

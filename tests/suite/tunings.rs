@@ -8,7 +8,7 @@ use wgpu_batchnorm::kernels::VectorWidth;
 use wgpu_batchnorm::verify::{Case, check};
 use wgpu_batchnorm::{
     AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, DType, Direction, Error, ForwardOptions,
-    Gpu, GpuOptions, Layout, Plan, PlanInput, Problem, Tensor, Tuning, Tunings, wgpu,
+    Gpu, GpuOptions, Layout, Mode, Plan, PlanInput, Problem, Tensor, Tuning, Tunings, wgpu,
 };
 
 /// Opens a GPU for one test, since tunings are set on all handles.
@@ -56,7 +56,7 @@ fn only(gpu: &Gpu, case: &Case, tuning: Tuning) -> Tunings {
     for direction in [Direction::Forward, Direction::Backward] {
         for training in [true, false] {
             assert!(
-                tunings.insert(&problem(case), &case.config, training, direction, tuning).is_none(),
+                tunings.insert(&problem(case), &case.config, training.into(), direction, tuning).is_none(),
                 "every pass has an entry of its own"
             );
         }
@@ -99,7 +99,7 @@ fn check_candidates<const N: usize>(cases: [Case; N]) {
             let tunings = only(&gpu, &case, tuning);
             // Candidates that make the same plans are checked once.
             let (problem, options) = (problem(&case), BackwardOptions::new());
-            let input = PlanInput::new(&problem, &case.config, true, gpu.profile());
+            let input = PlanInput::new(&problem, &case.config, Mode::Train, gpu.profile());
             let forward = tunings.forward(&input, &ForwardOptions::new()).unwrap();
             let backward = tunings.backward(&input, &options).unwrap();
             if plans.contains(&(forward.clone(), backward.clone())) {
@@ -125,7 +125,7 @@ fn plans_follow_the_tunings_that_are_set() {
     let heuristic = Tuning::new(&problem, VectorWidth::Four, gpu.profile());
     let tuning =
         changed(heuristic, |tuning| (tuning.splits, tuning.one_dispatch) = (tuning.splits * 2 + 7, false));
-    let input = PlanInput::new(&problem, &case.config, true, gpu.profile());
+    let input = PlanInput::new(&problem, &case.config, Mode::Train, gpu.profile());
     let tuned = |gpu: &Gpu| gpu.tunings().forward(&input, &ForwardOptions::new()).unwrap();
     assert!(gpu.tunings().is_empty());
     let heuristic = Plan::forward(&input, &ForwardOptions::new()).unwrap();
@@ -144,7 +144,7 @@ fn a_tuning_beyond_the_limits_is_left_alone() {
     let profile = changed(open().profile().clone(), |profile| profile.limits = limits);
     let problem = Problem::new(&[1 << 12, 4], Layout::ChannelsFirst).unwrap();
     let config = BatchNormConfig::new(4);
-    let input = PlanInput::new(&problem, &config, true, &profile);
+    let input = PlanInput::new(&problem, &config, Mode::Train, &profile);
     let heuristic = Plan::forward(&input, &ForwardOptions::new()).unwrap();
     let mut tunings = Tunings::new(&profile);
     let tuning = changed(Tuning::new(&problem, VectorWidth::Four, &profile), |tuning| {
@@ -153,7 +153,7 @@ fn a_tuning_beyond_the_limits_is_left_alone() {
         (tuning.loads_per_lane_planes, tuning.loads_per_lane_columns) = (u32::MAX, u32::MAX);
         tuning.columns_per_lane = 1;
     });
-    tunings.insert(&problem, &config, true, Direction::Forward, tuning);
+    tunings.insert(&problem, &config, Mode::Train, Direction::Forward, tuning);
     let planned = tunings.forward(&input, &ForwardOptions::new()).unwrap();
     let tuned = Plan::forward(&input.tuning(tuning), &ForwardOptions::new());
     assert!(matches!(tuned, Err(Error::BindingTooLarge { .. })), "{tuned:?}");
@@ -169,7 +169,7 @@ fn tuning_keeps_a_candidate_that_is_no_slower() {
     for (direction, training) in
         [(Direction::Forward, true), (Direction::Forward, false), (Direction::Backward, true)]
     {
-        let tuned = tunings.tune(&gpu, &problem, &config, training, direction).unwrap();
+        let tuned = tunings.tune(&gpu, &problem, &config, training.into(), direction).unwrap();
         let candidates = Tuning::candidates(&problem, VectorWidth::Four, gpu.profile());
         assert!(candidates.contains(&tuned.tuning), "{tuned:?}");
         assert_eq!(tuned.heuristic, candidates[0]);
@@ -177,20 +177,20 @@ fn tuning_keeps_a_candidate_that_is_no_slower() {
         assert!(times.iter().all(|time| *time > 0.0 && time.is_finite()), "{tuned:?}");
         let is_heuristic = tuned.tuning == tuned.heuristic;
         assert!(is_heuristic || tuned.milliseconds < 0.97 * tuned.heuristic_milliseconds, "{tuned:?}");
-        assert_eq!(tunings.get(&problem, &config, training, direction), Some(tuned.tuning));
+        assert_eq!(tunings.get(&problem, &config, training.into(), direction), Some(tuned.tuning));
     }
     assert_eq!(tunings.len(), 3);
-    assert_eq!(tunings.get(&problem, &config, false, Direction::Backward), None);
+    assert_eq!(tunings.get(&problem, &config, Mode::Eval, Direction::Backward), None);
     // Without running statistics, eval is planned like training.
     let config = config.track_running_stats(false);
-    assert!(tunings.get(&problem, &config, false, Direction::Backward).is_some());
+    assert!(tunings.get(&problem, &config, Mode::Eval, Direction::Backward).is_some());
 
     // A pass with nothing to measure, and one that cannot be planned.
     let empty = Problem::new(&[0, 3], Layout::ChannelsFirst).unwrap();
-    let tuned = tunings.tune(&gpu, &empty, &config, true, Direction::Forward).unwrap();
+    let tuned = tunings.tune(&gpu, &empty, &config, Mode::Train, Direction::Forward).unwrap();
     assert_eq!((tuned.milliseconds, tuned.tuning), (0.0, tuned.heuristic));
     let single = Problem::new(&[1, 3], Layout::ChannelsFirst).unwrap();
-    let refused = tunings.tune(&gpu, &single, &config, true, Direction::Forward);
+    let refused = tunings.tune(&gpu, &single, &config, Mode::Train, Direction::Forward);
     assert!(matches!(refused, Err(Error::OneValuePerChannel { .. })), "{refused:?}");
 }
 
@@ -206,7 +206,7 @@ fn write(file: &Path, profile: &AdapterProfile) -> Tunings {
                 (tuning.loads_per_lane_planes, tuning.loads_per_lane_columns) = (5, 6);
                 tuning.columns_per_lane = 7;
             });
-            tunings.insert(&problem, &BatchNormConfig::new(3), one_dispatch, direction, tuning);
+            tunings.insert(&problem, &BatchNormConfig::new(3), one_dispatch.into(), direction, tuning);
         }
     }
     tunings.save(file).unwrap();
@@ -255,7 +255,7 @@ fn a_file_that_is_foreign_is_refused() {
             let mut foreign = Tunings::new(&other);
             let problem = Problem::new(&[4, 3, 5], Layout::ChannelsFirst).unwrap();
             let config = BatchNormConfig::new(3);
-            let refused = foreign.tune(&gpu, &problem, &config, true, Direction::Forward);
+            let refused = foreign.tune(&gpu, &problem, &config, Mode::Train, Direction::Forward);
             assert!(matches!(refused, Err(Error::ForeignTunings { .. })), "{refused:?}");
             let refused = gpu.set_tunings(foreign);
             assert!(matches!(refused, Err(Error::ForeignTunings { .. })), "{refused:?}");

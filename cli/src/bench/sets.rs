@@ -168,7 +168,7 @@ pub(super) fn distinct(shapes: impl IntoIterator<Item = Shape>) -> Vec<Shape> {
 mod tests {
     use super::{Set, distinct, sizes};
     use clap::ValueEnum;
-    use wgpu_batchnorm::Layout;
+    use wgpu_batchnorm::{Layout, Mode};
 
     #[test]
     fn sizes_are_positive_whole_numbers() {
@@ -185,7 +185,7 @@ mod tests {
             let shapes = set.shapes(3);
             assert!(!shapes.is_empty());
             for shape in &shapes {
-                shape.config().problem(&shape.sizes, shape.layout, true)?;
+                shape.config().problem(&shape.sizes, shape.layout, Mode::Train)?;
                 assert_eq!(shape.layout == Layout::ChannelsLast, *set == Set::ChannelsLast, "{shape}");
             }
             assert_eq!(distinct(shapes.clone()), shapes);

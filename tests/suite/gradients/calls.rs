@@ -1,6 +1,7 @@
 //! Earlier passes, and the order of calls.
 
 use super::*;
+use wgpu_batchnorm::GradientWrite;
 
 #[test]
 fn saved_passes_can_be_taken_back_in_any_order() {
@@ -30,7 +31,7 @@ fn saved_passes_can_be_taken_back_in_any_order() {
                 shared.eval();
             }
             let (y, saved) = shared.forward_saved(&tensor(gpu(), &inputs.xs[0], ChannelsFirst)).unwrap();
-            assert_eq!((saved.x().shape(), saved.is_training()), (y.shape(), case.training));
+            assert_eq!((saved.x().shape(), saved.mode().is_training()), (y.shape(), case.training));
             assert_eq!(saved.statistics().is_some(), case.training);
             (saved, tensor(gpu(), &inputs.dys[0], ChannelsFirst))
         })
@@ -82,8 +83,16 @@ fn several_passes_share_one_submission() {
     first.record_forward(&mut encoder, &x, &middle).unwrap();
     second.record_forward(&mut encoder, &middle, &out).unwrap();
     let saved = [&first, &second].map(|layer| layer.saved().unwrap().clone());
-    second.record_backward(&mut encoder, &saved[1], &dy, &above, false).unwrap();
-    first.record_backward(&mut encoder, &saved[0], above.input.as_ref().unwrap(), &below, false).unwrap();
+    second.record_backward(&mut encoder, &saved[1], &dy, &above, GradientWrite::Replace).unwrap();
+    first
+        .record_backward(
+            &mut encoder,
+            &saved[0],
+            above.input.as_ref().unwrap(),
+            &below,
+            GradientWrite::Replace,
+        )
+        .unwrap();
     gpu().queue().submit([encoder.finish()]);
     assert!(all_bits(&above) == all_bits(&upper));
     assert!(all_bits(&below) == all_bits(&lower));
@@ -146,14 +155,15 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
             );
         };
         is_wrong(bn.backward(wrong).unwrap_err(), "dy");
-        is_wrong(bn.backward_into(&saved, wrong, &fits, false).unwrap_err(), "dy");
+        is_wrong(bn.backward_into(&saved, wrong, &fits, GradientWrite::Replace).unwrap_err(), "dy");
         let gradients = fits.clone().input(wrong.clone());
-        is_wrong(bn.backward_into(&saved, &dy, &gradients, false).unwrap_err(), "dx");
+        is_wrong(bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap_err(), "dx");
     }
     let error = bn.backward_array(ArrayD::<f32>::zeros(vec![4, 3, 4]).view()).unwrap_err();
     assert!(matches!(error, Error::ShapeMismatch { name: "dy", .. }), "{error}");
 
-    let mut into = |gradients: &Gradients| bn.backward_into(&saved, &dy, gradients, false).unwrap_err();
+    let mut into =
+        |gradients: &Gradients| bn.backward_into(&saved, &dy, gradients, GradientWrite::Replace).unwrap_err();
     let error = into(&fits.clone().weight(short.clone()));
     assert!(
         matches!(error, Error::ParameterLength { name: "dweight", length: 2, num_features: 3 }),
@@ -184,7 +194,7 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
     let [dy_part, dx_part] =
         [0, 4].map(|offset| Tensor::from_buffer(gpu(), &both, offset, &[4, 3, 3], ChannelsFirst).unwrap());
     let gradients = fits.clone().input(dx_part);
-    let error = bn.backward_into(&saved, &dy_part, &gradients, false).unwrap_err();
+    let error = bn.backward_into(&saved, &dy_part, &gradients, GradientWrite::Replace).unwrap_err();
     assert!(matches!(error, Error::SharedBuffer { overlap: true, .. }), "{error}");
     assert!(matches!(bn.backward(&foreign), Err(Error::ForeignDevice { name: "dy" })));
     // A pass that another device saved does not fit, either.
@@ -198,7 +208,7 @@ fn gradients_that_do_not_fit_are_refused_and_change_nothing() {
     assert!([&fits.input, &fits.weight, &fits.bias].into_iter().all(unwritten));
     assert_eq!(bn.state().unwrap(), state);
     assert!(all_bits(&bn.backward(&dy).unwrap()) == once);
-    bn.backward_into(&saved, &dy, &fits, false).unwrap();
+    bn.backward_into(&saved, &dy, &fits, GradientWrite::Replace).unwrap();
     assert!(all_bits(&fits) == once);
 }
 
@@ -214,7 +224,7 @@ fn gradients_of_parameters_that_are_not_there_are_refused() {
             ("dweight", weight, Gradients::new().weight(vector())),
             ("dbias", bias, Gradients::new().bias(vector())),
         ] {
-            let result = bn.backward_into(&saved, &dy, &gradients, false);
+            let result = bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace);
             assert_eq!(result.is_ok(), is_there, "{wrong}: {result:?}");
             let Err(error) = result else { continue };
             let expected = matches!(error, Error::StateMismatch { name, expected: false } if name == wrong);
@@ -228,7 +238,7 @@ fn gradients_of_parameters_that_are_not_there_are_refused() {
     let gradients = bn.backward_masked(&dy, GradientMask::ALL).unwrap();
     assert!(gradients.input.is_some() && gradients.weight.is_none() && gradients.bias.is_none());
     assert!(bn.backward_array(case.inputs().dys[0].view()).unwrap().weight.is_none());
-    bn.backward_into(&saved, &dy, &Gradients::default(), false).unwrap();
+    bn.backward_into(&saved, &dy, &Gradients::default(), GradientWrite::Replace).unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bytes, offsets and grids.
 
 use super::*;
+use wgpu_batchnorm::{ForwardOptions, GradientWrite};
 
 /// A tensor of 3 MiB with few channels.
 const LARGE: [usize; 4] = [8, 16, 64, 96];
@@ -57,7 +58,7 @@ fn backward_allocates_dx_and_in_place_nothing_of_that_size() {
     let gradients = Gradients::new().input(dy.clone()).weight(vector()).bias(vector());
     let before = allocated();
     for _ in 0..3 {
-        bn.backward_into(&saved, &dy, &gradients, false).unwrap();
+        bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
     }
     let after = allocated();
     println!("in place: {} bytes", after.abs_diff(before));
@@ -96,9 +97,9 @@ fn any_offset_of_four_bytes_will_do() {
             let expected = all_bits(&aligned);
             // If four elements are loaded at once, unaligned tensors take another plan, which sums in another
             // order. Otherwise the offset makes no difference at all.
-            let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
+            let problem = case.config.problem(&case.shape, case.config.layout, case.training.into()).unwrap();
             let plan = Plan::forward(
-                &PlanInput::new(&problem, &case.config, case.training, gpu.profile()),
+                &PlanInput::new(&problem, &case.config, case.training.into(), gpu.profile()),
                 &ForwardOptions::new(),
             )
             .unwrap();
@@ -130,12 +131,12 @@ fn any_offset_of_four_bytes_will_do() {
                 bn.load_state(&inputs.state).unwrap();
                 let input = Some(guarded(None, dx_guard));
                 let gradients = unwritten_gradients(&case, gpu).input(input);
-                bn.backward_into(&saved, &dy, &gradients, false).unwrap();
+                bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
                 assert!(same(&gradients), "{}: {x_guard} {dy_guard} {dx_guard}", case.name);
                 assert!(guards_hold(gradients.input.as_ref().unwrap()));
 
                 let gradients = unwritten_gradients(&case, gpu).input(dy.clone());
-                bn.backward_into(&saved, &dy, &gradients, false).unwrap();
+                bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
                 assert!(same(&gradients), "in place, {}: {dy_guard}", case.name);
                 assert!(guards_hold(&dy));
             }

@@ -14,8 +14,8 @@ use wgpu_batchnorm::kernels::{Binding, VectorWidth};
 use wgpu_batchnorm::reference;
 use wgpu_batchnorm::verify::{Case, Inputs, TOLERANCE, compare, compare_scaled, largest};
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, DType, Error,
-    ForwardOptions, Gpu, GradientMask, Gradients, Layout, Plan, PlanInput, Saved, Tensor, wgpu,
+    AdapterProfile, BackwardOptions, BatchNorm, BatchNormConfig, BatchNormState, DType, Error, Gpu,
+    GradientMask, Gradients, Layout, Plan, PlanInput, Saved, Tensor, wgpu,
 };
 
 use Layout::{ChannelsFirst, ChannelsLast};
@@ -152,7 +152,7 @@ fn assert_right(
 }
 
 fn backward_plan(case: &Case, mask: GradientMask, profile: &AdapterProfile) -> Plan {
-    let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
+    let problem = case.config.problem(&case.shape, case.config.layout, case.training.into()).unwrap();
     let options = BackwardOptions::new().mask(mask);
-    Plan::backward(&PlanInput::new(&problem, &case.config, case.training, profile), &options).unwrap()
+    Plan::backward(&PlanInput::new(&problem, &case.config, case.training.into(), profile), &options).unwrap()
 }

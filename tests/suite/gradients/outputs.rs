@@ -1,6 +1,7 @@
 //! Which gradients are computed, and where they go.
 
 use super::*;
+use wgpu_batchnorm::GradientWrite;
 
 const MASKS: [GradientMask; 8] = {
     let mut masks = [GradientMask::ALL; 8];
@@ -36,7 +37,7 @@ fn what_is_wanted_is_the_same_and_the_rest_is_not_there() {
 
 /// Returns whether loads of four elements reach across planes' ends.
 fn has_ragged_planes(case: &Case) -> bool {
-    let problem = case.config.problem(&case.shape, case.config.layout, case.training).unwrap();
+    let problem = case.config.problem(&case.shape, case.config.layout, case.training.into()).unwrap();
     let by_fours = problem.elements().is_multiple_of(4) && problem.values_per_channel() > 32;
     by_fours && problem.inner() > 4 && !problem.inner().is_multiple_of(4)
 }
@@ -45,7 +46,7 @@ fn has_ragged_planes(case: &Case) -> bool {
 fn nothing_runs_and_nothing_is_bound_for_what_is_not_wanted() {
     let profile = gpu().profile();
     for mut case in small_cases() {
-        let uses_batch = case.config.uses_batch_statistics(case.training);
+        let uses_batch = case.config.uses_batch_statistics(case.training.into());
         for empty in [false, true] {
             if empty {
                 case.shape[0] = 0;
@@ -97,7 +98,7 @@ fn dx_may_overwrite_dy() {
             let (_, saved) = bn.forward_saved(&x).unwrap();
             let separate = all_bits(&bn.backward_saved(&saved, &dy, GradientMask::ALL).unwrap());
             let gradients = unwritten_gradients(&case, gpu).input(dy.clone());
-            bn.backward_into(&saved, &dy, &gradients, false).unwrap();
+            bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
             assert!(all_bits(&gradients) == separate, "{}", case.name);
             assert!(Some(bits(&dy)) == separate[0], "{}", case.name);
         }
@@ -121,7 +122,7 @@ fn accumulated_gradients_are_added_and_dx_is_not() {
                 .weight(case.config.weight.then(|| start(begin)))
                 .bias(case.config.bias.then(|| start(begin)));
             for times in 1..=2 {
-                bn.backward_into(&saved, &dy, &gradients, true).unwrap();
+                bn.backward_into(&saved, &dy, &gradients, GradientWrite::Accumulate).unwrap();
                 assert!(all_bits(&gradients)[0] == all_bits(&once)[0], "{}", case.name);
                 for (sum, once) in [(&gradients.weight, &once.weight), (&gradients.bias, &once.bias)] {
                     let Some(sum) = sum else { continue };
@@ -167,7 +168,7 @@ fn an_empty_batch_has_zeros_for_gradients_and_adds_nothing() {
                 gradients.input = gradients.input.filter(|_| wanted.input);
                 gradients.weight = gradients.weight.filter(|_| wanted.weight);
                 gradients.bias = gradients.bias.filter(|_| wanted.bias);
-                bn.backward_into(&saved, &dy, &gradients, false).unwrap();
+                bn.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
                 for vector in [&gradients.weight, &gradients.bias].into_iter().flatten() {
                     assert_eq!(values(Some(vector)), vec![0.0; channels], "{}, {wanted:?}", case.name);
                 }
@@ -175,7 +176,7 @@ fn an_empty_batch_has_zeros_for_gradients_and_adds_nothing() {
             let numbers: Array1<f32> = (0..channels).map(|c| c as f32 - 2.5).collect();
             let upload = || Some(Tensor::from_array(gpu(), numbers.view()).unwrap());
             let gradients = Gradients::new().weight(upload()).bias(upload());
-            bn.backward_into(&saved, &dy, &gradients, true).unwrap();
+            bn.backward_into(&saved, &dy, &gradients, GradientWrite::Accumulate).unwrap();
             for vector in [&gradients.weight, &gradients.bias] {
                 assert_eq!(values(vector.as_ref()), numbers.to_vec());
             }

@@ -1,6 +1,7 @@
 //! What plans for kinds of adapters have in common.
 
 use super::*;
+use wgpu_batchnorm::{ForwardOptions, Mode};
 
 #[test]
 fn software_drivers_get_one_subgroup_a_workgroup_and_gpus_get_many() {
@@ -121,7 +122,7 @@ fn plans_for_gpus_have_little_scratch() {
             let config = BatchNormConfig::new(c).layout(layout);
             for mut profile in profiles().into_iter().filter(|profile| !profile.is_cpu()) {
                 profile.limits.max_storage_buffer_binding_size = 1 << 31;
-                let input = PlanInput::new(&problem, &config, true, &profile);
+                let input = PlanInput::new(&problem, &config, Mode::Train, &profile);
                 let forward = Plan::forward(&input, &ForwardOptions::new()).unwrap();
                 let backward = Plan::backward(&input, &BackwardOptions::new()).unwrap();
                 for plan in [forward, backward] {

@@ -1,6 +1,7 @@
 //! Every plan visits every value, with short loops and within the limits.
 
 use super::*;
+use wgpu_batchnorm::{ForwardOptions, Mode};
 
 /// Checks what must hold of any plan: every value is visited, no loop is too long, no limit is exceeded.
 fn check(plan: &Plan, profile: &AdapterProfile) -> Result<(), TestCaseError> {
@@ -162,15 +163,18 @@ fn plans_cover_everything_within_the_limits() {
                 for training in [true, false] {
                     let forward = || {
                         Plan::forward(
-                            &PlanInput::new(&problem, &config, training, &profile),
+                            &PlanInput::new(&problem, &config, training.into(), &profile),
                             &ForwardOptions::new(),
                         )
                         .unwrap()
                     };
                     let options = BackwardOptions::new();
                     let backward = || {
-                        Plan::backward(&PlanInput::new(&problem, &config, training, &profile), &options)
-                            .unwrap()
+                        Plan::backward(
+                            &PlanInput::new(&problem, &config, training.into(), &profile),
+                            &options,
+                        )
+                        .unwrap()
                     };
                     check(&forward(), &profile)?;
                     check(&backward(), &profile)?;
@@ -197,7 +201,7 @@ fn few_rows_of_many_channels_are_planned() {
                 (tuning.tile_loads, tuning.lanes_across, tuning.splits) = (0, lanes_across, u32::MAX);
             });
             let config = BatchNormConfig::new(channels);
-            let input = PlanInput::new(&problem, &config, true, &profile).tuning(tuning);
+            let input = PlanInput::new(&problem, &config, Mode::Train, &profile).tuning(tuning);
             for plan in [
                 Plan::forward(&input, &ForwardOptions::new()),
                 Plan::backward(&input, &BackwardOptions::new()),

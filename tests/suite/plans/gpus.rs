@@ -3,7 +3,7 @@
 use super::adapters::NETWORKS;
 use super::*;
 use wgpu_batchnorm::internals::{cost, known_gpus};
-use wgpu_batchnorm::{DType, Direction};
+use wgpu_batchnorm::{DType, Direction, ForwardOptions, Mode};
 
 const LAYOUTS: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
 
@@ -19,7 +19,7 @@ fn plan(
     let shape = if layout == Layout::ChannelsFirst { [n, c, h, w] } else { [n, h, w, c] };
     let problem = Problem::new(&shape, layout).unwrap();
     let config = BatchNormConfig::new(c).layout(layout);
-    let input = PlanInput::new(&problem, &config, true, profile);
+    let input = PlanInput::new(&problem, &config, Mode::Train, profile);
     match direction {
         Direction::Forward => Plan::forward(&input, &ForwardOptions::new().dtype(dtype)),
         Direction::Backward => Plan::backward(&input, &BackwardOptions::new().dtype(dtype)),
@@ -74,7 +74,7 @@ fn loads_have_sixteen_bytes() {
     let problem = Problem::new(&[8, 16, 32, 32], Layout::ChannelsFirst).unwrap();
     for profile in profiles().iter().filter(|profile| profile.is_cpu()) {
         let config = BatchNormConfig::new(16);
-        let input = PlanInput::new(&problem, &config, true, profile);
+        let input = PlanInput::new(&problem, &config, Mode::Train, profile);
         let plan = Plan::forward(&input, &ForwardOptions::new().dtype(DType::BF16)).unwrap();
         assert_eq!(plan.width(), VectorWidth::Four, "{plan}");
     }
@@ -101,7 +101,7 @@ fn eval_reads_once() {
             for (layout, shape) in [(LAYOUTS[0], [n, c, h, w]), (LAYOUTS[1], [n, h, w, c])] {
                 let problem = Problem::new(&shape, layout).unwrap();
                 let config = BatchNormConfig::new(c).layout(layout);
-                let input = PlanInput::new(&problem, &config, false, &profile);
+                let input = PlanInput::new(&problem, &config, Mode::Eval, &profile);
                 let forward = Plan::forward(&input, &ForwardOptions::new().dtype(dtype)).unwrap();
                 let backward = Plan::backward(&input, &BackwardOptions::new().dtype(dtype)).unwrap();
                 assert!(forward.steps().len() == 1 && moves_least(&forward), "{name}: {forward}");

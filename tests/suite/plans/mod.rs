@@ -13,7 +13,7 @@ use wgpu_batchnorm::kernels::{
 };
 use wgpu_batchnorm::plan::Step;
 use wgpu_batchnorm::{
-    AdapterProfile, BackwardOptions, BatchNormConfig, Error, ForwardOptions, Layout, Plan, PlanInput,
+    AdapterProfile, BackwardOptions, BatchNormConfig, Error, ForwardOptions, Layout, Mode, Plan, PlanInput,
     Problem, Tuning, wgpu,
 };
 
@@ -53,7 +53,7 @@ fn profiles() -> Vec<AdapterProfile> {
 
 fn training(problem: &Problem, profile: &AdapterProfile) -> Plan {
     Plan::forward(
-        &PlanInput::new(problem, &BatchNormConfig::new(problem.channels()), true, profile),
+        &PlanInput::new(problem, &BatchNormConfig::new(problem.channels()), Mode::Train, profile),
         &ForwardOptions::new(),
     )
     .unwrap()

@@ -1,17 +1,18 @@
 //! Which kernels a plan has, what it counts and prints, and what it refuses.
 
 use super::*;
+use wgpu_batchnorm::{ForwardOptions, Mode};
 
 #[test]
 fn stages_follow_mode_and_options() {
     let profile = &profiles()[3];
-    let stems_of = |config: BatchNormConfig, training, shape: &[usize], held| -> Vec<&str> {
+    let stems_of = |config: BatchNormConfig, training: bool, shape: &[usize], held| -> Vec<&str> {
         let problem = Problem::new(shape, Layout::ChannelsFirst).unwrap();
         let heuristic = Tuning::new(&problem, VectorWidth::Four, profile);
         let not_held = |tuning: &mut Tuning| tuning.tile_loads = 0;
         let tuning = if held { heuristic } else { changed(heuristic, not_held) };
         let plan = Plan::forward(
-            &PlanInput::new(&problem, &config, training, profile).tuning(tuning),
+            &PlanInput::new(&problem, &config, training.into(), profile).tuning(tuning),
             &ForwardOptions::new(),
         )
         .unwrap();
@@ -56,7 +57,7 @@ fn groups_have_all_stages_one_after_the_other() {
     let plan = |groups| {
         let tuning = changed(heuristic, |tuning| (tuning.groups, tuning.one_dispatch) = (groups, false));
         Plan::forward(
-            &PlanInput::new(&problem, &config, true, profile).tuning(tuning),
+            &PlanInput::new(&problem, &config, Mode::Train, profile).tuning(tuning),
             &ForwardOptions::new(),
         )
         .unwrap()
@@ -93,7 +94,7 @@ fn groups_have_all_stages_one_after_the_other() {
     let masked = Problem::new(&[4, 10, 100_001], Layout::ChannelsFirst).unwrap();
     let tuning = changed(heuristic, |tuning| (tuning.groups, tuning.one_dispatch) = (3, false));
     let masked = Plan::forward(
-        &PlanInput::new(&masked, &config, true, profile).tuning(tuning),
+        &PlanInput::new(&masked, &config, Mode::Train, profile).tuning(tuning),
         &ForwardOptions::new(),
     )
     .unwrap();
@@ -118,13 +119,13 @@ fn plans_count_their_bytes() {
     let tuning = changed(heuristic, |tuning| tuning.one_dispatch = false);
     let config = BatchNormConfig::new(3);
     let plan = Plan::forward(
-        &PlanInput::new(&problem, &config, true, &profiles()[0]).tuning(tuning),
+        &PlanInput::new(&problem, &config, Mode::Train, &profiles()[0]).tuning(tuning),
         &ForwardOptions::new(),
     )
     .unwrap();
     assert_eq!((plan.bytes_moved(), plan.floor_bytes()), (3 * tensor, 2 * tensor));
     let eval = Plan::forward(
-        &PlanInput::new(&problem, &BatchNormConfig::new(3), false, &profiles()[0]),
+        &PlanInput::new(&problem, &BatchNormConfig::new(3), Mode::Eval, &profiles()[0]),
         &ForwardOptions::new(),
     )
     .unwrap();
@@ -148,7 +149,7 @@ fn limits_that_are_too_low_are_named() {
         let mut profile = profiles().remove(7);
         change(&mut profile.limits);
         Plan::forward(
-            &PlanInput::new(&problem, &BatchNormConfig::new(3), true, &profile),
+            &PlanInput::new(&problem, &BatchNormConfig::new(3), Mode::Train, &profile),
             &ForwardOptions::new(),
         )
         .unwrap_err()

@@ -56,7 +56,7 @@ fn damaged_tunings() {
     for (problem, config, training) in targets::passes() {
         for direction in [Direction::Forward, Direction::Backward] {
             let tuning = Tuning::new(&problem, VectorWidth::Scalar, &profile);
-            tunings.insert(&problem, &config, training, direction, tuning);
+            tunings.insert(&problem, &config, training.into(), direction, tuning);
         }
     }
     tunings.save(&path).unwrap();

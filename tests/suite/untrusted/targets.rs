@@ -77,14 +77,14 @@ pub(crate) fn tunings(bytes: &[u8]) -> bool {
     let profile = profile();
     let Ok(tunings) = read_tunings(bytes, &profile) else { return false };
     for (problem, config, training) in passes() {
-        let input = PlanInput::new(&problem, &config, training, &profile);
+        let input = PlanInput::new(&problem, &config, training.into(), &profile);
         let forward = tunings.forward(&input, &ForwardOptions::new());
         let backward = tunings.backward(&input, &BackwardOptions::new());
         for plan in [forward, backward] {
             assert!(!plan.unwrap().to_string().is_empty());
         }
         for direction in [Direction::Forward, Direction::Backward] {
-            let _ = tunings.get(&problem, &config, training, direction);
+            let _ = tunings.get(&problem, &config, training.into(), direction);
         }
     }
     true

@@ -91,8 +91,8 @@ pub(crate) fn both_ways(
     in_place: &[bool],
     add: &mut impl FnMut(Planned) -> std::result::Result<(), Error>,
 ) -> Result<()> {
-    let problem = config.problem(sizes, layout, training)?;
-    let input = PlanInput::new(&problem, config, training, profile);
+    let problem = config.problem(sizes, layout, training.into())?;
+    let input = PlanInput::new(&problem, config, training.into(), profile);
     for &in_place in in_place {
         let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
         add(Plan::forward(&input, &forward))?;

@@ -103,14 +103,14 @@ impl PlannedPass {
                 // With eps 0, running mean 0 and variance 1 make it the identity.
                 Kind::Activation => (shape.config().eps(0.0).affine(false), false),
             };
-            let problem = config.problem(&shape.sizes, shape.layout, training)?;
+            let problem = config.problem(&shape.sizes, shape.layout, training.into())?;
             let residual = add && kind != Kind::BatchNorm;
             // The gradient that returns through the activation apart is already dz.
             let mask = match kind {
                 Kind::Activation => GradientMask::INPUT.residual(false),
                 _ => GradientMask::ALL,
             };
-            let input = PlanInput::new(&problem, &config, training, profile);
+            let input = PlanInput::new(&problem, &config, training.into(), profile);
             let plan = internals::plan(tunings, &input, direction, (dtype, residual), mask)?;
             Ok(Part { plan, kind })
         };
@@ -149,7 +149,7 @@ impl PlannedPass {
     pub(crate) fn lines(&self) -> Vec<String> {
         let line = |part: &Part| {
             let plan = &part.plan;
-            let name = match (part.kind, plan.is_forward(), plan.is_training()) {
+            let name = match (part.kind, plan.is_forward(), plan.mode().is_training()) {
                 (Kind::Activation, true, _) => "activation",
                 (Kind::Activation, false, _) => "activation, backward",
                 (_, true, true) => "forward_train",

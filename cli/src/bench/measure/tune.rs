@@ -40,8 +40,8 @@ pub(crate) fn tune(
             done.push((training, direction));
             let name = name(training, direction);
             progress.show(&format!("{}/{} {shape}: tuning {name}", k + 1, shapes.len()));
-            let problem = config.problem(&shape.sizes, shape.layout, training)?;
-            let tuned = tunings.tune(gpu, &problem, &config, training, direction)?;
+            let problem = config.problem(&shape.sizes, shape.layout, training.into())?;
+            let tuned = tunings.tune(gpu, &problem, &config, training.into(), direction)?;
             progress.clear();
             writeln!(out, "{}", line(shape, name, &tuned))?;
         }

@@ -69,7 +69,7 @@ impl Recorded<'_> {
         self
     }
 
-    fn in_place(mut self) -> Self {
+    pub(crate) fn in_place(mut self) -> Self {
         self.in_place = true;
         self
     }
@@ -94,12 +94,12 @@ impl Recorded<'_> {
     /// Returns the forward and the backward plan.
     pub(crate) fn plans(&self, case: &Case) -> Result<[Plan; 2]> {
         let (config, training, profile) = (&case.config, case.training, &self.profile);
-        let problem = config.problem(&case.shape, config.layout, training)?;
+        let problem = config.problem(&case.shape, config.layout, training.into())?;
         let loads_four =
             (problem.inner() == 1 || problem.inner() >= 4) && problem.elements().is_multiple_of(4);
         let width = if loads_four { VectorWidth::Four } else { VectorWidth::Scalar };
         let tuning = (self.tune)(Tuning::new(&problem, width, profile));
-        let input = PlanInput::new(&problem, config, training, profile).tuning(tuning);
+        let input = PlanInput::new(&problem, config, training.into(), profile).tuning(tuning);
         let (in_place, residual, dtype) = (self.in_place, case.residual, case.dtype);
         let forward = ForwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
         let backward = BackwardOptions::new().in_place(in_place).residual(residual).dtype(dtype);
@@ -230,7 +230,7 @@ impl Implementation for Recorded<'_> {
             gpu.queue().submit([encoder.finish()]);
 
             let statistics = read(gpu, &statistics);
-            let uses_batch = config.uses_batch_statistics(case.training) && !x.is_empty();
+            let uses_batch = config.uses_batch_statistics(case.training.into()) && !x.is_empty();
             let of_batch = |f: &dyn Fn(&[f32]) -> f64| {
                 uses_batch.then(|| statistics.chunks_exact(4).take(channels).map(f).collect::<Array1<f64>>())
             };
@@ -476,7 +476,7 @@ fn one_workgroup_of_a_channel_finishes_it() {
 /// Returns the cases that have columns: the plain ones, and the others.
 fn columns() -> (Vec<Case>, Vec<Case>) {
     cases(|Case { config, shape, training, .. }| {
-        let problem = config.problem(shape, config.layout, *training).unwrap();
+        let problem = config.problem(shape, config.layout, (*training).into()).unwrap();
         problem.inner() == 1 && (8..=50_000).contains(&problem.elements())
     })
 }
