@@ -38,7 +38,7 @@ fn write_two(a: Place, of_a: Output, b: Place, of_b: Output) {
 
 // case y:
 // uses: data/vector, tensors/x, tensors/y, epilogue/activation, epilogue/residual, forward/scale_shift
-// y = activation(bn(x) + z).
+// y = activation(bn(x) + residual).
 alias OfColumn = ScaleShift;
 alias Output = Vector;
 
@@ -46,16 +46,16 @@ alias Output = Vector;
 struct Input {
     place: Place,
     x: Vector,
-    z: Vector,
+    residual: Vector,
 }
 
 fn load_input(place: Place) -> Input {
-    return Input(place, load_x(place.element, place.is_second), load_z(place.element, place.is_second));
+    return Input(place, load_x(place.element, place.is_second), load_residual(place.element, place.is_second));
 }
 
 fn output_of(found: Input, own: ScaleShift, next: ScaleShift) -> Vector {
     let normalized = inside_or(apply(found.x, next), apply(found.x, own), found.place);
-    return activated(with_residual(normalized, found.z));
+    return activated(with_residual(normalized, found.residual));
 }
 
 fn store_output(element: u32, y: Vector, second: Vector) {
@@ -63,9 +63,10 @@ fn store_output(element: u32, y: Vector, second: Vector) {
 }
 
 // case gradients:
-// uses: data/vector, tensors/dx, tensors/dz, epilogue/pre_activation, backward/deviation, backward/input_gradient
+// uses: data/vector, tensors/dx, tensors/dresidual, epilogue/pre_activation
+// uses: backward/deviation, backward/input_gradient
 // uses: backward/load_gradient
-// dx, and dz.
+// dx, and dresidual.
 alias Input = Gradients;
 
 // What a column's gradients are computed with.
@@ -75,7 +76,7 @@ struct OfColumn {
 }
 
 struct Output {
-    dz: Vector,
+    dresidual: Vector,
     dx: Vector,
 }
 
@@ -84,18 +85,18 @@ fn load_input(place: Place) -> Gradients {
 }
 
 fn output_of(found: Gradients, own: OfColumn, next: OfColumn) -> Output {
-    let dz = through_pre_activation(found.dy, found.x, found.z, own.pre_activation);
-    let of_x = input_gradient(dz, deviation_of(found.x, own.gradient.statistics), own.gradient);
+    let dresidual = through_pre_activation(found.dy, found.x, found.residual, own.pre_activation);
+    let of_x = input_gradient(dresidual, deviation_of(found.x, own.gradient.statistics), own.gradient);
     if !MASKED {
-        return Output(dz, of_x);
+        return Output(dresidual, of_x);
     }
-    let next_dz = through_pre_activation(found.dy, found.x, found.z, next.pre_activation);
+    let next_dresidual = through_pre_activation(found.dy, found.x, found.residual, next.pre_activation);
     let deviation = deviation_of(found.x, next.gradient.statistics);
-    let next_dx = input_gradient(next_dz, deviation, next.gradient);
-    return Output(inside_or(next_dz, dz, found.place), inside_or(next_dx, of_x, found.place));
+    let next_dx = input_gradient(next_dresidual, deviation, next.gradient);
+    return Output(inside_or(next_dresidual, dresidual, found.place), inside_or(next_dx, of_x, found.place));
 }
 
 fn store_output(element: u32, output: Output, second: Output) {
-    store_dz(element, output.dz, second.dz);
+    store_dresidual(element, output.dresidual, second.dresidual);
     store_dx(element, output.dx, second.dx);
 }

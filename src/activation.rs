@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A function that a layer applies to the normalised input, in the same pass over memory: y = activation(bn(x)), or
-/// activation(bn(x) + z).
+/// activation(bn(x) + residual).
 ///
 /// The function's argument is u:
 ///

@@ -30,8 +30,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// | `dx` | gradient with respect to x, or dy and dx in place |
 /// | `dweight`, `dbias` | gradients with respect to γ and β, f32, one per channel |
 /// | `projections` | scratch |
-/// | `z` | added to the normalised input before the activation |
-/// | `dz` | gradient with respect to z |
+/// | `residual` | added to the normalised input before the activation |
+/// | `dresidual` | gradient with respect to the residual |
 ///
 /// A forward pass with batch statistics writes `statistics`. Its backward pass needs them unchanged.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,8 +52,8 @@ pub struct Buffers<'a> {
     pub dweight: Option<BufferRegion<'a>>,
     pub dbias: Option<BufferRegion<'a>>,
     pub projections: Option<BufferRegion<'a>>,
-    pub z: Option<BufferRegion<'a>>,
-    pub dz: Option<BufferRegion<'a>>,
+    pub residual: Option<BufferRegion<'a>>,
+    pub dresidual: Option<BufferRegion<'a>>,
 }
 
 macro_rules! setters {
@@ -91,8 +91,8 @@ impl<'a> Buffers<'a> {
             dweight: region(Binding::DWeight),
             dbias: region(Binding::DBias),
             projections: region(Binding::Projections),
-            z: region(Binding::Z),
-            dz: region(Binding::Dz),
+            residual: region(Binding::Residual),
+            dresidual: region(Binding::DResidual),
         }
     }
 
@@ -111,8 +111,8 @@ impl<'a> Buffers<'a> {
         dweight,
         dbias,
         projections,
-        z,
-        dz,
+        residual,
+        dresidual,
     );
 
     fn get(&self, binding: Binding) -> Option<BufferRegion<'a>> {
@@ -132,8 +132,8 @@ impl<'a> Buffers<'a> {
             Binding::DWeight => self.dweight,
             Binding::DBias => self.dbias,
             Binding::Projections => self.projections,
-            Binding::Z => self.z,
-            Binding::Dz => self.dz,
+            Binding::Residual => self.residual,
+            Binding::DResidual => self.dresidual,
         }
     }
 }
@@ -212,8 +212,8 @@ impl PreparedPlan {
 
     /// Binds buffers. Finds everything that can be wrong with them, before any GPU call.
     ///
-    /// The buffers must belong to the device of the [`Gpu`] that prepared the plan. wgpu reports those of another device
-    /// ([`Error::Gpu`]), if both are of one [`wgpu::Instance`].
+    /// The buffers must belong to the device of the [`Gpu`] that prepared the plan. wgpu reports those of another
+    /// device ([`Error::Gpu`]), if both are of one [`wgpu::Instance`].
     ///
     /// # Errors
     /// [`Error::MissingBuffer`], [`Error::BufferTooSmall`], [`Error::BufferUsage`], [`Error::Misaligned`],
@@ -234,8 +234,8 @@ impl PreparedPlan {
                 Binding::Y => params.y_offset = offset,
                 Binding::Dy => params.dy_offset = offset,
                 Binding::Dx => params.dx_offset = offset,
-                Binding::Z => params.z_offset = offset,
-                Binding::Dz => params.dz_offset = offset,
+                Binding::Residual => params.residual_offset = offset,
+                Binding::DResidual => params.dresidual_offset = offset,
                 _ => {}
             }
         }
@@ -422,8 +422,8 @@ impl BoundPlan {
         for dispatch in &self.dispatches {
             pass.set_pipeline(&dispatch.kernel.pipeline);
             pass.set_bind_group(0, &dispatch.bind_group, &[]);
-            let [x, y, z] = dispatch.grid;
-            pass.dispatch_workgroups(x, y, z);
+            let [x, y, depth] = dispatch.grid;
+            pass.dispatch_workgroups(x, y, depth);
         }
     }
 }

@@ -12,11 +12,11 @@ pub(crate) struct Batches {
     /// The gradients with respect to the outputs. Empty if only forward passes run.
     pub(crate) dys: Vec<Batch>,
     /// What is added to the normalised batches. Empty if nothing is.
-    pub(crate) zs: Vec<Batch>,
+    pub(crate) residuals: Vec<Batch>,
 }
 
-/// A batch, or a tensor that accompanies one, as the file stores it. Of the tensors that are as large as a batch, this is
-/// the only copy: a result takes the place of the values that nothing needs any more.
+/// A batch, or a tensor that accompanies one, as the file stores it. Of the tensors that are as large as a batch, this
+/// is the only copy: a result takes the place of the values that nothing needs any more.
 pub(crate) struct Batch {
     pub(crate) shape: Vec<usize>,
     outer: usize,
@@ -142,20 +142,21 @@ impl Batch {
 }
 
 impl Batches {
-    /// Returns the tensor that makes place for a result: y takes that of x, dx that of dy, and dz that of z.
+    /// Returns the tensor that makes place for a result: y takes that of x, dx that of dy, and dresidual that of the
+    /// residual.
     pub(crate) fn place(&mut self, result: &'static str, step: usize) -> Option<&mut Batch> {
         match result {
             "y" => self.xs.get_mut(step),
             "dx" => self.dys.get_mut(step),
             _ if self.dys.is_empty() => None,
-            _ => self.zs.get_mut(step),
+            _ => self.residuals.get_mut(step),
         }
     }
 
     /// Returns the data of a block of channels. `state` is that of the block.
     pub(crate) fn inputs(&self, block: &Range<usize>, state: BatchNormState, axis: Axis) -> Inputs {
         let all = |batches: &[Batch]| batches.iter().map(|batch| batch.part(axis, block)).collect();
-        Inputs { xs: all(&self.xs), dys: all(&self.dys), zs: all(&self.zs), state }
+        Inputs { xs: all(&self.xs), dys: all(&self.dys), residuals: all(&self.residuals), state }
     }
 
     /// Returns whether the values of a channel do not follow each other anywhere.
@@ -165,19 +166,20 @@ impl Batches {
 
     /// Returns the bytes of one channel in all tensors.
     pub(crate) fn bytes_of_channel(&self) -> usize {
-        let tensors = [&self.xs, &self.dys, &self.zs].into_iter().flatten();
+        let tensors = [&self.xs, &self.dys, &self.residuals].into_iter().flatten();
         tensors.map(|batch| batch.of_channel() * batch.bytes()).sum()
     }
 
     /// Returns a copy of one channel.
     pub(crate) fn channel(&self, channel: usize, axis: Axis) -> Self {
         let all = |batches: &[Batch]| batches.iter().map(|batch| batch.channel(channel, axis)).collect();
-        Self { xs: all(&self.xs), dys: all(&self.dys), zs: all(&self.zs) }
+        Self { xs: all(&self.xs), dys: all(&self.dys), residuals: all(&self.residuals) }
     }
 
     /// Puts the results of one channel back, which took the place of its copy.
     pub(crate) fn put_channel(&mut self, channel: usize, copy: &Self) {
-        for (all, copies) in [(&mut self.xs, &copy.xs), (&mut self.dys, &copy.dys), (&mut self.zs, &copy.zs)]
+        for (all, copies) in
+            [(&mut self.xs, &copy.xs), (&mut self.dys, &copy.dys), (&mut self.residuals, &copy.residuals)]
         {
             for (batch, copy) in all.iter_mut().zip(copies) {
                 batch.put_part(&(channel..channel + 1), &copy.data);

@@ -24,8 +24,8 @@ pub(crate) fn blocks(
 pub(crate) fn part(case: &Case, inputs: &Inputs, block: &Range<usize>) -> (Case, Inputs) {
     let (axis, slice) = (axis(case), Slice::from(block.clone()));
     let tensors = |all: &[ArrayD<f32>]| all.iter().map(|x| x.slice_axis(axis, slice).to_owned()).collect();
-    let (xs, dys, zs) = (tensors(&inputs.xs), tensors(&inputs.dys), tensors(&inputs.zs));
-    (case_of(case, block), Inputs { xs, dys, zs, state: state_of(&inputs.state, block) })
+    let (xs, dys, residuals) = (tensors(&inputs.xs), tensors(&inputs.dys), tensors(&inputs.residuals));
+    (case_of(case, block), Inputs { xs, dys, residuals, state: state_of(&inputs.state, block) })
 }
 
 /// Returns the case on a block of channels.

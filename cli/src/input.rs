@@ -78,7 +78,7 @@ impl Job {
         }
 
         let mut of_x = OfX { file: &mut file, suffixes: &suffixes, xs: &xs, dtype };
-        let (dys, zs) = (of_x.tensors("dy", &mut others)?, of_x.tensors("z", &mut others)?);
+        let (dys, residuals) = (of_x.tensors("dy", &mut others)?, of_x.tensors("residual", &mut others)?);
         let state = state(&file, &settings, &BatchNormState::new(&config), xs.len())?;
         for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
             others.remove(name);
@@ -89,7 +89,7 @@ impl Job {
             config,
             training: settings.training(),
             dtype,
-            residual: !zs.is_empty(),
+            residual: !residuals.is_empty(),
             steps: xs.len(),
             // The data comes from the file, so the parameters of generated data have no meaning.
             mean: f64::NAN,
@@ -98,7 +98,7 @@ impl Job {
             seed: 0,
         };
         let others = others.into_iter().collect();
-        Ok(Self { settings, suffixes, case, batches: Batches { xs, dys, zs }, state, others })
+        Ok(Self { settings, suffixes, case, batches: Batches { xs, dys, residuals }, state, others })
     }
 }
 
@@ -111,7 +111,7 @@ struct OfX<'a> {
 }
 
 impl OfX<'_> {
-    /// Reads dy, the gradients with respect to the outputs, or z, the residuals. There must be one for each batch, of
+    /// Reads dy, the gradients with respect to the outputs, or the residuals. There must be one for each batch, of
     /// its shape and type, or none at all.
     fn tensors(&mut self, stem: &'static str, others: &mut BTreeSet<String>) -> Result<Vec<Batch>, Fault> {
         let given: Vec<&String> = others.iter().filter(|name| step_of(name, stem).is_some()).collect();
@@ -297,7 +297,7 @@ mod tests {
             TensorView::new(dtype, shape.to_vec(), &data[..bytes])
         };
         let mut all = Vec::new();
-        for name in ["x.0", "x.1", "dy.0", "dy.1", "z.0", "z.1"] {
+        for name in ["x.0", "x.1", "dy.0", "dy.1", "residual.0", "residual.1"] {
             all.push((name, tensor(Dtype::F16, &[2, 3, 2])?));
         }
         let parameters = [

@@ -1,7 +1,7 @@
 //! Computes a channel that is too large for a block, and checks it a piece at a time.
 //!
-//! The CPU reference computes pieces only. A GPU computes the whole channel: its results are kept as the file stores them,
-//! and take the place of the input once no piece of the reference needs it.
+//! The CPU reference computes pieces only. A GPU computes the whole channel: its results are kept as the file stores
+//! them, and take the place of the input once no piece of the reference needs it.
 
 use crate::adapter::Computer;
 use crate::batch::{Batch, Batches, decode};
@@ -35,8 +35,8 @@ pub(crate) struct Long<'a> {
 }
 
 impl Long<'_> {
-    /// Checks channel `channel` of these batches, and puts its results in their place: those of the device, or of the CPU
-    /// reference.
+    /// Checks channel `channel` of these batches, and puts its results in their place: those of the device, or of the
+    /// CPU reference.
     pub(crate) fn check(
         &self,
         batches: &mut Batches,
@@ -136,8 +136,9 @@ impl Long<'_> {
         let put = |step: usize, name, data| drop(stored[step].insert(name, data));
         let others = run_channel::<T>(gpu, &self.case, &self.state, &shapes, &values, put)?;
         let steps = others.into_iter().zip(stored).map(|(others, mut stored)| {
-            let [y, dx, dz] = ["y", "dx", "dz"].map(|name| stored.remove(name).unwrap_or_default());
-            StoredStep { y, dx, dz, others: as_stored(others, T::DTYPE) }
+            let [y, dx, dresidual] =
+                ["y", "dx", "dresidual"].map(|name| stored.remove(name).unwrap_or_default());
+            StoredStep { y, dx, dresidual, others: as_stored(others, T::DTYPE) }
         });
         Ok(steps.collect())
     }
@@ -165,8 +166,8 @@ impl ChannelValues for Values<'_> {
         self.0.xs[step].piece(self.1, &range)
     }
 
-    fn z(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
-        self.0.zs.get(step).map(|z| z.piece(self.1, &range))
+    fn residual(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
+        self.0.residuals.get(step).map(|residual| residual.piece(self.1, &range))
     }
 
     fn dy(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
@@ -178,7 +179,7 @@ impl ChannelValues for Values<'_> {
 pub(crate) struct StoredStep {
     y: Vec<u8>,
     dx: Vec<u8>,
-    dz: Vec<u8>,
+    dresidual: Vec<u8>,
     /// All other results. Tensors are empty.
     others: Step,
 }
@@ -189,10 +190,10 @@ impl StoredStep {
         let store = |tensor: &mut ArrayD<f64>| stored(dtype, &std::mem::take(tensor));
         let y = store(&mut step.y);
         let gradients = step.gradients.as_mut();
-        let (dx, dz) = gradients.map_or_else(Default::default, |gradients| {
-            (store(&mut gradients.dx), gradients.dz.as_mut().map(store).unwrap_or_default())
+        let (dx, dresidual) = gradients.map_or_else(Default::default, |gradients| {
+            (store(&mut gradients.dx), gradients.dresidual.as_mut().map(store).unwrap_or_default())
         });
-        Self { y, dx, dz, others: as_stored(step, dtype) }
+        Self { y, dx, dresidual, others: as_stored(step, dtype) }
     }
 
     /// Returns the results of a piece of the channel.
@@ -209,16 +210,16 @@ impl StoredStep {
         step.y = tensor(&self.y);
         if let Some(gradients) = &mut step.gradients {
             gradients.dx = tensor(&self.dx);
-            if let Some(dz) = &mut gradients.dz {
-                *dz = tensor(&self.dz);
+            if let Some(dresidual) = &mut gradients.dresidual {
+                *dresidual = tensor(&self.dresidual);
             }
         }
         step
     }
 }
 
-/// Makes the index of an element in a piece, `[k, 0]`, that of the element in a tensor with this one channel. `begin` is
-/// the position of the piece in the channel.
+/// Makes the index of an element in a piece, `[k, 0]`, that of the element in a tensor with this one channel. `begin`
+/// is the position of the piece in the channel.
 fn place(mismatch: &mut Mismatch, begin: usize, shape: &[usize], axis: Axis) {
     if let Mismatch::Value { index, .. } = mismatch
         && let [position, _] = index[..]

@@ -1,10 +1,10 @@
 //! What `run` computed and how far it is from the reference, gathered from one block of channels after the other.
 //!
-//! Whole tensors are only kept as the file stores them, and once: the results of a block take the place of what they were
-//! computed of. The reference takes some 50 bytes for each element that it computes, and twice that with gradients, so it
-//! gets a block at a time. A block is judged by its own scale, which is stricter than that of the whole tensor, and as
-//! right: a file may have only these channels. A channel with more elements than a block is computed in pieces: see
-//! [`long`](crate::long).
+//! Whole tensors are only kept as the file stores them, and once: the results of a block take the place of what they
+//! were computed of. The reference takes some 50 bytes for each element that it computes, and twice that with
+//! gradients, so it gets a block at a time. A block is judged by its own scale, which is stricter than that of the
+//! whole tensor, and as right: a file may have only these channels. A channel with more elements than a block is
+//! computed in pieces: see [`long`](crate::long).
 
 use crate::blocks::axis;
 use crate::error::{Error, Result};
@@ -111,8 +111,10 @@ impl StepResults {
 pub(crate) fn tensors(step: &Step) -> impl Iterator<Item = (&'static str, &ArrayD<f64>)> {
     let gradients = step.gradients.as_ref();
     let dx = gradients.map(|gradients| ("dx", &gradients.dx));
-    let dz = gradients.and_then(|gradients| gradients.dz.as_ref()).map(|dz| ("dz", dz));
-    [Some(("y", &step.y)), dx, dz].into_iter().flatten()
+    let dresidual = gradients
+        .and_then(|gradients| gradients.dresidual.as_ref())
+        .map(|dresidual| ("dresidual", dresidual));
+    [Some(("y", &step.y)), dx, dresidual].into_iter().flatten()
 }
 
 /// Returns a tensor as the file stores it.
@@ -159,7 +161,7 @@ pub(crate) fn as_stored(step: Step, dtype: DType) -> Step {
             dx: tensor(gradients.dx),
             dweight: vector(gradients.dweight),
             dbias: vector(gradients.dbias),
-            dz: gradients.dz.map(tensor),
+            dresidual: gradients.dresidual.map(tensor),
             scales: gradients.scales,
         }),
     }
@@ -182,7 +184,7 @@ mod tests {
             error,
             tolerance: 1e-6,
         };
-        let missing = Mismatch::Presence { name: "dz".to_owned(), expected: true };
+        let missing = Mismatch::Presence { name: "dresidual".to_owned(), expected: true };
         let report = |mismatches: Vec<Mismatch>, error: f64| CheckReport {
             case: "x".to_owned(),
             errors: vec![("y", error)],

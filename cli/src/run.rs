@@ -43,7 +43,7 @@ pub(crate) const FILES: &str = "\
 Input:
   x, or x.0, x.1 …             the batch, or those of successive steps: f32, f16 or bf16, rank 2 to 5
   dy, or dy.0, dy.1 …          gradients with respect to the outputs; then backward is computed, too
-  z, or z.0, z.1 …             added to the normalised batches, before the activation
+  residual, or residual.0, residual.1 …             added to the normalised batches, before the activation
   weight, bias                 [C], f32, f16, bf16 or f64; a new layer's (1 and 0) where absent
   running_mean, running_var    [C], f32, f16, bf16 or f64; a new layer's (0 and 1) where absent
   num_batches_tracked          [] or [1], an integer of any type, or a whole float; 0 where absent
@@ -53,7 +53,7 @@ Input:
 
 Output, with the ends .0, .1 … that x has:
   y, batch_mean, batch_var     the result, in the type of x, and the batch statistics it was normalised with
-  dx, dz, dweight, dbias       the gradients, where there is a dy; dz where there is a z
+  dx, dresidual, dweight, dbias       the gradients, where there is a dy; dresidual where there is a residual
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
@@ -169,7 +169,7 @@ fn draft(job: &mut Job, results: &Results, adapter: &str) -> Draft {
     draft.metadata("adapter", adapter);
     for (k, step) in results.steps.iter().enumerate() {
         let suffix = job.suffixes[k].clone();
-        for name in ["y", "dx", "dz"] {
+        for name in ["y", "dx", "dresidual"] {
             if let Some(result) = job.batches.place(name, k) {
                 let data = result.take();
                 draft.tensor(format!("{name}{suffix}"), stored_type(dtype), &result.shape, data);
@@ -256,7 +256,7 @@ mod tests {
         let mut draft = Draft::default();
         for k in 0..2 {
             for (name, values) in
-                [("x", [1.0, 2.0, 3.0, 5.0]), ("dy", [-1.0, 7.0, 0.5, 2.0]), ("z", [4.0; 4])]
+                [("x", [1.0, 2.0, 3.0, 5.0]), ("dy", [-1.0, 7.0, 0.5, 2.0]), ("residual", [4.0; 4])]
             {
                 let mut data = Vec::new();
                 store(&mut data, DType::F32, values.into_iter().chain(values.map(|value| value * 1.7)));

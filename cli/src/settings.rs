@@ -42,8 +42,8 @@ pub(crate) struct Overrides {
     /// channels-first [N, C, …] or channels-last [N, …, C] [default: the file's, else channels-first]
     #[arg(long, value_parser = layout)]
     layout: Option<Layout>,
-    /// Applied to the normalised batch, after z was added: identity, relu, leaky-relu=SLOPE, relu6, silu, sigmoid,
-    /// tanh, gelu or gelu-tanh [default: the file's, else identity]
+    /// Applied to the normalised batch, after the residual was added: identity, relu, leaky-relu=SLOPE, relu6, silu,
+    /// sigmoid, tanh, gelu or gelu-tanh [default: the file's, else identity]
     #[arg(long, value_name = "NAME", value_parser = activation)]
     activation: Option<Activation>,
 }

@@ -75,7 +75,7 @@ type Checked = std::result::Result<CheckReport, wgpu_batchnorm::Error>;
 
 /// Quantities in the order of the listing.
 const QUANTITIES: [&str; 9] =
-    ["y", "dx", "dz", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
+    ["y", "dx", "dresidual", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
 
 fn check_all(
     cases: &[Case],

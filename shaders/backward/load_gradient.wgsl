@@ -5,11 +5,11 @@ struct Gradients {
     place: Place,
     dy: Vector,
     x: Vector,
-    z: Vector,
+    residual: Vector,
 }
 
 fn load_gradient(place: Place) -> Gradients {
     let dy = load_dy(place.element, place.is_second);
     let x = load_x(place.element, place.is_second);
-    return Gradients(place, dy, x, load_z(place.element, place.is_second));
+    return Gradients(place, dy, x, load_residual(place.element, place.is_second));
 }

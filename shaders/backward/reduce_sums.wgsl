@@ -55,7 +55,7 @@ struct Terms {
 }
 
 fn terms_of(found: Gradients, of_channel: Statistics, pre_activation: PreActivation) -> Terms {
-    let dy = through_pre_activation(found.dy, found.x, found.z, pre_activation) * params.sum_scale;
+    let dy = through_pre_activation(found.dy, found.x, found.residual, pre_activation) * params.sum_scale;
     let product = dy * deviation_of(found.x, of_channel);
     return Terms(inside_or_zero(dy, found.place), inside_or_zero(product, found.place));
 }
@@ -72,8 +72,8 @@ fn write_beside(a: Gradients, b: Gradients, own: OfBeside) {}
 
 // case with_gradients:
 // uses: write_elements, backward/input_gradient, backward/projections
-// dx and dz, where they need no sums: with running statistics, or without dx. Memory is read once. Not with masked loads,
-// whose elements of the next channel would need its statistics, too, and more registers than GPUs have.
+// dx and dresidual, where they need no sums: with running statistics, or without dx. Memory is read once. Not with
+// masked loads, whose elements of the next channel would need its statistics, too, and more registers than GPUs have.
 alias OfBeside = OfColumn;
 
 fn of_beside(channel: u32, statistics: Statistics, pre_activation: PreActivation) -> OfBeside {

@@ -26,8 +26,8 @@ struct Params {
     y_offset: u32,
     dy_offset: u32,
     dx_offset: u32,
-    z_offset: u32,
-    dz_offset: u32,
+    residual_offset: u32,
+    dresidual_offset: u32,
     eps: f32,
     // running = retain * running + momentum * batch; unused for the cumulative average.
     momentum: f32,

@@ -3,15 +3,15 @@
 
 // The loop over the vectors that an invocation keeps in registers, so that memory is read once. Registers cannot
 // be indexed at run time, and with a loop over the vectors some compilers would keep the values in memory. Hence
-// `for_each_vector` has one call after the other, of which the first TILE_VECTORS do something. There are several lengths
-// of it, since calls that do nothing take time to compile, too.
+// `for_each_vector` has one call after the other, of which the first TILE_VECTORS do something. There are several
+// lengths of it, since calls that do nothing take time to compile, too.
 
 // The number of the vector that is stored together with the k-th: the second of its load, or itself.
 fn second_of(k: u32) -> u32 {
     return k + VECTORS_PER_LOAD - 1u;
 }
 
-fn process_one(stage: u32, k: u32, place: Place, z: Vector, second_z: Vector) {
+fn process_one(stage: u32, k: u32, place: Place, residual: Vector, second_residual: Vector) {
     if stage == LOAD {
         // Every lane makes every load, and the sums come later, without a branch either: otherwise compilers wait
         // for each load before the next.
@@ -19,22 +19,22 @@ fn process_one(stage: u32, k: u32, place: Place, z: Vector, second_z: Vector) {
     } else if stage != STORE {
         add(stage, k, place.is_there);
     } else if place.is_there && !place.is_second {
-        store(k, place.element, z, second_z);
+        store(k, place.element, residual, second_residual);
     }
 }
 
-fn process_two(stage: u32, k: u32, cursor: ptr<function, Cursor>, z: Vector, second_z: Vector) {
+fn process_two(stage: u32, k: u32, cursor: ptr<function, Cursor>, residual: Vector, second_residual: Vector) {
     if k < TILE_VECTORS {
         let first = next_place(cursor);
-        process_one(stage, k, first, z, second_z);
+        process_one(stage, k, first, residual, second_residual);
         if k + 1u < TILE_VECTORS {
-            process_one(stage, k + 1u, place_behind(first, cursor), second_z, second_z);
+            process_one(stage, k + 1u, place_behind(first, cursor), second_residual, second_residual);
         }
     }
 }
 
 fn process_four(stage: u32, k: u32, cursor: ptr<function, Cursor>) {
-    var z: array<Vector, 4>;
+    var residual: array<Vector, 4>;
     if stage == STORE && k < TILE_VECTORS {
         // Four vectors come before the first use.
         var ahead = *cursor;
@@ -42,13 +42,13 @@ fn process_four(stage: u32, k: u32, cursor: ptr<function, Cursor>) {
         let b = place_behind(a, &ahead);
         let c = next_place(&ahead);
         let d = place_behind(c, &ahead);
-        z[0] = load_z(a.element, a.is_second);
-        z[1] = load_z(b.element, b.is_second);
-        z[2] = load_z(c.element, c.is_second);
-        z[3] = load_z(d.element, d.is_second);
+        residual[0] = load_residual(a.element, a.is_second);
+        residual[1] = load_residual(b.element, b.is_second);
+        residual[2] = load_residual(c.element, c.is_second);
+        residual[3] = load_residual(d.element, d.is_second);
     }
-    process_two(stage, k, cursor, z[0], z[1]);
-    process_two(stage, k + 2u, cursor, z[2], z[3]);
+    process_two(stage, k, cursor, residual[0], residual[1]);
+    process_two(stage, k + 2u, cursor, residual[2], residual[3]);
 }
 
 // case up_to_4:

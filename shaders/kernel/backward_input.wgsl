@@ -2,7 +2,7 @@
 // uses: backward/input_gradient, backward/projections
 
 // dx = weight * inv_std * (dy - what flows through the mean and the variance of the batch) for every element. Here, dy
-// is the gradient of bn(x) + z, which is dz.
+// is the gradient of bn(x) + residual, which is dresidual.
 
 fn kernel(invocation: Invocation) {
     var workgroup = invocation.workgroup;

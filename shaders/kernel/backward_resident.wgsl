@@ -1,5 +1,5 @@
 // uses: entry, lanes, data/params, data/per_channel, data/vector, numerics/float_float, iterate/resident
-// uses: iterate/traversal, tensors/dx, tensors/dy, tensors/dz, tensors/x, statistics/source, statistics/type
+// uses: iterate/traversal, tensors/dx, tensors/dy, tensors/dresidual, tensors/x, statistics/source, statistics/type
 // uses: epilogue/pre_activation, epilogue/residual, backward/deviation, backward/finish_channel
 // uses: backward/input_gradient, backward/projection_of, backward/sums
 
@@ -10,10 +10,11 @@ const LOAD: u32 = 0u;
 const SUM: u32 = 1u;
 const STORE: u32 = 2u;
 
-// dy, from SUM on the gradient behind the activation; and x, from SUM on less its mean. z is needed for SUM only.
+// dy, from SUM on the gradient behind the activation; and x, from SUM on less its mean. The residual is needed for SUM
+// only.
 var<private> tile_dy: array<Vector, TILE_VECTORS>;
 var<private> tile_deviation: array<Vector, TILE_VECTORS>;
-var<private> tile_z: array<Vector, TILE_VECTORS>;
+var<private> tile_residual: array<Vector, TILE_VECTORS>;
 var<private> of_channel: Statistics;
 var<private> pre_activation: PreActivation;
 var<private> sum: Vector;
@@ -40,12 +41,12 @@ fn kernel(invocation: Invocation) {
 fn load(k: u32, place: Place) {
     tile_deviation[k] = load_x(place.element, place.is_second);
     tile_dy[k] = load_dy(place.element, place.is_second);
-    tile_z[k] = load_z(place.element, place.is_second);
+    tile_residual[k] = load_residual(place.element, place.is_second);
 }
 
 fn add(stage: u32, k: u32, is_there: bool) {
     let x = tile_deviation[k];
-    let dy = through_pre_activation(tile_dy[k], x, tile_z[k], pre_activation);
+    let dy = through_pre_activation(tile_dy[k], x, tile_residual[k], pre_activation);
     let deviation = deviation_of(x, of_channel);
     tile_dy[k] = dy;
     tile_deviation[k] = deviation;
@@ -54,8 +55,8 @@ fn add(stage: u32, k: u32, is_there: bool) {
     sum_of_products += select(Vector(), scaled * deviation, is_there);
 }
 
-fn store(k: u32, element: u32, z: Vector, second_z: Vector) {
-    store_dz(element, tile_dy[k], tile_dy[second_of(k)]);
+fn store(k: u32, element: u32, residual: Vector, second_residual: Vector) {
+    store_dresidual(element, tile_dy[k], tile_dy[second_of(k)]);
     store_dx(element, dx_of(k), dx_of(second_of(k)));
 }
 

@@ -2,8 +2,8 @@
 // uses: epilogue/pre_activation, backward/reduce_sums
 
 // Sums of dy and of dy * (x - mean) of every channel. A workgroup (planes, column blocks) or lane (columns)
-// reduces one split and stores its partial result, or what follows from it if the channel is one split. Where dx and dz
-// need no sums, it may write them besides.
+// reduces one split and stores its partial result, or what follows from it if the channel is one split. Where dx and
+// dresidual need no sums, it may write them besides.
 
 fn kernel(invocation: Invocation) {
     let cursor = cursor_begin(invocation.workgroup, invocation.lane, params.reduction);

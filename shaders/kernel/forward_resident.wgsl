@@ -74,10 +74,10 @@ fn add(stage: u32, k: u32, is_there: bool) {
     }
 }
 
-fn store(k: u32, element: u32, z: Vector, second_z: Vector) {
-    store_y(element, output_of(k, z), output_of(second_of(k), second_z));
+fn store(k: u32, element: u32, residual: Vector, second_residual: Vector) {
+    store_y(element, output_of(k, residual), output_of(second_of(k), second_residual));
 }
 
-fn output_of(k: u32, z: Vector) -> Vector {
-    return activated(with_residual(apply(tile[k], scale_shift), z));
+fn output_of(k: u32, residual: Vector) -> Vector {
+    return activated(with_residual(apply(tile[k], scale_shift), residual));
 }

@@ -22,7 +22,7 @@
 //! |---|---|---|
 //! | `weight`, `bias`, `running_mean`, `running_var` | F32, F16, BF16, F64 | `[C]`, one value per channel |
 //! | `num_batches_tracked` | integers of any width; F32, F16, BF16 and F64 that are whole | `[]` or `[1]` |
-//! | `x`, `dy`, `z` of `run` | F32, F16, BF16; of one file all the same | 2 to 5 dimensions |
+//! | `x`, `dy`, `residual` of `run` | F32, F16, BF16; of one file all the same | 2 to 5 dimensions |
 //! | others | all of safetensors | any |
 //!
 //! - **Parameters and statistics** become f32, rounded once to nearest even. An F64 beyond f32 becomes infinite. NaN

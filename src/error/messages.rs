@@ -32,12 +32,13 @@ pub(super) fn names(backends: wgpu::Backends) -> String {
 }
 
 /// Buffers whose size grows with the batch.
-pub(super) const GROWS_WITH_THE_BATCH: [&str; 8] = ["x", "y", "z", "dy", "dx", "dz", "partials", "tensor"];
+pub(super) const GROWS_WITH_THE_BATCH: [&str; 8] =
+    ["x", "y", "residual", "dy", "dx", "dresidual", "partials", "tensor"];
 
 /// Says what is wrong with a tensor that is missing or surplus, and names the option of the configuration.
 pub(super) fn presence(name: &str, expected: bool) -> String {
     let option = match name {
-        "dz" => {
+        "dresidual" => {
             return "given, but the forward pass added nothing: leave it out, or call forward_add".to_owned();
         }
         "weight" | "dweight" => "weight",

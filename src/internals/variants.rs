@@ -42,7 +42,7 @@ pub fn is_plain(kernel: &Kernel) -> bool {
             && pre_activation.activation == ActivationKind::Identity
             && !pre_activation.residual
     };
-    let gradient = |gradient: InputGradient| pre_activation(gradient.pre_activation) && !gradient.dz;
+    let gradient = |gradient: InputGradient| pre_activation(gradient.pre_activation) && !gradient.dresidual;
     let output = |output: Output| {
         output.storage == Storage::F32 && output.activation == ActivationKind::Identity && !output.residual
     };
@@ -199,7 +199,8 @@ impl Variants {
         }
     }
 
-    /// Returns the reductions whose lanes merge, each with its index: elementwise kernels may merge their partial results.
+    /// Returns the reductions whose lanes merge, each with its index: elementwise kernels may merge their partial
+    /// results.
     fn merges(&self) -> impl Iterator<Item = (usize, (Traversal, Lanes))> {
         self.reductions().into_iter().filter(|(_, lanes)| *lanes != Lanes::Separate).enumerate()
     }
@@ -325,7 +326,7 @@ impl Variants {
                 let plain =
                     SWITCHES.map(|(in_place, weight)| plain_gradient(weight, in_place, exact_products));
                 let without_dx = activated_gradients(false)
-                    .filter(|gradient| gradient.dz && !gradient.in_place && !exact_products)
+                    .filter(|gradient| gradient.dresidual && !gradient.in_place && !exact_products)
                     .map(|gradient| InputGradient { dx: false, ..gradient });
                 let fused = activated_gradients(exact_products).chain(without_dx);
                 // Takes every second fused variant, in turn.
@@ -407,16 +408,16 @@ fn activated() -> impl Iterator<Item = PreActivation> {
 /// Returns dx alone, with nothing fused.
 fn plain_gradient(weight: bool, in_place: bool, exact_products: bool) -> InputGradient {
     let pre_activation = plain_pre_activation(weight);
-    InputGradient { pre_activation, in_place, dx: true, dz: false, exact_products }
+    InputGradient { pre_activation, in_place, dx: true, dresidual: false, exact_products }
 }
 
-/// Returns the gradients through every activation but the identity, with dz if there is a residual.
+/// Returns the gradients through every activation but the identity, with dresidual if there is a residual.
 fn activated_gradients(exact_products: bool) -> impl Iterator<Item = InputGradient> {
     activated().enumerate().map(move |(k, pre_activation)| InputGradient {
         pre_activation,
         in_place: k % 3 == 1,
         dx: true,
-        dz: pre_activation.residual,
+        dresidual: pre_activation.residual,
         exact_products,
     })
 }
@@ -447,7 +448,7 @@ fn whole_forward_passes(index: usize) -> Vec<(RunningUpdate, Output)> {
     plain.chain(fused.map(|output| (RunningUpdate::Fixed, output))).collect()
 }
 
-/// Returns what kernels of a whole backward pass are compiled for: dx and dz, dweight, dbias.
+/// Returns what kernels of a whole backward pass are compiled for: dx and dresidual, dweight, dbias.
 fn whole_backward_passes(index: usize, has_exact_products: bool) -> Vec<(InputGradient, bool, bool)> {
     let plain = (0..8).map(|bits| {
         let [in_place, dweight, dbias] = [1, 2, 4].map(|bit| bits & bit != 0);

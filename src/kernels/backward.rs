@@ -19,7 +19,7 @@ pub struct BackwardSums {
     pub statistics: Statistics,
     /// How dy goes back through the activation.
     pub pre_activation: PreActivation,
-    /// How dx and dz are written besides, if they need no sums: with running statistics, or without dx. Requires
+    /// How dx and dresidual are written besides, if they need no sums: with running statistics, or without dx. Requires
     /// statistics. Not with [`Traversal::PlanesMasked`].
     pub beside: Option<InputGradient>,
     /// The gradients to compute if each channel is one split. `None` stores the sums of splits as partial results.
@@ -98,17 +98,17 @@ impl fmt::Display for BackwardFinalize {
     }
 }
 
-/// Computes dx and dz.
+/// Computes dx and dresidual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackwardInput {
     /// How the tensors are visited.
     pub traversal: Traversal,
     /// The statistics of the forward pass. Gradient flows through batch statistics, so x is read with them.
     pub statistics: Statistics,
-    /// If each workgroup merges the partial sums of its channels: how its lanes do, and what is computed of them. Not with
-    /// [`Traversal::Columns`].
+    /// If each workgroup merges the partial sums of its channels: how its lanes do, and what is computed of them. Not
+    /// with [`Traversal::Columns`].
     pub merge: Option<(Lanes, ChannelGradients)>,
-    /// How dx and dz are written.
+    /// How dx and dresidual are written.
     pub gradient: InputGradient,
     /// Vectors that a lane loads before it uses the first: 1 or 4. With two vectors a load, 4.
     pub vectors_at_once: u32,
@@ -159,7 +159,7 @@ pub struct BackwardOneDispatch {
     pub traversal: Traversal,
     /// How lanes merge.
     pub lanes: Lanes,
-    /// How dx and dz are written.
+    /// How dx and dresidual are written.
     pub gradient: InputGradient,
     /// Whether dweight is wanted.
     pub dweight: bool,
@@ -197,7 +197,7 @@ impl fmt::Display for BackwardOneDispatch {
 pub struct BackwardResident {
     /// The loads that each lane keeps in registers.
     pub tile: Tile,
-    /// How dx and dz are written.
+    /// How dx and dresidual are written.
     pub gradient: InputGradient,
     /// Whether dweight is wanted.
     pub dweight: bool,

@@ -54,10 +54,10 @@ bindings! {
     DBias = 13, "dbias";
     /// Scratch: per channel, the mean of dy and its slope along x.
     Projections = 14, "projections";
-    /// The tensor z that is added to the normalised input.
-    Z = 15, "z";
-    /// The gradient with respect to z.
-    Dz = 16, "dz";
+    /// The residual that is added to the normalised input.
+    Residual = 15, "residual";
+    /// The gradient with respect to the residual.
+    DResidual = 16, "dresidual";
 }
 
 impl Binding {
@@ -67,7 +67,8 @@ impl Binding {
     }
 
     /// The tensors: all have the shape and the element type of x.
-    pub(crate) const TENSORS: [Self; 6] = [Self::X, Self::Y, Self::Z, Self::Dy, Self::Dx, Self::Dz];
+    pub(crate) const TENSORS: [Self; 6] =
+        [Self::X, Self::Y, Self::Residual, Self::Dy, Self::Dx, Self::DResidual];
 
     /// Returns the variable's name in WGSL: [`name`](Self::name), unless that means something else to a compiler.
     pub fn variable(self) -> &'static str {

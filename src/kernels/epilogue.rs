@@ -40,10 +40,10 @@ pub(super) fn x_choices(needed: bool) -> [Choice; 2] {
     }
 }
 
-/// How kernels write y: y = activation(bn(x) + z).
+/// How kernels write y: y = activation(bn(x) + residual).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Output {
-    /// How x, y and z are stored.
+    /// How x, y and residual are stored.
     pub storage: Storage,
     /// Whether y overwrites x.
     pub in_place: bool,
@@ -53,7 +53,7 @@ pub struct Output {
     pub bias: bool,
     /// The activation.
     pub activation: ActivationKind,
-    /// Whether z is added.
+    /// Whether a residual is added.
     pub residual: bool,
 }
 
@@ -68,7 +68,7 @@ impl Output {
             ("write_elements", "y"),
             ("epilogue/weight", per_channel(self.weight)),
             ("epilogue/bias", per_channel(self.bias)),
-            ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
+            ("epilogue/residual", if self.residual { "add" } else { "none" }),
             ("epilogue/activation", self.activation.case()),
         ];
         choices.extend(self.storage.choices(width));
@@ -84,16 +84,16 @@ impl fmt::Display for Output {
             (false, true) => ", bias",
             (false, false) => "",
         };
-        let residual = if self.residual { ", + z" } else { "" };
+        let residual = if self.residual { ", + residual" } else { "" };
         let in_place = if self.in_place { ", in place" } else { "" };
         write!(f, "{parameters}{residual}{}{in_place}{}", self.activation.name(), self.storage.name())
     }
 }
 
-/// How the gradient of y goes back through the activation, to bn(x) + z.
+/// How the gradient of y goes back through the activation, to bn(x) + residual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PreActivation {
-    /// How x, dy and z are stored.
+    /// How x, dy and residual are stored.
     pub storage: Storage,
     /// Whether there is a weight.
     pub weight: bool,
@@ -101,7 +101,7 @@ pub struct PreActivation {
     pub bias: bool,
     /// The activation.
     pub activation: ActivationKind,
-    /// Whether z is added.
+    /// Whether a residual is added.
     pub residual: bool,
 }
 
@@ -117,7 +117,7 @@ impl PreActivation {
         choices.extend([
             ("epilogue/weight", per_channel(self.weight)),
             ("epilogue/bias", per_channel(self.bias)),
-            ("epilogue/residual", if self.residual { "add_z" } else { "none" }),
+            ("epilogue/residual", if self.residual { "add" } else { "none" }),
             ("epilogue/pre_activation", if self.is_activated() { "recomputed" } else { "plain" }),
             ("epilogue/activation", self.activation.case()),
         ]);
@@ -129,12 +129,12 @@ impl fmt::Display for PreActivation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weight = if self.weight { ", weight" } else { "" };
         let bias = if self.bias { ", bias" } else { "" };
-        let residual = if self.residual { ", + z" } else { "" };
+        let residual = if self.residual { ", + residual" } else { "" };
         write!(f, "{weight}{bias}{residual}{}{}", self.activation.name(), self.storage.name())
     }
 }
 
-/// How kernels write dx and dz.
+/// How kernels write dx and dresidual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InputGradient {
     /// How dy goes back through the activation.
@@ -143,8 +143,8 @@ pub struct InputGradient {
     pub in_place: bool,
     /// Whether dx is wanted.
     pub dx: bool,
-    /// Whether dz is wanted.
-    pub dz: bool,
+    /// Whether dresidual is wanted.
+    pub dresidual: bool,
     /// Whether the product of slope and deviation keeps what rounding would lose. Channels with few values need this,
     /// since their dx is the small difference of large numbers. Requires batch statistics, and that an invocation
     /// computes at once only elements of different channels.
@@ -167,7 +167,7 @@ impl InputGradient {
         choices.extend([
             ("tensors/dy", dy),
             ("tensors/dx", store(self.dx)),
-            ("tensors/dz", store(self.dz)),
+            ("tensors/dresidual", store(self.dresidual)),
             ("write_elements", "gradients"),
             ("backward/input_gradient", center),
         ]);
@@ -181,7 +181,7 @@ impl fmt::Display for InputGradient {
         let exact = if self.exact_products { ", exact products" } else { "" };
         let in_place = if self.in_place { ", in place" } else { "" };
         let dx = if self.dx { "" } else { ", no dx" };
-        let dz = if self.dz { ", dz" } else { "" };
-        write!(f, "{}{exact}{in_place}{dx}{dz}", self.pre_activation)
+        let dresidual = if self.dresidual { ", dresidual" } else { "" };
+        write!(f, "{}{exact}{in_place}{dx}{dresidual}", self.pre_activation)
     }
 }

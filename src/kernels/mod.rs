@@ -10,12 +10,12 @@
 //! | `count_batch` | adds 1 to `num_batches_tracked` |
 //! | `moments` | reduces x to moments (count, mean, sum of squared deviations) per channel and split |
 //! | `finalize` | merges the partial moments into statistics, updates the running statistics |
-//! | `normalize` | computes y = activation((x − mean) · weight · `inv_std` + bias + z) |
+//! | `normalize` | computes y = activation((x − mean) · weight · `inv_std` + bias + residual) |
 //! | `forward_one_dispatch` | does all of that in one dispatch, if each channel has one workgroup or lane |
 //! | `forward_resident` | does the same, but keeps the channel in registers, so that x is read once |
 //! | `backward_sums` | reduces dy and x to sums of dy and dy·(x − mean) per channel and split |
 //! | `backward_finalize` | merges the partial sums into dweight, dbias and what dx needs of them |
-//! | `backward_input` | computes dx and dz |
+//! | `backward_input` | computes dx and dresidual |
 //! | `backward_one_dispatch` | does all three in one dispatch |
 //! | `backward_resident` | does the same, but reads x and dy once |
 
@@ -83,7 +83,7 @@ pub enum Kernel {
     BackwardSums(BackwardSums),
     /// Merges the partial sums.
     BackwardFinalize(BackwardFinalize),
-    /// Computes dx and dz.
+    /// Computes dx and dresidual.
     BackwardInput(BackwardInput),
     /// Does all of that at once.
     BackwardOneDispatch(BackwardOneDispatch),

@@ -9,7 +9,7 @@ pub enum Statistics {
     Batch,
     /// The running statistics.
     Running,
-    /// Not needed: without an activation, dbias and dz do not depend on them, and an empty batch has none.
+    /// Not needed: without an activation, dbias and dresidual do not depend on them, and an empty batch has none.
     None,
 }
 

@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 use crate::tensor::memory::ReusableBuffer;
 use ndarray::{Array, Array1, ArrayView, Dimension};
 
-/// [`Gradients`] as arrays. dx and dz have the element type of x.
+/// [`Gradients`] as arrays. dx and dresidual have the element type of x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrayGradients<D: Dimension, T = f32> {
     /// dx, of the shape of x.
@@ -24,7 +24,7 @@ pub struct ArrayGradients<D: Dimension, T = f32> {
     pub weight: Option<Array1<f32>>,
     /// dbias, `[C]`. `None` without a bias.
     pub bias: Option<Array1<f32>>,
-    /// dz, of the shape of x. `None` if nothing was added.
+    /// dresidual, of the shape of x. `None` if nothing was added.
     pub residual: Option<Array<T, D>>,
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct ArrayBuffers {
     x: ReusableBuffer,
     /// Holds y in forward. Holds dy in backward, and dx overwrites it.
     y: ReusableBuffer,
-    z: ReusableBuffer,
-    dz: ReusableBuffer,
+    residual: ReusableBuffer,
+    dresidual: ReusableBuffer,
     dweight: ReusableBuffer,
     dbias: ReusableBuffer,
 }
@@ -70,17 +70,17 @@ impl BatchNorm {
         self.finish_forward(y, staging, x.raw_dim())
     }
 
-    /// Runs [`forward_array`](Self::forward_array) with `z` added before the activation, as in
+    /// Runs [`forward_array`](Self::forward_array) with `residual` added before the activation, as in
     /// [`forward_add`](Self::forward_add).
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] unless z has the shape of x. As [`forward_array`](Self::forward_array).
+    /// [`Error::ShapeMismatch`] unless `residual` has the shape of x. As [`forward_array`](Self::forward_array).
     pub fn forward_add_array<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
-        z: ArrayView<'_, T, D>,
+        residual: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
-        let (y, staging) = self.start_forward(&x, Some(&z))?.wait(first)?;
+        let (y, staging) = self.start_forward(&x, Some(&residual))?.wait(first)?;
         self.finish_forward(y, staging, x.raw_dim())
     }
 
@@ -91,9 +91,9 @@ impl BatchNorm {
     pub async fn forward_add_array_async<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
-        z: ArrayView<'_, T, D>,
+        residual: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
-        let (y, staging) = self.start_forward(&x, Some(&z))?.wait_async(first).await?;
+        let (y, staging) = self.start_forward(&x, Some(&residual))?.wait_async(first).await?;
         self.finish_forward(y, staging, x.raw_dim())
     }
 
@@ -131,30 +131,39 @@ impl BatchNorm {
     fn start_forward<T: Element, D: Dimension>(
         &mut self,
         x: &ArrayView<'_, T, D>,
-        z: Option<&ArrayView<'_, T, D>>,
+        residual: Option<&ArrayView<'_, T, D>>,
     ) -> Result<Readback> {
         let layout = self.config().layout;
         let of_x = (T::DTYPE, x.shape(), layout);
         // Checks x before the upload.
-        let options = ForwardOptions { residual: z.is_some(), dtype: T::DTYPE, ..ForwardOptions::default() };
+        let options =
+            ForwardOptions { residual: residual.is_some(), dtype: T::DTYPE, ..ForwardOptions::default() };
         self.prepare_forward(x.shape(), layout, self.mode, options)?;
-        if let Some(z) = z
-            && z.shape() != x.shape()
+        if let Some(residual) = residual
+            && residual.shape() != x.shape()
         {
-            let (expected, shape) = (x.shape().to_vec(), z.shape().to_vec());
-            return Err(Error::ShapeMismatch { name: "z", expected, expected_layout: layout, shape, layout });
+            let (expected, shape) = (x.shape().to_vec(), residual.shape().to_vec());
+            return Err(Error::ShapeMismatch {
+                name: "residual",
+                expected,
+                expected_layout: layout,
+                shape,
+                layout,
+            });
         }
         let gpu = self.gpu.clone();
         let (readback, passed) = gpu.scoped(|| {
             let saved = self.saved.as_ref();
-            let (replaced_x, replaced_z) = (saved.map(Saved::x), saved.and_then(Saved::z));
+            let (replaced_x, replaced_residual) = (saved.map(Saved::x), saved.and_then(Saved::residual));
             let x_on_gpu = self.arrays.x.tensor(&gpu, of_x, &[replaced_x])?;
-            let z_on_gpu = z.map(|_| self.arrays.z.tensor(&gpu, of_x, &[replaced_z])).transpose()?;
+            let residual_on_gpu = residual
+                .map(|_| self.arrays.residual.tensor(&gpu, of_x, &[replaced_residual]))
+                .transpose()?;
             let y = self.arrays.y.tensor(&gpu, of_x, &[])?;
             let mut uploads = vec![(x, &x_on_gpu)];
-            uploads.extend(z.zip(z_on_gpu.as_ref()));
+            uploads.extend(residual.zip(residual_on_gpu.as_ref()));
             self.transfer(&uploads, &[y.region()], |layer, encoder| {
-                layer.record(encoder, Some(&x_on_gpu), z_on_gpu.as_ref(), &y)
+                layer.record(encoder, Some(&x_on_gpu), residual_on_gpu.as_ref(), &y)
             })
         })?;
         self.keep_own(passed);
@@ -183,14 +192,17 @@ impl BatchNorm {
                 input: Some(on_gpu.clone()),
                 weight: vector(weight, &mut self.arrays.dweight)?,
                 bias: vector(bias, &mut self.arrays.dbias)?,
-                residual: saved.z().map(|_| self.arrays.dz.tensor(&gpu, of_dy, &[])).transpose()?,
+                residual: saved
+                    .residual()
+                    .map(|_| self.arrays.dresidual.tensor(&gpu, of_dy, &[]))
+                    .transpose()?,
             };
             let tensors = [&gradients.input, &gradients.weight, &gradients.bias, &gradients.residual];
             let regions: Vec<Region<'_>> = tensors.into_iter().flatten().map(Tensor::region).collect();
             let (readback, ()) = self.transfer(&[(dy, &on_gpu)], &regions, |layer, encoder| {
                 layer.record_gradients(encoder, &saved, &on_gpu, &gradients, GradientWrite::Replace)
             })?;
-            Ok((readback, Present { weight, bias, residual: saved.z().is_some() }))
+            Ok((readback, Present { weight, bias, residual: saved.residual().is_some() }))
         })
     }
 

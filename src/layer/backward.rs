@@ -15,11 +15,11 @@ use std::sync::Arc;
 /// statistics. From these, backward recomputes the input of the activation.
 ///
 /// An autodiff engine stores it in the node of its graph, and passes it to [`BatchNorm::backward_saved`]. The
-/// contents of x and z must not change until then.
+/// contents of x and residual must not change until then.
 #[derive(Clone, Debug)]
 pub struct Saved {
     pub(crate) x: Tensor,
-    pub(crate) z: Option<Tensor>,
+    pub(crate) residual: Option<Tensor>,
     pub(crate) mode: Mode,
     pub(crate) statistics: Option<Tensor>,
 }
@@ -34,10 +34,10 @@ pub enum GradientWrite {
 }
 
 impl Saved {
-    /// Returns what backward needs of a pass with running statistics: its input, and `z` if that was added. For passes in
-    /// eval that were recorded, and for [`BatchNorm::infer`], which save nothing.
-    pub fn of_eval(x: &Tensor, z: Option<&Tensor>) -> Self {
-        Self { x: x.clone(), z: z.cloned(), mode: Mode::Eval, statistics: None }
+    /// Returns what backward needs of a pass with running statistics: its input, and `residual` if that was added. For
+    /// passes in eval that were recorded, and for [`BatchNorm::infer`], which save nothing.
+    pub fn of_eval(x: &Tensor, residual: Option<&Tensor>) -> Self {
+        Self { x: x.clone(), residual: residual.cloned(), mode: Mode::Eval, statistics: None }
     }
 
     /// Returns the input of the forward pass.
@@ -46,8 +46,8 @@ impl Saved {
     }
 
     /// Returns the tensor that was added to the normalised input, if any.
-    pub fn z(&self) -> Option<&Tensor> {
-        self.z.as_ref()
+    pub fn residual(&self) -> Option<&Tensor> {
+        self.residual.as_ref()
     }
 
     /// Returns the mode of the forward pass.
@@ -74,7 +74,7 @@ pub struct Gradients {
     pub weight: Option<Tensor>,
     /// dbias, `[C]`. `None` without a bias.
     pub bias: Option<Tensor>,
-    /// dz, of the shape, layout and element type of x. `None` if nothing was added.
+    /// dresidual, of the shape, layout and element type of x. `None` if nothing was added.
     pub residual: Option<Tensor>,
 }
 
@@ -98,7 +98,7 @@ impl Gradients {
         weight;
         /// Sets dbias; `None` removes it.
         bias;
-        /// Sets dz; `None` removes it.
+        /// Sets dresidual; `None` removes it.
         residual;
     }
 }
@@ -114,8 +114,8 @@ impl BatchNorm {
     /// dx = weight·inv_std·dy                                    after running statistics
     /// ```
     ///
-    /// With an activation, dy is first multiplied by the derivative of the activation. The product is also dz, the
-    /// gradient with respect to the tensor that [`forward_add`](Self::forward_add) added.
+    /// With an activation, dy is first multiplied by the derivative of the activation. The product is also dresidual,
+    /// the gradient with respect to the tensor that [`forward_add`](Self::forward_add) added.
     ///
     /// The gradient flows through batch statistics too (section 3 of the paper); running statistics are constants.
     /// The mode is that of the *forward pass*. The parameters and the running statistics are the *current* ones. An
@@ -158,7 +158,7 @@ impl BatchNorm {
             input: like_dy(mask.input)?,
             weight: vector(mask.weight && weight)?,
             bias: vector(mask.bias && bias)?,
-            residual: like_dy(mask.residual && saved.z.is_some())?,
+            residual: like_dy(mask.residual && saved.residual.is_some())?,
         };
         self.backward_into(saved, dy, &gradients, GradientWrite::Replace)?;
         Ok(gradients)
@@ -168,11 +168,11 @@ impl BatchNorm {
     ///
     /// `gradients.input` may be `dy` itself. dx then overwrites dy, and nothing of the tensor's size is allocated.
     /// wgpu clears new tensors before the first write, but not tensors that were used before. `write` decides what
-    /// happens to the contents of dweight and dbias. dx and dz always overwrite.
+    /// happens to the contents of dweight and dbias. dx and dresidual always overwrite.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`], [`Error::ParameterLength`], [`Error::SharedBuffer`]; [`Error::StateMismatch`] if
-    /// dweight is requested of a layer without a weight, dbias of one without a bias, or dz of a pass that added
+    /// dweight is requested of a layer without a weight, dbias of one without a bias, or dresidual of a pass that added
     /// nothing. As [`backward`](Self::backward).
     pub fn backward_into(
         &mut self,
@@ -198,7 +198,7 @@ impl BatchNorm {
     ) -> Result<()> {
         self.record_gradients(encoder, saved, dy, gradients, write)?;
         let Gradients { input, weight, bias, residual } = gradients;
-        self.mark_shared(&[Some(&saved.x), saved.z(), saved.statistics(), Some(dy)]);
+        self.mark_shared(&[Some(&saved.x), saved.residual(), saved.statistics(), Some(dy)]);
         self.mark_shared(&[input.as_ref(), weight.as_ref(), bias.as_ref(), residual.as_ref()]);
         Ok(())
     }
@@ -223,8 +223,8 @@ impl BatchNorm {
             dx: gradients.input.as_ref().map(Tensor::binding),
             dweight: gradients.weight.as_ref().map(Tensor::binding),
             dbias: gradients.bias.as_ref().map(Tensor::binding),
-            z: saved.z.as_ref().map(Tensor::binding),
-            dz: gradients.residual.as_ref().map(Tensor::binding),
+            residual: saved.residual.as_ref().map(Tensor::binding),
+            dresidual: gradients.residual.as_ref().map(Tensor::binding),
             ..self.buffers()
         })?;
         bound.record(encoder);
@@ -244,7 +244,7 @@ impl BatchNorm {
             bias: gradients.bias.is_some(),
             residual: gradients.residual.is_some(),
         };
-        let (residual, dtype) = (saved.z.is_some(), saved.x.dtype());
+        let (residual, dtype) = (saved.residual.is_some(), saved.x.dtype());
         let accumulate = write == GradientWrite::Accumulate;
         let options = BackwardOptions { mask, in_place, accumulate, residual, dtype };
         let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.mode)?;
@@ -259,13 +259,13 @@ impl BatchNorm {
     }
 
     fn check_gradients(&self, saved: &Saved, gradients: &Gradients, dy: &Tensor) -> Result<()> {
-        for (name, tensor) in [("dx", &gradients.input), ("dz", &gradients.residual)] {
+        for (name, tensor) in [("dx", &gradients.input), ("dresidual", &gradients.residual)] {
             let Some(tensor) = tensor else { continue };
             tensor.check_device(self.gpu(), name)?;
             tensor.check_like(dy, name)?;
         }
-        if gradients.residual.is_some() && saved.z.is_none() {
-            return Err(Error::StateMismatch { name: "dz", expected: false });
+        if gradients.residual.is_some() && saved.residual.is_none() {
+            return Err(Error::StateMismatch { name: "dresidual", expected: false });
         }
         let BatchNormConfig { weight, bias, .. } = *self.config();
         let vectors = [("dweight", &gradients.weight, weight), ("dbias", &gradients.bias, bias)];

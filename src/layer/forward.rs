@@ -14,9 +14,9 @@ use crate::tensor::Tensor;
 use std::sync::Arc;
 
 impl BatchNorm {
-    /// Returns the plan of a forward pass over `x` in the layer's current mode: the kernels that run, and their geometry,
-    /// by the tunings of [`Gpu::set_tunings`](crate::Gpu::set_tunings) if there are any. The element type is that of `x`,
-    /// whatever the options say.
+    /// Returns the plan of a forward pass over `x` in the layer's current mode: the kernels that run, and their
+    /// geometry, by the tunings of [`Gpu::set_tunings`](crate::Gpu::set_tunings) if there are any. The element type is
+    /// that of `x`, whatever the options say.
     ///
     /// # Errors
     /// The errors of [`forward`](Self::forward) that concern the shape.
@@ -47,7 +47,8 @@ impl BatchNorm {
         Ok(y)
     }
 
-    /// Runs [`forward`](Self::forward), and also returns what [`backward_saved`](Self::backward_saved) needs, in eval, too.
+    /// Runs [`forward`](Self::forward), and also returns what [`backward_saved`](Self::backward_saved) needs, in eval,
+    /// too.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -55,41 +56,41 @@ impl BatchNorm {
         self.forward_to_new_saved(x, None)
     }
 
-    /// Runs [`forward`](Self::forward), and adds `z` to the normalised input before the activation:
-    /// `y = activation(bn(x) + z)`, the end of a residual block.
+    /// Runs [`forward`](Self::forward), and adds `residual` to the normalised input before the activation:
+    /// `y = activation(bn(x) + residual)`, the end of a residual block.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch) or [`Error::ElementType`](crate::Error::ElementType)
-    /// unless z has the shape, layout and element type of x. As [`forward`](Self::forward).
-    pub fn forward_add(&mut self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
-        let (y, passed) = self.forward_to_new(x, Some(z))?;
+    /// unless `residual` has the shape, layout and element type of x. As [`forward`](Self::forward).
+    pub fn forward_add(&mut self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let (y, passed) = self.forward_to_new(x, Some(residual))?;
         self.keep(passed);
         Ok(y)
     }
 
-    /// Runs [`forward_add`](Self::forward_add), and also returns what [`backward_saved`](Self::backward_saved) needs, in
-    /// eval, too.
+    /// Runs [`forward_add`](Self::forward_add), and also returns what [`backward_saved`](Self::backward_saved) needs,
+    /// in eval, too.
     ///
     /// # Errors
     /// As [`forward_add`](Self::forward_add).
-    pub fn forward_add_saved(&mut self, x: &Tensor, z: &Tensor) -> Result<(Tensor, Saved)> {
-        self.forward_to_new_saved(x, Some(z))
+    pub fn forward_add_saved(&mut self, x: &Tensor, residual: &Tensor) -> Result<(Tensor, Saved)> {
+        self.forward_to_new_saved(x, Some(residual))
     }
 
-    fn forward_to_new_saved(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<(Tensor, Saved)> {
-        let (y, passed) = self.forward_to_new(x, z)?;
+    fn forward_to_new_saved(&mut self, x: &Tensor, residual: Option<&Tensor>) -> Result<(Tensor, Saved)> {
+        let (y, passed) = self.forward_to_new(x, residual)?;
         let saved = passed.saved.clone().ok_or(Error::NoForward)?;
         self.keep(passed);
         Ok((y, saved))
     }
 
-    fn forward_to_new(&mut self, x: &Tensor, z: Option<&Tensor>) -> Result<(Tensor, Passed)> {
+    fn forward_to_new(&mut self, x: &Tensor, residual: Option<&Tensor>) -> Result<(Tensor, Passed)> {
         // Checks x before y is allocated.
         x.check_device(&self.gpu, "x")?;
-        let options = ForwardOptions { in_place: false, residual: z.is_some(), dtype: x.dtype() };
+        let options = ForwardOptions { in_place: false, residual: residual.is_some(), dtype: x.dtype() };
         self.prepare_forward(x.shape(), x.layout(), self.mode, options)?;
         let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
-        let passed = self.submit(|layer, encoder| layer.record(encoder, Some(x), z, &y))?;
+        let passed = self.submit(|layer, encoder| layer.record(encoder, Some(x), residual, &y))?;
         Ok((y, passed))
     }
 
@@ -107,8 +108,8 @@ impl BatchNorm {
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into) and [`forward_add`](Self::forward_add).
-    pub fn forward_add_into(&mut self, x: &Tensor, z: &Tensor, y: &Tensor) -> Result<()> {
-        self.submit_forward(unless_same_memory(x, y), Some(z), y)
+    pub fn forward_add_into(&mut self, x: &Tensor, residual: &Tensor, y: &Tensor) -> Result<()> {
+        self.submit_forward(unless_same_memory(x, y), Some(residual), y)
     }
 
     /// Normalises `x` in place.
@@ -144,12 +145,12 @@ impl BatchNorm {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         x: &Tensor,
-        z: &Tensor,
+        residual: &Tensor,
         y: &Tensor,
     ) -> Result<()> {
-        let passed = self.record(encoder, unless_same_memory(x, y), Some(z), y)?;
+        let passed = self.record(encoder, unless_same_memory(x, y), Some(residual), y)?;
         self.keep(passed);
-        self.mark_shared(&[Some(x), Some(z), Some(y), self.statistics.as_ref()]);
+        self.mark_shared(&[Some(x), Some(residual), Some(y), self.statistics.as_ref()]);
         Ok(())
     }
 
@@ -176,37 +177,39 @@ impl BatchNorm {
         self.prepare(PlanKey { problem, mode, pass: Pass::Forward(options) })
     }
 
-    /// Checks all tensors of a pass, and prepares its plan unless it is cached. Without `x`, `y` is normalised in place.
+    /// Checks all tensors of a pass, and prepares its plan unless it is cached. Without `x`, `y` is normalised in
+    /// place.
     pub(crate) fn checked_forward(
         &self,
         x: Option<&Tensor>,
-        z: Option<&Tensor>,
+        residual: Option<&Tensor>,
         y: &Tensor,
         mode: Mode,
     ) -> Result<Arc<PreparedPlan>> {
         let input = x.unwrap_or(y);
         input.check_device(&self.gpu, "x")?;
-        let options = ForwardOptions { in_place: x.is_none(), residual: z.is_some(), dtype: input.dtype() };
+        let options =
+            ForwardOptions { in_place: x.is_none(), residual: residual.is_some(), dtype: input.dtype() };
         let prepared = self.prepare_forward(input.shape(), input.layout(), mode, options)?;
-        if let Some(z) = z {
-            z.check_device(&self.gpu, "z")?;
-            z.check_like(input, "z")?;
+        if let Some(residual) = residual {
+            residual.check_device(&self.gpu, "residual")?;
+            residual.check_like(input, "residual")?;
         }
         y.check_device(&self.gpu, "y")?;
         y.check_like(input, "y")?;
         Ok(prepared)
     }
 
-    /// Records in a submission of its own. Without `x`, `y` is normalised in place. If wgpu refuses the commands, none of
-    /// them runs, and the layer stays as it was.
-    fn submit_forward(&mut self, x: Option<&Tensor>, z: Option<&Tensor>, y: &Tensor) -> Result<()> {
-        let passed = self.submit(|layer, encoder| layer.record(encoder, x, z, y))?;
+    /// Records in a submission of its own. Without `x`, `y` is normalised in place. If wgpu refuses the commands, none
+    /// of them runs, and the layer stays as it was.
+    fn submit_forward(&mut self, x: Option<&Tensor>, residual: Option<&Tensor>, y: &Tensor) -> Result<()> {
+        let passed = self.submit(|layer, encoder| layer.record(encoder, x, residual, y))?;
         self.keep(passed);
         Ok(())
     }
 
-    /// Keeps what backward and the caller may ask for after a forward pass. In eval, the layer keeps no hold of the caller's
-    /// tensors.
+    /// Keeps what backward and the caller may ask for after a forward pass. In eval, the layer keeps no hold of the
+    /// caller's tensors.
     fn keep(&mut self, passed: Passed) {
         (self.saved, self.statistics) =
             (passed.saved.filter(|saved| saved.mode.is_training()), passed.statistics);
@@ -222,10 +225,10 @@ impl BatchNorm {
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         x: Option<&Tensor>,
-        z: Option<&Tensor>,
+        residual: Option<&Tensor>,
         y: &Tensor,
     ) -> Result<Passed> {
-        let prepared = self.checked_forward(x, z, y, self.mode)?;
+        let prepared = self.checked_forward(x, residual, y, self.mode)?;
         let plan = prepared.plan();
         self.reserve_scratch(plan)?;
         let uses_batch = plan.buffers().iter().any(|(binding, _)| *binding == Binding::Statistics);
@@ -240,14 +243,19 @@ impl BatchNorm {
             .transpose()?;
         let bound = prepared.bind(&Buffers {
             x: x.map(Tensor::binding),
-            z: z.map(Tensor::binding),
+            residual: residual.map(Tensor::binding),
             y: Some(y.binding()),
             statistics: statistics.as_ref().map(Tensor::binding),
             ..self.buffers()
         })?;
         bound.record(encoder);
         let mode = self.mode;
-        let saved = x.map(|x| Saved { x: x.clone(), z: z.cloned(), mode, statistics: statistics.clone() });
+        let saved = x.map(|x| Saved {
+            x: x.clone(),
+            residual: residual.cloned(),
+            mode,
+            statistics: statistics.clone(),
+        });
         Ok(Passed { saved, statistics })
     }
 }

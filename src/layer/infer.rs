@@ -32,16 +32,17 @@ impl BatchNorm {
         self.infer_to_new(x, None)
     }
 
-    /// Runs [`infer`](Self::infer), and adds `z` before the activation, as [`forward_add`](Self::forward_add) does.
+    /// Runs [`infer`](Self::infer), and adds `residual` before the activation, as [`forward_add`](Self::forward_add)
+    /// does.
     ///
     /// # Errors
     /// As [`forward_add`](Self::forward_add).
-    pub fn infer_add(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
-        self.infer_to_new(x, Some(z))
+    pub fn infer_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.infer_to_new(x, Some(residual))
     }
 
-    /// Runs [`infer`](Self::infer) into `y`, which lies in another buffer or is `x` itself. Nothing of a tensor's size is
-    /// allocated.
+    /// Runs [`infer`](Self::infer) into `y`, which lies in another buffer or is `x` itself. Nothing of a tensor's size
+    /// is allocated.
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into).
@@ -82,18 +83,18 @@ impl BatchNorm {
         Ok(x)
     }
 
-    fn infer_to_new(&self, x: &Tensor, z: Option<&Tensor>) -> Result<Tensor> {
+    fn infer_to_new(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         x.check_device(&self.gpu, "x")?;
-        let options = ForwardOptions::new().residual(z.is_some()).dtype(x.dtype());
+        let options = ForwardOptions::new().residual(residual.is_some()).dtype(x.dtype());
         self.prepare_forward(x.shape(), x.layout(), Mode::Eval, options)?;
         let y = Tensor::zeros_of(&self.gpu, x.dtype(), x.shape(), x.layout())?;
-        self.submit_inference(Some(x), z, &y)?;
+        self.submit_inference(Some(x), residual, &y)?;
         Ok(y)
     }
 
     /// Records and submits. Without `x`, `y` is normalised in place.
-    fn submit_inference(&self, x: Option<&Tensor>, z: Option<&Tensor>, y: &Tensor) -> Result<()> {
-        let prepared = self.checked_forward(x, z, y, Mode::Eval)?;
+    fn submit_inference(&self, x: Option<&Tensor>, residual: Option<&Tensor>, y: &Tensor) -> Result<()> {
+        let prepared = self.checked_forward(x, residual, y, Mode::Eval)?;
         // Batch statistics need memory that no other call writes to at the same time.
         let mut own = Vec::new();
         for (binding, bytes) in prepared.plan().buffers() {
@@ -105,7 +106,7 @@ impl BatchNorm {
             |wanted| own.iter().find(|(binding, _)| *binding == wanted).map(|(_, buffer)| buffer.into());
         let bound = prepared.bind(&Buffers {
             x: x.map(Tensor::binding),
-            z: z.map(Tensor::binding),
+            residual: residual.map(Tensor::binding),
             y: Some(y.binding()),
             statistics: of_call(Binding::Statistics),
             partials: of_call(Binding::Partials),

@@ -54,16 +54,16 @@ impl Plan {
         let activation = config.activation.kind();
         let (weight, bias) = (config.weight, config.bias);
         let mut pre_activation = PreActivation { storage, weight, bias, activation, residual };
-        // Without an activation, the gradients depend neither on the bias nor on z.
+        // Without an activation, the gradients depend neither on the bias nor on the residual.
         pre_activation.bias &= pre_activation.is_activated();
         pre_activation.residual &= pre_activation.is_activated();
-        let dz = mask.residual && residual;
-        plan.extra_tensors = u64::from(pre_activation.residual) + u64::from(dz);
+        let dresidual = mask.residual && residual;
+        plan.extra_tensors = u64::from(pre_activation.residual) + u64::from(dresidual);
         let gradient = InputGradient {
             pre_activation,
             in_place: in_place && mask.input,
             dx: mask.input,
-            dz,
+            dresidual,
             exact_products: exact_products(&problem, config, mode),
         };
         let empty = problem.elements() == 0;
@@ -72,14 +72,14 @@ impl Plan {
         let projection = mask.input && statistics == Statistics::Batch && !empty;
         let gradients = ChannelGradients { weight: dweight, bias: dbias, projection };
 
-        let mut has_dx = empty || !(mask.input || dz);
+        let mut has_dx = empty || !(mask.input || dresidual);
         let mut concluded = !(dweight || dbias || projection);
         let needs_statistics = dweight || projection || pre_activation.is_activated();
         let of_sums = if needs_statistics && !empty { statistics } else { Statistics::None };
         let mut merge = None;
         let input = |gradient: InputGradient, merge: Option<(Lanes, ChannelGradients)>, has_sums| {
             let Reduction { workgroup_size, division, .. } = grid.elementwise(merge.map(|(lanes, _)| lanes));
-            // dz depends on statistics only through an activation.
+            // dresidual depends on statistics only through an activation.
             let needs_statistics = gradient.dx || pre_activation.is_activated();
             let kernel = BackwardInput {
                 traversal: division.traversal,
@@ -149,11 +149,12 @@ impl Plan {
         if !has_dx {
             let has_sums = !plan.stages.is_empty();
             let both = input(gradient, merge, has_sums);
-            if gradient.dx && gradient.dz && !grid.binds(&both.1) {
-                // Two dispatches bind fewer buffers each. The one for dz comes first, since dx may overwrite dy.
-                let dz = InputGradient { in_place: false, dx: false, exact_products: false, ..gradient };
-                let dx = InputGradient { dz: false, ..gradient };
-                for one in [dz, dx] {
+            if gradient.dx && gradient.dresidual && !grid.binds(&both.1) {
+                // Two dispatches bind fewer buffers each. The one for dresidual comes first, since dx may overwrite dy.
+                let dresidual =
+                    InputGradient { in_place: false, dx: false, exact_products: false, ..gradient };
+                let dx = InputGradient { dresidual: false, ..gradient };
+                for one in [dresidual, dx] {
                     let (division, kernel) = input(one, None, has_sums);
                     plan.push_elementwise(division, kernel);
                 }
@@ -167,10 +168,10 @@ impl Plan {
     }
 }
 
-/// Returns how many tensors a resident pass keeps in registers: x, dy, and z if the gradient depends on it.
+/// Returns how many tensors a resident pass keeps in registers: x, dy, and the residual if the gradient depends on it.
 fn resident_tensors(config: &BatchNormConfig, options: &BackwardOptions) -> u32 {
-    let has_z = options.residual && config.activation.kind() != ActivationKind::Identity;
-    2 + u32::from(has_z)
+    let has_residual = options.residual && config.activation.kind() != ActivationKind::Identity;
+    2 + u32::from(has_residual)
 }
 
 /// Returns how many elements the backward pass loads at once.

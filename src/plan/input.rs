@@ -45,7 +45,8 @@ pub struct GradientMask {
     pub weight: bool,
     /// dbias. A layer without a bias has none, whatever the mask says.
     pub bias: bool,
-    /// dz, the gradient of z, which is added before the activation. A pass without z has no dz, whatever the mask says.
+    /// dresidual, the gradient of the residual, which is added before the activation. A pass without a residual has no
+    /// dresidual, whatever the mask says.
     pub residual: bool,
 }
 
@@ -54,7 +55,7 @@ impl GradientMask {
     pub const ALL: Self = Self { input: true, weight: true, bias: true, residual: true };
     /// No gradients, as a start for setting some.
     pub const NONE: Self = Self { input: false, weight: false, bias: false, residual: false };
-    /// dx and dz, as for frozen parameters.
+    /// dx and dresidual, as for frozen parameters.
     pub const INPUT: Self = Self { input: true, residual: true, ..Self::NONE };
     /// dweight and dbias, as for the first layer of a network.
     pub const PARAMETERS: Self = Self { weight: true, bias: true, ..Self::NONE };
@@ -66,7 +67,7 @@ impl GradientMask {
         weight: bool;
         /// Sets whether dbias is computed.
         bias: bool;
-        /// Sets whether dz is computed.
+        /// Sets whether dresidual is computed.
         residual: bool;
     }
 }
@@ -176,9 +177,9 @@ impl<'a> PlanInput<'a> {
 pub struct ForwardOptions {
     /// Whether y overwrites x.
     pub in_place: bool,
-    /// Whether a tensor z is added before the activation.
+    /// Whether a residual is added before the activation.
     pub residual: bool,
-    /// The element type of x, y and z.
+    /// The element type of x, y and residual.
     pub dtype: DType,
 }
 
@@ -191,9 +192,9 @@ impl ForwardOptions {
     setters! {
         /// Sets whether y overwrites x.
         in_place: bool;
-        /// Sets whether a tensor z is added before the activation.
+        /// Sets whether a residual is added before the activation.
         residual: bool;
-        /// Sets the element type of x, y and z.
+        /// Sets the element type of x, y and residual.
         dtype: DType;
     }
 }
@@ -208,9 +209,9 @@ pub struct BackwardOptions {
     pub in_place: bool,
     /// Whether dweight and dbias are added to what their buffers hold.
     pub accumulate: bool,
-    /// Whether a tensor z was added before the activation.
+    /// Whether a residual was added before the activation.
     pub residual: bool,
-    /// The element type of x, dy, dx, z and dz.
+    /// The element type of x, dy, dx, residual and dresidual.
     pub dtype: DType,
 }
 
@@ -227,9 +228,9 @@ impl BackwardOptions {
         in_place: bool;
         /// Sets whether dweight and dbias are added to what their buffers hold.
         accumulate: bool;
-        /// Sets whether a tensor z was added before the activation.
+        /// Sets whether a residual was added before the activation.
         residual: bool;
-        /// Sets the element type of x, dy, dx, z and dz.
+        /// Sets the element type of x, dy, dx, residual and dresidual.
         dtype: DType;
     }
 }

@@ -209,8 +209,8 @@ impl Plan {
         kernels
     }
 
-    /// Returns the buffers of the plan and of its [`unaligned`](Self::unaligned) one, and whether any dispatch writes to
-    /// them.
+    /// Returns the buffers of the plan and of its [`unaligned`](Self::unaligned) one, and whether any dispatch writes
+    /// to them.
     pub(crate) fn accesses(&self) -> Vec<(Binding, Access)> {
         let mut accesses: Vec<(Binding, Access)> = Vec::new();
         for (binding, access) in self.kernels().iter().flat_map(Kernel::bindings) {
@@ -282,7 +282,7 @@ impl Plan {
         let channels = self.problem.channels as u64;
         match binding {
             Binding::Params => size_of::<Params>() as u64,
-            Binding::X | Binding::Y | Binding::Z | Binding::Dy | Binding::Dx | Binding::Dz => {
+            Binding::X | Binding::Y | Binding::Residual | Binding::Dy | Binding::Dx | Binding::DResidual => {
                 self.tensor_bytes().next_multiple_of(4)
             }
             Binding::Statistics => channels * STATISTICS_BYTES,
@@ -325,7 +325,7 @@ impl Plan {
     }
 
     /// Returns the bytes that any pass must move. A forward pass reads x and writes y. A backward pass reads x and dy
-    /// and writes dx. If needed, z is read and dz is written.
+    /// and writes dx. If needed, the residual is read and dresidual is written.
     pub fn floor_bytes(&self) -> u64 {
         let tensors = match self.direction {
             Direction::Forward => 2,

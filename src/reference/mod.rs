@@ -8,8 +8,8 @@
 //!
 //! A layer keeps its running statistics, and what it gives to an activation, in f32. The reference keeps them in f64,
 //! but it goes on as a layer would: from infinity, where they are beyond f32's range. Results themselves may be beyond
-//! it. So may the variance of a batch, which the kernels keep with more bits of exponent: where PyTorch's y is the bias,
-//! y is right here.
+//! it. So may the variance of a batch, which the kernels keep with more bits of exponent: where PyTorch's y is the
+//! bias, y is right here.
 //!
 //! ```
 //! use wgpu_batchnorm::{BatchNormConfig, ndarray::array, reference::BatchNorm};
@@ -81,7 +81,7 @@ pub(crate) struct Saved {
     pub(crate) x_hat: ArrayD<f64>,
     /// x − mean. Only kept where an inv_std is infinite: x_hat does not tell it then.
     deviation: Option<ArrayD<f64>>,
-    /// Input of the activation. `is_sum` tells whether it includes z.
+    /// Input of the activation. `is_sum` tells whether it includes the residual.
     pub(crate) activated: ArrayD<f64>,
     pub(crate) is_sum: bool,
     pub(crate) factors: Factors,
@@ -96,7 +96,7 @@ pub(crate) struct Sums {
     pub(crate) dbias: Array1<f64>,
 }
 
-/// Gradients of a loss with respect to the input, the weight, the bias and z.
+/// Gradients of a loss with respect to the input, the weight, the bias and the residual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients<D: Dimension> {
     /// Gradient with respect to x, of the shape of x.
@@ -105,8 +105,8 @@ pub struct Gradients<D: Dimension> {
     pub dweight: Option<Array1<f64>>,
     /// Gradient with respect to the bias, `[C]`: Σ dy. `None` without a bias.
     pub dbias: Option<Array1<f64>>,
-    /// Gradient with respect to z, of the shape of x. `None` unless z was added.
-    pub dz: Option<Array<f64, D>>,
+    /// Gradient with respect to the residual, of the shape of x. `None` unless a residual was added.
+    pub dresidual: Option<Array<f64, D>>,
 }
 
 impl Sums {
@@ -244,23 +244,23 @@ impl BatchNorm {
         self.normalize(x, None)
     }
 
-    /// Does the same as [`forward`](Self::forward), and adds `z`, of the shape of x, before the activation.
+    /// Does the same as [`forward`](Self::forward), and adds `residual`, of the shape of x, before the activation.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), and [`Error::ShapeMismatch`] if `z` has another shape than `x`.
+    /// As [`forward`](Self::forward), and [`Error::ShapeMismatch`] if `residual` has another shape than `x`.
     pub fn forward_add<D: Dimension>(
         &mut self,
         x: ArrayView<'_, f64, D>,
-        z: ArrayView<'_, f64, D>,
+        residual: ArrayView<'_, f64, D>,
     ) -> Result<Array<f64, D>> {
-        self.check_shape("z", z.shape(), x.shape())?;
-        self.normalize(x, Some(z))
+        self.check_shape("residual", residual.shape(), x.shape())?;
+        self.normalize(x, Some(residual))
     }
 
     fn normalize<D: Dimension>(
         &mut self,
         x: ArrayView<'_, f64, D>,
-        z: Option<ArrayView<'_, f64, D>>,
+        residual: Option<ArrayView<'_, f64, D>>,
     ) -> Result<Array<f64, D>> {
         let problem = self.config.problem(x.shape(), self.config.layout, self.training.into())?;
         let axis = Axis(self.config.layout.channel_axis(x.ndim()));
@@ -268,7 +268,7 @@ impl BatchNorm {
         let batch = (self.config.uses_batch_statistics(self.training.into()) && n > 0)
             .then(|| batch_statistics(x.view().into_dyn(), axis, problem.channels));
         let factors = self.begin(batch, n);
-        let (y, saved) = self.apply(factors, x, z);
+        let (y, saved) = self.apply(factors, x, residual);
         self.saved = Some(saved);
         Ok(y)
     }
@@ -304,7 +304,7 @@ impl BatchNorm {
         &self,
         factors: Factors,
         x: ArrayView<'_, f64, D>,
-        z: Option<ArrayView<'_, f64, D>>,
+        residual: Option<ArrayView<'_, f64, D>>,
     ) -> (Array<f64, D>, Saved) {
         let Factors { mean, inv_std, .. } = &factors;
         let axis = self.config.layout.channel_axis(x.ndim());
@@ -325,9 +325,9 @@ impl BatchNorm {
                 channel.mapv_inplace(|scaled| scaled + bias[c]);
             }
         }
-        let is_sum = z.is_some();
-        if let Some(z) = z {
-            y.zip_mut_with(&z, |y, z| *y = after_f32(*y, |y| y + z));
+        let is_sum = residual.is_some();
+        if let Some(residual) = residual {
+            y.zip_mut_with(&residual, |y, residual| *y = after_f32(*y, |y| y + residual));
         }
         let activated = y.clone().into_dyn();
         let activation = self.config.activation;
@@ -369,9 +369,9 @@ impl BatchNorm {
     ///
     /// If inv_std is infinite, dweight is inv_std·Σ dy·(x − mean).
     ///
-    /// With an activation, dy is first multiplied by the activation's derivative. The product is also dz. After batch
-    /// statistics, the gradient also flows through mean and variance (the paper's section 3, simplified). The function
-    /// may be called more than once after one forward pass.
+    /// With an activation, dy is first multiplied by the activation's derivative. The product is also dresidual. After
+    /// batch statistics, the gradient also flows through mean and variance (the paper's section 3, simplified). The
+    /// function may be called more than once after one forward pass.
     ///
     /// # Errors
     /// - [`Error::NoForward`] before the first forward pass.
@@ -379,14 +379,14 @@ impl BatchNorm {
     pub fn backward<D: Dimension>(&self, dy: ArrayView<'_, f64, D>) -> Result<Gradients<D>> {
         let saved = self.saved()?;
         self.check_shape("dy", dy.shape(), saved.x_hat.shape())?;
-        let dz = self.before_activation_gradient(saved, dy);
-        let n = dz.len() / self.config.num_features;
-        let sums = self.sums(saved, dz.view().into_dyn()).complete(&saved.factors);
-        let dx = self.input_gradient(saved, &sums, n, dz.view());
-        let dz = saved.is_sum.then_some(dz);
+        let dresidual = self.before_activation_gradient(saved, dy);
+        let n = dresidual.len() / self.config.num_features;
+        let sums = self.sums(saved, dresidual.view().into_dyn()).complete(&saved.factors);
+        let dx = self.input_gradient(saved, &sums, n, dresidual.view());
+        let dresidual = saved.is_sum.then_some(dresidual);
         let dweight = self.weight.is_some().then_some(sums.dweight);
         let dbias = self.bias.is_some().then_some(sums.dbias);
-        Ok(Gradients { dx, dweight, dbias, dz })
+        Ok(Gradients { dx, dweight, dbias, dresidual })
     }
 
     /// Returns the results of the last forward pass that backward needs.
@@ -401,21 +401,21 @@ impl BatchNorm {
         dy: ArrayView<'_, f64, D>,
     ) -> Array<f64, D> {
         let activation = self.config.activation;
-        let mut dz = dy.to_owned();
-        Zip::from(dz.view_mut().into_dyn())
+        let mut dresidual = dy.to_owned();
+        Zip::from(dresidual.view_mut().into_dyn())
             .and(&saved.activated)
             .for_each(|dy, &u| *dy = activation.backward(*dy, within_f32(u)));
-        dz
+        dresidual
     }
 
-    /// Returns the sums of the backward pass over all of a batch or a part of it, not yet complete. `dz` is the gradient
-    /// with respect to the activation's input.
-    pub(crate) fn sums(&self, saved: &Saved, dz: ArrayViewD<'_, f64>) -> Sums {
-        let axis = Axis(self.config.layout.channel_axis(dz.ndim()));
+    /// Returns the sums of the backward pass over all of a batch or a part of it, not yet complete. `dresidual` is the
+    /// gradient with respect to the activation's input.
+    pub(crate) fn sums(&self, saved: &Saved, dresidual: ArrayViewD<'_, f64>) -> Sums {
+        let axis = Axis(self.config.layout.channel_axis(dresidual.ndim()));
         let inv_std = &saved.factors.inv_std;
         let mut dweight = Array1::zeros(self.config.num_features);
         let mut dbias = Array1::zeros(self.config.num_features);
-        for (c, channel) in dz.axis_iter(axis).enumerate() {
+        for (c, channel) in dresidual.axis_iter(axis).enumerate() {
             let x_hat = saved.x_hat.index_axis(axis, c);
             dweight[c] = match &saved.deviation {
                 // Σ dy·x_hat may be the difference of infinities.
@@ -435,10 +435,10 @@ impl BatchNorm {
         saved: &Saved,
         sums: &Sums,
         n: usize,
-        dz: ArrayView<'_, f64, D>,
+        dresidual: ArrayView<'_, f64, D>,
     ) -> Array<f64, D> {
-        let axis = Axis(self.config.layout.channel_axis(dz.ndim()));
-        let mut dx = dz.to_owned();
+        let axis = Axis(self.config.layout.channel_axis(dresidual.ndim()));
+        let mut dx = dresidual.to_owned();
         for (c, mut channel) in dx.view_mut().into_dyn().axis_iter_mut(axis).enumerate() {
             if saved.factors.used_batch_statistics {
                 let n = n as f64;

@@ -137,7 +137,7 @@ fn gradients_are_the_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// Checks the gradients with respect to x, z and one weight, through an activation.
+/// Checks the gradients with respect to x, the residual and one weight, through an activation.
 #[test]
 fn gradients_through_activations_and_sums_are_the_finite_differences() -> Result<()> {
     const H: f64 = 1e-5;
@@ -154,35 +154,37 @@ fn gradients_through_activations_and_sums_are_the_finite_differences() -> Result
         let config = BatchNormConfig::new(3).eps(0.01).activation(activation);
         let state = state(&config);
         let shape = [4, 3, 5];
-        let (x, z, dy) = (scattered(&shape, 0.1), scattered(&shape, 0.4), scattered(&shape, 0.7));
-        let loss = |x: &ArrayD<f64>, z: &ArrayD<f64>, weight: f64| -> Result<f64> {
+        let (x, residual, dy) = (scattered(&shape, 0.1), scattered(&shape, 0.4), scattered(&shape, 0.7));
+        let loss = |x: &ArrayD<f64>, residual: &ArrayD<f64>, weight: f64| -> Result<f64> {
             let mut layer = BatchNorm::with_state(config.clone(), &state)?;
             layer.training = training;
             layer.weight.iter_mut().for_each(|vector| vector[1] += weight);
-            Ok((layer.forward_add(x.view(), z.view())? * &dy).sum())
+            Ok((layer.forward_add(x.view(), residual.view())? * &dy).sum())
         };
         let mut layer = BatchNorm::with_state(config.clone(), &state)?;
         layer.training = training;
-        layer.forward_add(x.view(), z.view())?;
+        layer.forward_add(x.view(), residual.view())?;
         // No finite difference crosses a corner.
         let u = layer.before_activation().expect("there was a forward pass");
         assert!(u.iter().all(|u| u.abs() > 10.0 * H && (u - 6.0).abs() > 10.0 * H));
         let gradients = layer.backward(dy.view())?;
-        let dz = gradients.dz.expect("something was added");
+        let dresidual = gradients.dresidual.expect("something was added");
         for index in x.indexed_iter().map(|(index, _)| index) {
             let nudged = |tensor: &ArrayD<f64>, by: f64| {
                 let mut tensor = tensor.clone();
                 tensor[&index] += by;
                 tensor
             };
-            let by_x = (loss(&nudged(&x, H), &z, 0.0)? - loss(&nudged(&x, -H), &z, 0.0)?) / (2.0 * H);
-            let by_z = (loss(&x, &nudged(&z, H), 0.0)? - loss(&x, &nudged(&z, -H), 0.0)?) / (2.0 * H);
-            for (found, difference) in [(gradients.dx[&index], by_x), (dz[&index], by_z)] {
+            let by_x =
+                (loss(&nudged(&x, H), &residual, 0.0)? - loss(&nudged(&x, -H), &residual, 0.0)?) / (2.0 * H);
+            let by_residual =
+                (loss(&x, &nudged(&residual, H), 0.0)? - loss(&x, &nudged(&residual, -H), 0.0)?) / (2.0 * H);
+            for (found, difference) in [(gradients.dx[&index], by_x), (dresidual[&index], by_residual)] {
                 let error = (found - difference).abs();
                 assert!(error < 1e-8, "{activation}, training {training}: {found} is not {difference}");
             }
         }
-        let by_weight = (loss(&x, &z, H)? - loss(&x, &z, -H)?) / (2.0 * H);
+        let by_weight = (loss(&x, &residual, H)? - loss(&x, &residual, -H)?) / (2.0 * H);
         let dweight = gradients.dweight.expect("the layer has a weight")[1];
         assert!((dweight - by_weight).abs() < 1e-8, "{activation}: {dweight} is not {by_weight}");
     }

@@ -5,8 +5,8 @@
 pub struct BufferRegion<'a> {
     /// The buffer.
     pub buffer: &'a wgpu::Buffer,
-    /// Start of the region, in bytes. For x, y, z, dy, dx and dz, any whole number of elements. For the other
-    /// buffers, a multiple of the device's `min_storage_buffer_offset_alignment`.
+    /// Start of the region, in bytes. For x, y, residual, dy, dx and dresidual, any whole number of elements. For the
+    /// other buffers, a multiple of the device's `min_storage_buffer_offset_alignment`.
     pub offset: u64,
 }
 

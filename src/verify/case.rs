@@ -21,7 +21,7 @@ pub struct Case {
     pub training: bool,
     /// The element type of the tensors.
     pub dtype: DType,
-    /// Whether a tensor z is added before the activation.
+    /// Whether a residual is added before the activation.
     pub residual: bool,
     /// Number of batches that the layer sees, one after the other.
     pub steps: usize,
@@ -42,8 +42,8 @@ pub struct Inputs {
     pub xs: Vec<ArrayD<f32>>,
     /// The gradient with respect to each output. Empty if only forward passes run.
     pub dys: Vec<ArrayD<f32>>,
-    /// The tensor z that is added to each normalised batch. Empty if nothing is added.
-    pub zs: Vec<ArrayD<f32>>,
+    /// The residual that is added to each normalised batch. Empty if nothing is added.
+    pub residuals: Vec<ArrayD<f32>>,
     /// Parameters and running statistics before the first step.
     pub state: BatchNormState,
 }
@@ -59,10 +59,10 @@ impl Case {
     /// | weight, bias | 1 + N / 2, N / 2 |
     /// | running_mean, running_var | mean + 0.3·std·N, std²·(0.5 + U) |
     /// | num_batches_tracked | 3 |
-    /// | dy, z | N |
+    /// | dy, residual | N |
     ///
-    /// If std is 0, the running statistics use 1 instead. The values of x, dy and z are rounded to the case's element
-    /// type.
+    /// If std is 0, the running statistics use 1 instead. The values of x, dy and residual are rounded to the case's
+    /// element type.
     pub fn inputs(&self) -> Inputs {
         let mut random = Random::new(self.seed);
         let axis = Axis(self.config.layout.channel_axis(self.shape.len()));
@@ -109,8 +109,8 @@ impl Case {
             (0..count).map(tensor).collect()
         };
         let dys = tensors(self.steps);
-        let zs = tensors(if self.residual { self.steps } else { 0 });
-        Inputs { xs, dys, zs, state }
+        let residuals = tensors(if self.residual { self.steps } else { 0 });
+        Inputs { xs, dys, residuals, state }
     }
 
     /// Returns the number of elements of all batches together.

@@ -12,8 +12,8 @@ use crate::tensor::Tensor;
 use ndarray::{ArrayD, IxDyn};
 
 /// Runs a case of one channel with little memory beside the device's: one tensor at a time is in this machine's, in its
-/// own type. `shapes` has the shape of each step, and `put` takes the results `y`, `dx` and `dz` of a step as a file stores
-/// them. Returns the other results; the tensors in them are empty.
+/// own type. `shapes` has the shape of each step, and `put` takes the results `y`, `dx` and `dresidual` of a step as a
+/// file stores them. Returns the other results; the tensors in them are empty.
 ///
 /// # Errors
 /// As [`Implementation::run`](super::Implementation::run).
@@ -36,9 +36,9 @@ pub fn run_channel<T: Element>(
             upload::<T>(gpu, shape, parts).map(|tensor| tensor.with_layout(case.config.layout))
         };
         let x = upload(&mut ranges().map(|range| values.x(k, range)))?;
-        let (y, saved) = if values.z(k, 0..0).is_some() {
-            let z = upload(&mut ranges().filter_map(|range| values.z(k, range)))?;
-            layer.forward_add_saved(&x, &z)?
+        let (y, saved) = if values.residual(k, 0..0).is_some() {
+            let residual = upload(&mut ranges().filter_map(|range| values.residual(k, range)))?;
+            layer.forward_add_saved(&x, &residual)?
         } else {
             layer.forward_saved(&x)?
         };
@@ -75,7 +75,7 @@ fn upload<T: Element>(
     Ok(tensor)
 }
 
-/// Runs a backward pass. dx takes the place of dy. Returns the gradients; dx and dz in them are empty.
+/// Runs a backward pass. dx takes the place of dy. Returns the gradients; dx and dresidual in them are empty.
 fn gradients<T: Element>(
     layer: &mut BatchNorm,
     saved: &Saved,
@@ -84,16 +84,17 @@ fn gradients<T: Element>(
 ) -> Result<ArrayGradients<IxDyn, T>> {
     let gpu = layer.gpu().clone();
     let vector = |wanted: bool| wanted.then(|| Tensor::zeros(&gpu, &[1], Layout::ChannelsFirst)).transpose();
-    let dz = saved.z().map(|_| Tensor::zeros_of(&gpu, dy.dtype(), dy.shape(), dy.layout())).transpose()?;
+    let dresidual =
+        saved.residual().map(|_| Tensor::zeros_of(&gpu, dy.dtype(), dy.shape(), dy.layout())).transpose()?;
     let gradients = Gradients::new()
         .input(dy.clone())
         .weight(vector(layer.config().weight)?)
         .bias(vector(layer.config().bias)?)
-        .residual(dz.clone());
+        .residual(dresidual.clone());
     layer.backward_into(saved, dy, &gradients, GradientWrite::Replace)?;
     put("dx", dy.to_bytes()?);
-    if let Some(dz) = &dz {
-        put("dz", dz.to_bytes()?);
+    if let Some(dresidual) = &dresidual {
+        put("dresidual", dresidual.to_bytes()?);
     }
     let vector = |tensor: &Option<Tensor>| {
         let values = tensor.as_ref().map(Tensor::to_array).transpose()?;
@@ -103,7 +104,7 @@ fn gradients<T: Element>(
         input: empty(),
         weight: vector(&gradients.weight)?,
         bias: vector(&gradients.bias)?,
-        residual: dz.map(|_| empty()),
+        residual: dresidual.map(|_| empty()),
     })
 }
 
@@ -141,7 +142,7 @@ mod tests {
             *y = array(k, "y");
             if let Some(gradients) = gradients {
                 gradients.dx = array(k, "dx");
-                gradients.dz = gradients.dz.is_some().then(|| array(k, "dz"));
+                gradients.dresidual = gradients.dresidual.is_some().then(|| array(k, "dresidual"));
             }
         }
         assert!(tensors.is_empty());

@@ -21,8 +21,8 @@ impl Implementation for Reference {
         let mut steps = Vec::new();
         for (k, x) in inputs.xs.iter().enumerate() {
             let x = x.mapv(f64::from);
-            let y = match inputs.zs.get(k) {
-                Some(z) => layer.forward_add(x.view(), z.mapv(f64::from).view())?,
+            let y = match inputs.residuals.get(k) {
+                Some(residual) => layer.forward_add(x.view(), residual.mapv(f64::from).view())?,
                 None => layer.forward(x.view())?,
             };
             let gradients = inputs.dys.get(k).map(|dy| gradients(&layer, &dy.mapv(f64::from))).transpose()?;
@@ -42,7 +42,7 @@ impl Implementation for Reference {
 
 /// Returns the gradients after the layer's last forward pass, with their scales.
 fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::error::Result<StepGradients> {
-    let reference::Gradients { dx, dweight, dbias, dz } = layer.backward(dy.view())?;
+    let reference::Gradients { dx, dweight, dbias, dresidual } = layer.backward(dy.view())?;
     let saved = layer.saved()?;
     let mut scales = plain_scales(layer, saved, &layer.before_activation_gradient(saved, dy.view()));
     let near = TOLERANCE * largest(saved.activated.view());
@@ -53,15 +53,15 @@ fn gradients(layer: &BatchNorm, dy: &ArrayD<f64>) -> crate::error::Result<StepGr
         widen(&mut scales, layer, saved.factors.inv_std.view(), &contributions);
         scales.unsure = Some(unsure);
     }
-    Ok(StepGradients { dx, dweight, dbias, dz, scales })
+    Ok(StepGradients { dx, dweight, dbias, dresidual, scales })
 }
 
-/// Returns the scales without regard to the activation's corners. `dz` is the gradient with respect to the activation's
-/// input.
-pub(super) fn plain_scales(layer: &BatchNorm, saved: &Saved, dz: &ArrayD<f64>) -> GradientScales {
-    let mut scales = GradientScales { dz: largest(dz.view()), ..GradientScales::default() };
-    let axis = Axis(layer.config().layout.channel_axis(dz.ndim()));
-    for (c, (dy, x_hat)) in dz.axis_iter(axis).zip(saved.x_hat.axis_iter(axis)).enumerate() {
+/// Returns the scales without regard to the activation's corners. `dresidual` is the gradient with respect to the
+/// activation's input.
+pub(super) fn plain_scales(layer: &BatchNorm, saved: &Saved, dresidual: &ArrayD<f64>) -> GradientScales {
+    let mut scales = GradientScales { dresidual: largest(dresidual.view()), ..GradientScales::default() };
+    let axis = Axis(layer.config().layout.channel_axis(dresidual.ndim()));
+    for (c, (dy, x_hat)) in dresidual.axis_iter(axis).zip(saved.x_hat.axis_iter(axis)).enumerate() {
         let finite = |value: f64| if value.is_finite() { value.abs() } else { 0.0 };
         let factor = finite(saved.factors.inv_std[c] * layer.weight().map_or(1.0, |weight| weight[c]));
         scales.dx = scales.dx.max(factor * largest(dy.view()));

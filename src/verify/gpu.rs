@@ -33,8 +33,8 @@ fn run<T: Element>(layer: &mut BatchNorm, inputs: &Inputs) -> Result<Outputs> {
     let typed = |array: &ArrayD<f32>| array.mapv(T::from_f32);
     let mut steps = Vec::new();
     for (k, x) in inputs.xs.iter().enumerate() {
-        let y = match inputs.zs.get(k) {
-            Some(z) => layer.forward_add_array(typed(x).view(), typed(z).view())?,
+        let y = match inputs.residuals.get(k) {
+            Some(residual) => layer.forward_add_array(typed(x).view(), typed(residual).view())?,
             None => layer.forward_array(typed(x).view())?,
         };
         let dy = inputs.dys.get(k).map(typed);
@@ -68,7 +68,7 @@ impl Step {
             num_batches_tracked: state.num_batches_tracked,
             gradients: gradients.map(|gradients| StepGradients {
                 dx: exact(&gradients.input),
-                dz: gradients.residual.as_ref().map(exact),
+                dresidual: gradients.residual.as_ref().map(exact),
                 dweight: gradients.weight.as_ref().map(|weight| weight.mapv(f64::from)),
                 dbias: gradients.bias.as_ref().map(|bias| bias.mapv(f64::from)),
                 scales: GradientScales::default(),

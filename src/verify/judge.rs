@@ -102,11 +102,16 @@ fn judge_gradients(
         compare_stored(&name(quantity), actual.view(), exact.view(), dtype, scale, TOLERANCE)
     };
     report.note("dx", stored("dx", &actual.dx, &exact.dx, scales.dx));
-    match (&actual.dz, &exact.dz) {
-        (Some(actual), Some(exact)) => report.note("dz", stored("dz", actual, exact, scales.dz)),
+    match (&actual.dresidual, &exact.dresidual) {
+        (Some(actual), Some(exact)) => {
+            report.note("dresidual", stored("dresidual", actual, exact, scales.dresidual));
+        }
         (None, None) => {}
         (_, exact) => {
-            report.note("dz", Err(Mismatch::Presence { name: name("dz"), expected: exact.is_some() }));
+            report.note(
+                "dresidual",
+                Err(Mismatch::Presence { name: name("dresidual"), expected: exact.is_some() }),
+            );
         }
     }
     let vectors = [

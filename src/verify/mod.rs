@@ -94,8 +94,8 @@ pub struct StepGradients {
     pub dweight: Option<Array1<f64>>,
     /// Gradient with respect to the bias, `[C]`; `None` without a bias.
     pub dbias: Option<Array1<f64>>,
-    /// Gradient with respect to z, of the shape of x; `None` if nothing was added.
-    pub dz: Option<ArrayD<f64>>,
+    /// Gradient with respect to the residual, of the shape of x; `None` if nothing was added.
+    pub dresidual: Option<ArrayD<f64>>,
     /// Magnitudes of the terms that the gradients sum. [`judge`] uses only the scales of the exact results.
     pub scales: GradientScales,
 }
@@ -109,12 +109,12 @@ pub struct GradientScales {
     /// The largest |dy·weight·inv_std|. Here and below, dy is the gradient with respect to the activation's input.
     pub dx: f64,
     /// The largest |dy|.
-    pub dz: f64,
+    pub dresidual: f64,
     /// The largest Σ|dy·x_hat| over all channels.
     pub dweight: f64,
     /// The largest Σ|dy| over all channels.
     pub dbias: f64,
-    /// Elements within rounding of a corner of the activation, if any: dx and dz are not compared there.
+    /// Elements within rounding of a corner of the activation, if any: dx and dresidual are not compared there.
     pub unsure: Option<ArrayD<bool>>,
 }
 
@@ -124,7 +124,8 @@ pub struct CheckReport {
     /// Name of the case.
     pub case: String,
     /// Quantity and worst error over all steps, as a fraction of the quantity's scale. Lists `y`, `batch_mean`,
-    /// `batch_var`, `running_mean`, `running_var`, `dx`, `dz`, `dweight` and `dbias`, as far as the case has them.
+    /// `batch_var`, `running_mean`, `running_var`, `dx`, `dresidual`, `dweight` and `dbias`, as far as the case has
+    /// them.
     pub errors: Vec<(&'static str, f64)>,
     /// All mismatches.
     pub mismatches: Vec<Mismatch>,
@@ -306,17 +307,26 @@ mod tests {
         case.residual = true;
         for step in &mut exact.steps {
             let gradients = step.gradients.as_mut().expect("there is a dy");
-            gradients.dz = Some(gradients.dx.clone());
+            gradients.dresidual = Some(gradients.dx.clone());
         }
-        let quantities =
-            ["y", "dx", "dz", "dweight", "dbias", "batch_mean", "batch_var", "running_mean", "running_var"];
+        let quantities = [
+            "y",
+            "dx",
+            "dresidual",
+            "dweight",
+            "dbias",
+            "batch_mean",
+            "batch_var",
+            "running_mean",
+            "running_var",
+        ];
         let first = |outputs: &mut Outputs, quantity: &str, value: f64| {
             let step = &mut outputs.steps[1];
             let gradients = step.gradients.as_mut().expect("there is a dy");
             let found = match quantity {
                 "y" => step.y.first_mut(),
                 "dx" => gradients.dx.first_mut(),
-                "dz" => gradients.dz.as_mut().and_then(|dz| dz.first_mut()),
+                "dresidual" => gradients.dresidual.as_mut().and_then(|dresidual| dresidual.first_mut()),
                 "dweight" => gradients.dweight.as_mut().and_then(|vector| vector.first_mut()),
                 "dbias" => gradients.dbias.as_mut().and_then(|vector| vector.first_mut()),
                 "batch_mean" => step.batch_mean.as_mut().and_then(|vector| vector.first_mut()),
@@ -326,7 +336,7 @@ mod tests {
             };
             *found.expect("the case has every quantity") = value;
             let scales = &mut gradients.scales;
-            (scales.dx, scales.dz, scales.dweight, scales.dbias) =
+            (scales.dx, scales.dresidual, scales.dweight, scales.dbias) =
                 (value.abs(), value.abs(), value.abs(), value.abs());
         };
         let (max, inf) = (f64::from(f32::MAX), f64::INFINITY);

@@ -22,15 +22,16 @@ pub trait ChannelValues {
     /// Returns a range of x.
     fn x(&self, step: usize, range: Range<usize>) -> Vec<f32>;
 
-    /// Returns a range of z, if something is added.
-    fn z(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>>;
+    /// Returns a range of the residual, if something is added.
+    fn residual(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>>;
 
     /// Returns a range of dy, unless only forward passes run.
     fn dy(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>>;
 }
 
-/// The exact results of one channel, of which only a piece is in memory. They are those of [`Reference`](super::Reference)
-/// on the whole channel, but for the last digits of sums of gradients, as these are taken in another order.
+/// The exact results of one channel, of which only a piece is in memory. They are those of
+/// [`Reference`](super::Reference) on the whole channel, but for the last digits of sums of gradients, as these are
+/// taken in another order.
 #[derive(Debug)]
 pub struct LongChannel {
     case: Case,
@@ -96,24 +97,24 @@ impl LongChannel {
         Ok(Self { case: case.clone(), layer, steps })
     }
 
-    /// Returns the exact results of a piece, `[n, 1]`. Those with one value per channel, and the scales of gradients, are
-    /// of the whole step.
+    /// Returns the exact results of a piece, `[n, 1]`. Those with one value per channel, and the scales of gradients,
+    /// are of the whole step.
     pub fn piece(&self, values: &impl ChannelValues, step: usize, range: Range<usize>) -> Step {
         let WholeStep { factors, n, results, backward, .. } = &self.steps[step];
-        let z = values.z(step, range.clone()).map(column);
+        let residual = values.residual(step, range.clone()).map(column);
         let (y, saved) = self.layer.apply(
             factors.clone(),
             column(values.x(step, range.clone())).view(),
-            z.as_ref().map(|z| z.view()),
+            residual.as_ref().map(|residual| residual.view()),
         );
         let mut results = Step { y: y.into_dyn(), ..results.clone() };
         if let (Some(dy), Some(WholeBackward { sums, scales, near })) = (values.dy(step, range), backward) {
-            let dz = self.layer.before_activation_gradient(&saved, column(dy).view());
+            let dresidual = self.layer.before_activation_gradient(&saved, column(dy).view());
             results.gradients = Some(StepGradients {
-                dx: self.layer.input_gradient(&saved, sums, *n, dz.view()).into_dyn(),
+                dx: self.layer.input_gradient(&saved, sums, *n, dresidual.view()).into_dyn(),
                 dweight: self.layer.weight().map(|_| sums.dweight.clone()),
                 dbias: self.layer.bias().map(|_| sums.dbias.clone()),
-                dz: saved.is_sum.then(|| dz.into_dyn()),
+                dresidual: saved.is_sum.then(|| dresidual.into_dyn()),
                 scales: GradientScales { unsure: unsure(&self.layer, &saved, *near), ..scales.clone() },
             });
         }
@@ -133,9 +134,9 @@ impl WholeStep {
     /// Takes the sums of backward, and the scales of all results.
     fn take_sums(&mut self, layer: &BatchNorm, values: &impl ChannelValues, step: usize, piece: usize) {
         let apply = |range: Range<usize>| {
-            let z = values.z(step, range.clone()).map(column);
+            let residual = values.residual(step, range.clone()).map(column);
             let x = column(values.x(step, range));
-            layer.apply(self.factors.clone(), x.view(), z.as_ref().map(|z| z.view()))
+            layer.apply(self.factors.clone(), x.view(), residual.as_ref().map(|residual| residual.view()))
         };
         let mut sums = Sums { dweight: Array1::zeros(1), dbias: Array1::zeros(1) };
         let (mut scales, mut backward) = (GradientScales::default(), false);
@@ -147,13 +148,13 @@ impl WholeStep {
             backward = true;
             largest_u = f64::max(largest_u, largest(saved.activated.view()));
             largest_x_hat = f64::max(largest_x_hat, largest(saved.x_hat.view()));
-            let dz = layer.before_activation_gradient(&saved, column(dy).view()).into_dyn();
-            let of_piece = layer.sums(&saved, dz.view());
+            let dresidual = layer.before_activation_gradient(&saved, column(dy).view()).into_dyn();
+            let of_piece = layer.sums(&saved, dresidual.view());
             sums.dweight += &of_piece.dweight;
             sums.dbias += &of_piece.dbias;
-            let of_piece = plain_scales(layer, &saved, &dz);
+            let of_piece = plain_scales(layer, &saved, &dresidual);
             scales.dx = scales.dx.max(of_piece.dx);
-            scales.dz = scales.dz.max(of_piece.dz);
+            scales.dresidual = scales.dresidual.max(of_piece.dresidual);
             scales.dweight += of_piece.dweight;
             scales.dbias += of_piece.dbias;
         }
@@ -224,8 +225,10 @@ mod tests {
             self.xs[step].iter().copied().skip(range.start).take(range.len()).collect()
         }
 
-        fn z(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
-            self.zs.get(step).map(|z| z.iter().copied().skip(range.start).take(range.len()).collect())
+        fn residual(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
+            self.residuals
+                .get(step)
+                .map(|residual| residual.iter().copied().skip(range.start).take(range.len()).collect())
         }
 
         fn dy(&self, step: usize, range: Range<usize>) -> Option<Vec<f32>> {
@@ -238,7 +241,7 @@ mod tests {
         let (mut inputs, mut part) = (case.inputs(), case.clone());
         let axis = Axis(case.config.layout.channel_axis(case.shape.len()));
         let slice = Slice::from(c..=c);
-        for tensors in [&mut inputs.xs, &mut inputs.dys, &mut inputs.zs] {
+        for tensors in [&mut inputs.xs, &mut inputs.dys, &mut inputs.residuals] {
             tensors.iter_mut().for_each(|tensor| *tensor = tensor.slice_axis(axis, slice).to_owned());
         }
         let state = &mut inputs.state;
@@ -261,8 +264,10 @@ mod tests {
         if let Some(gradients) = &mut whole.gradients {
             let parts = || pieces.iter().filter_map(|piece| piece.gradients.as_ref());
             gradients.dx = tensor(parts().map(|part| &part.dx).collect());
-            gradients.dz =
-                gradients.dz.is_some().then(|| tensor(parts().flat_map(|part| &part.dz).collect()));
+            gradients.dresidual = gradients
+                .dresidual
+                .is_some()
+                .then(|| tensor(parts().flat_map(|part| &part.dresidual).collect()));
             gradients.scales.unsure = None;
         }
         whole
@@ -289,7 +294,7 @@ mod tests {
             assert_eq!(found.num_batches_tracked, step.num_batches_tracked, "{about}");
             if let (Some(found), Some(exact)) = (&found.gradients, &step.gradients) {
                 let [found, exact_scales] = [&found.scales, &exact.scales]
-                    .map(|scales| [scales.dx, scales.dz, scales.dweight, scales.dbias]);
+                    .map(|scales| [scales.dx, scales.dresidual, scales.dweight, scales.dbias]);
                 for (found, exact) in found.into_iter().zip(exact_scales) {
                     assert!((found - exact).abs() <= 1e-13 * exact, "{found} {exact}: {about}");
                 }

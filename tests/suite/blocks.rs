@@ -40,11 +40,11 @@ impl Part {
         Self { name, bn }
     }
 
-    /// Returns y for the file's x and the residual z. Checks y and the running statistics.
-    fn forward(&mut self, file: &Checkpoint, z: Option<&Array4<f32>>) -> Array4<f32> {
+    /// Returns y for the file's x and the `residual`. Checks y and the running statistics.
+    fn forward(&mut self, file: &Checkpoint, residual: Option<&Array4<f32>>) -> Array4<f32> {
         let x = images(file, &format!("{}.x", self.name));
-        let y = match z {
-            Some(z) => self.bn.forward_add_array(x.view(), z.view()).unwrap(),
+        let y = match residual {
+            Some(residual) => self.bn.forward_add_array(x.view(), residual.view()).unwrap(),
             None => self.bn.forward_array(x.view()).unwrap(),
         };
         assert_close(y.clone().into_dyn(), file, &format!("{}.y", self.name));
@@ -56,7 +56,7 @@ impl Part {
         y
     }
 
-    /// Checks the gradients that follow from dy. Returns dz, the gradient of the residual.
+    /// Checks the gradients that follow from dy. Returns dresidual, the gradient of the residual.
     fn backward(&mut self, file: &Checkpoint, dy: &Array4<f32>) -> Option<Array4<f32>> {
         let gradients = self.bn.backward_array(dy.view()).unwrap();
         let vector = |vector: Option<Array1<f32>>| vector.unwrap().into_dyn();
@@ -74,11 +74,11 @@ fn basic_block_of_a_resnet() {
     let mut second = Part::new(&file, "bn2", Activation::Relu);
     let mut shortcut = Part::new(&file, "downsample", Activation::Identity);
     first.forward(&file, None);
-    let z = shortcut.forward(&file, None);
-    second.forward(&file, Some(&z));
+    let residual = shortcut.forward(&file, None);
+    second.forward(&file, Some(&residual));
 
-    let dz = second.backward(&file, &images(&file, "dy")).unwrap();
-    shortcut.backward(&file, &dz);
+    let dresidual = second.backward(&file, &images(&file, "dy")).unwrap();
+    shortcut.backward(&file, &dresidual);
     first.backward(&file, &images(&file, "da"));
 }
 

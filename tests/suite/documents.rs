@@ -147,3 +147,19 @@ fn running_statistics_converge() {
     // The difference comes from the unbiased variance in place of the biased one: a factor of 1 - 1/1600.
     compare("y", evaluated.view(), trained.mapv(f64::from).view(), 1e-3).unwrap();
 }
+
+/// The README's first program prints what the README says. That it compiles is a doctest.
+#[test]
+fn readme_shows_its_own_output() {
+    let readme = include_str!("../../README.md");
+    let block = |fence: &str| readme.split(fence).nth(1).unwrap().split("```").next().unwrap();
+    let program = block("```rust\n");
+    for line in
+        ["BatchNormConfig::new(2)", "array![[1.0f32, 10.0], [2.0, 20.0], [3.0, 30.0]]", "{:.4}\\n{bn}"]
+    {
+        assert!(program.contains(line), "{line} is not in the program any more");
+    }
+    let mut bn = BatchNorm::new(gpu(), BatchNormConfig::new(2)).unwrap();
+    let y = bn.forward_array(array![[1.0f32, 10.0], [2.0, 20.0], [3.0, 30.0]].view()).unwrap();
+    assert_eq!(block("```text\n"), format!("{y:.4}\n{bn}\n"));
+}

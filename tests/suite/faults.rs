@@ -199,7 +199,9 @@ static PANICS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 fn keep_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or_default().to_owned();
+        let payload = panic.payload();
+        let message = payload.downcast_ref::<&str>().map(ToString::to_string);
+        let message = message.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
         PANICS.lock().unwrap().push((place, message));
     }));
 }

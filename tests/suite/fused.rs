@@ -186,7 +186,7 @@ fn infinite_gradients_do_not_go_through_either() {
     }
 }
 
-/// x, z and dy, and the layer's state.
+/// x, residual and dy, and the layer's state.
 struct Inputs {
     config: BatchNormConfig,
     state: BatchNormState,
@@ -199,11 +199,11 @@ fn inputs(activation: Activation, training: bool) -> (Case, Inputs) {
     let mut case = crate::gradients::case(&shape, Layout::ChannelsFirst, 11);
     (case.config, case.residual, case.training) = (config.clone(), true, training);
     let inputs = case.inputs();
-    let tensors = [&inputs.xs[0], &inputs.zs[0], &inputs.dys[0]].map(Clone::clone);
+    let tensors = [&inputs.xs[0], &inputs.residuals[0], &inputs.dys[0]].map(Clone::clone);
     (case, Inputs { config, state: inputs.state, tensors })
 }
 
-/// Returns the layer of these inputs, with x, z and dy on the GPU.
+/// Returns the layer of these inputs, with x, residual and dy on the GPU.
 fn uploaded(inputs: &Inputs, training: bool) -> (BatchNorm, [Tensor; 3]) {
     let mut layer = BatchNorm::with_state(gpu(), inputs.config.clone(), &inputs.state).unwrap();
     if !training {
@@ -225,33 +225,34 @@ fn every_way_to_call_gives_the_same() {
         let report = check(&case, gpu()).unwrap();
         assert!(report.passed(), "{report}");
 
-        let (mut layer, [x, z, dy]) = uploaded(&inputs, training);
-        let (y, saved) = layer.forward_add_saved(&x, &z).unwrap();
+        let (mut layer, [x, residual, dy]) = uploaded(&inputs, training);
+        let (y, saved) = layer.forward_add_saved(&x, &residual).unwrap();
         let gradients = layer.backward_saved(&saved, &dy, GradientMask::ALL).unwrap();
-        let dz = gradients.residual.as_ref().unwrap();
+        let dresidual = gradients.residual.as_ref().unwrap();
 
         let mut array_layer = uploaded(&inputs, training).0;
-        let [x_array, z_array, dy_array] = &inputs.tensors;
-        let y_array = array_layer.forward_add_array(x_array.view(), z_array.view()).unwrap();
+        let [x_array, residual_array, dy_array] = &inputs.tensors;
+        let y_array = array_layer.forward_add_array(x_array.view(), residual_array.view()).unwrap();
         assert_eq!(y_array, y.to_array().unwrap());
         let of_arrays = array_layer.backward_array(dy_array.view()).unwrap();
-        assert_eq!(of_arrays.residual.unwrap(), dz.to_array().unwrap());
+        assert_eq!(of_arrays.residual.unwrap(), dresidual.to_array().unwrap());
         let async_y =
-            pollster::block_on(array_layer.forward_add_array_async(x_array.view(), z_array.view())).unwrap();
+            pollster::block_on(array_layer.forward_add_array_async(x_array.view(), residual_array.view()))
+                .unwrap();
         if !training {
             assert_eq!(async_y, y_array);
         }
 
-        let (mut recorded, [x, z, _]) = uploaded(&inputs, training);
+        let (mut recorded, [x, residual, _]) = uploaded(&inputs, training);
         let out = Tensor::zeros(gpu(), x.shape(), x.layout()).unwrap();
         let mut encoder = gpu().device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        recorded.record_forward_add(&mut encoder, &x, &z, &out).unwrap();
+        recorded.record_forward_add(&mut encoder, &x, &residual, &out).unwrap();
         gpu().queue().submit([encoder.finish()]);
         assert_eq!(out.to_array().unwrap(), y_array);
 
         // In place: y overwrites x, so no backward pass is possible.
-        let (mut in_place, [x, z, _]) = uploaded(&inputs, training);
-        in_place.forward_add_into(&x, &z, &x).unwrap();
+        let (mut in_place, [x, residual, _]) = uploaded(&inputs, training);
+        in_place.forward_add_into(&x, &residual, &x).unwrap();
         assert_eq!(x.to_array().unwrap(), y_array);
         assert!(in_place.saved().is_none());
     }
@@ -263,8 +264,8 @@ fn every_choice_of_gradients() {
         [(Activation::Gelu, true), (Activation::Relu6, false), (Activation::Identity, true)]
     {
         let (_, inputs) = inputs(activation, training);
-        let (mut layer, [x, z, dy]) = uploaded(&inputs, training);
-        let (_, saved) = layer.forward_add_saved(&x, &z).unwrap();
+        let (mut layer, [x, residual, dy]) = uploaded(&inputs, training);
+        let (_, saved) = layer.forward_add_saved(&x, &residual).unwrap();
         let all = layer.backward_saved(&saved, &dy, GradientMask::ALL).unwrap();
         let parts = |gradients: &Gradients| {
             let Gradients { input, weight, bias, residual, .. } = gradients;
@@ -283,19 +284,19 @@ fn every_choice_of_gradients() {
                 }
             }
         }
-        // dx overwrites dy. dz has a tensor of its own.
-        let dz = Tensor::zeros(gpu(), dy.shape(), dy.layout()).unwrap();
-        let gradients = Gradients::new().input(dy.clone()).residual(dz.clone());
+        // dx overwrites dy. dresidual has a tensor of its own.
+        let dresidual = Tensor::zeros(gpu(), dy.shape(), dy.layout()).unwrap();
+        let gradients = Gradients::new().input(dy.clone()).residual(dresidual.clone());
         layer.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap();
         compare("dx", exact(&dy).view(), all[0].as_ref().unwrap().view(), TOLERANCE).unwrap();
-        compare("dz", exact(&dz).view(), all[3].as_ref().unwrap().view(), TOLERANCE).unwrap();
+        compare("dresidual", exact(&dresidual).view(), all[3].as_ref().unwrap().view(), TOLERANCE).unwrap();
     }
 }
 
 #[test]
 fn what_does_not_fit_is_refused_and_the_layer_goes_on() {
     let (_, inputs) = inputs(Activation::Relu, true);
-    let (mut layer, [x, z, dy]) = uploaded(&inputs, true);
+    let (mut layer, [x, residual, dy]) = uploaded(&inputs, true);
     let before = layer.state().unwrap();
     let small = Tensor::zeros(gpu(), &[4, 6, 5, 6], Layout::ChannelsFirst).unwrap();
     let error = layer.forward_add(&x, &small).unwrap_err().to_string();
@@ -305,17 +306,17 @@ fn what_does_not_fit_is_refused_and_the_layer_goes_on() {
     );
     let half = Tensor::zeros_of(gpu(), DType::F16, x.shape(), x.layout()).unwrap();
     let error = layer.forward_add(&x, &half).unwrap_err().to_string();
-    assert!(error.contains("z must have elements of type f32, got f16"), "{error}");
+    assert!(error.contains("residual must have elements of type f32, got f16"), "{error}");
     let error = layer.forward_add_array(inputs.tensors[0].view(), ArrayD::zeros(IxDyn(&[4])).view());
-    assert!(matches!(error, Err(Error::ShapeMismatch { name: "z", .. })));
+    assert!(matches!(error, Err(Error::ShapeMismatch { name: "residual", .. })));
     assert_eq!(layer.state().unwrap(), before);
 
-    // Without a sum there is no dz.
+    // Without a sum there is no dresidual.
     layer.forward(&x).unwrap();
     let saved = layer.saved().unwrap().clone();
-    let gradients = Gradients::new().residual(z.clone());
+    let gradients = Gradients::new().residual(residual.clone());
     let error = layer.backward_into(&saved, &dy, &gradients, GradientWrite::Replace).unwrap_err();
-    assert!(matches!(error, Error::StateMismatch { name: "dz", expected: false }), "{error}");
+    assert!(matches!(error, Error::StateMismatch { name: "dresidual", expected: false }), "{error}");
     assert!(layer.backward(&dy).unwrap().residual.is_none());
 
     let config = BatchNormConfig::new(6).activation(Activation::LeakyRelu { slope: f64::NAN });
@@ -377,8 +378,8 @@ fn bytes_that_fusion_saves() {
 #[test]
 fn parameters_learn_from_what_goes_through() {
     let (_, inputs) = inputs(Activation::Relu, true);
-    let (mut layer, [x, z, dy]) = uploaded(&inputs, true);
-    let y = layer.forward_add(&x, &z).unwrap().to_array().unwrap();
+    let (mut layer, [x, residual, dy]) = uploaded(&inputs, true);
+    let y = layer.forward_add(&x, &residual).unwrap().to_array().unwrap();
     let gradients = layer.backward(&dy).unwrap();
     let dy = &inputs.tensors[2];
     let passed =

@@ -103,7 +103,7 @@ fn load(name: &str) -> Golden {
             residual: false,
             seed: 0,
         },
-        inputs: Inputs { xs, dys, zs: Vec::new(), state },
+        inputs: Inputs { xs, dys, residuals: Vec::new(), state },
         expected: with_prefix("expected."),
         exact: with_prefix("exact."),
     }

@@ -41,8 +41,8 @@ fn inference_gives_the_bits_of_eval_and_changes_nothing() -> Result<()> {
         BatchNormConfig::new(7).track_running_stats(false),
     ] {
         let mut layer = trained(gpu(), config)?;
-        let (x, z) = (values(&[6, 7, 5, 8], 3), values(&[6, 7, 5, 8], 4));
-        let [on_gpu, added] = [&x, &z].map(|array| Tensor::from_array(gpu(), array.view()));
+        let (x, residual) = (values(&[6, 7, 5, 8], 3), values(&[6, 7, 5, 8], 4));
+        let [on_gpu, added] = [&x, &residual].map(|array| Tensor::from_array(gpu(), array.view()));
         let (on_gpu, added) = (on_gpu?, added?);
         let state = layer.state()?;
         let inferred = layer.infer(&on_gpu)?.to_array()?;

@@ -46,7 +46,8 @@ fn everything_works_with_the_default_limits() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// In place, one dispatch binds eight buffers and writes dx and dz. With separate buffers, there are two dispatches.
+/// In place, one dispatch binds eight buffers and writes dx and dresidual. With separate buffers, there are two
+/// dispatches.
 #[test]
 fn two_dispatches_write_the_bits_of_one() {
     let gpu = gpu_with(&wgpu::Limits::default());
@@ -72,7 +73,7 @@ fn two_dispatches_write_the_bits_of_one() {
                     .collect::<Vec<_>>()
             };
             assert_eq!(bits(&one.dx), bits(&two.dx), "{}", case.name);
-            assert_eq!(one.dz.as_ref().map(bits), two.dz.as_ref().map(bits), "{}", case.name);
+            assert_eq!(one.dresidual.as_ref().map(bits), two.dresidual.as_ref().map(bits), "{}", case.name);
         }
     }
     assert!(compared > 5 && longer > 3, "{compared} cases, {longer} with a dispatch more");

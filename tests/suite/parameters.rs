@@ -65,7 +65,7 @@ fn with(mut case: Case, weight: bool, bias: bool) -> Case {
     case
 }
 
-/// Returns the results as bits: y, dx, dz, dweight and dbias.
+/// Returns the results as bits: y, dx, dresidual, dweight and dbias.
 fn bits(step: Step) -> [Option<Vec<u64>>; 5] {
     let gradients = step.gradients.unwrap();
     let of = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect::<Vec<_>>();
@@ -73,7 +73,7 @@ fn bits(step: Step) -> [Option<Vec<u64>>; 5] {
     [
         Some(of(step.y.into_iter().collect())),
         Some(of(gradients.dx.into_iter().collect())),
-        gradients.dz.map(|dz| of(dz.into_iter().collect())),
+        gradients.dresidual.map(|dresidual| of(dresidual.into_iter().collect())),
         vector(gradients.dweight),
         vector(gradients.dbias),
     ]
@@ -218,6 +218,9 @@ fn a_state_that_does_not_fit_names_its_option() {
     assert!(error.contains("running_mean") && error.contains("track_running_stats to true"), "{error}");
     let dbias = Error::StateMismatch { name: "dbias", expected: false }.to_string();
     assert_eq!(dbias, "dbias is given, but the configuration has none: leave it out, or set bias to true");
-    let dz = Error::StateMismatch { name: "dz", expected: false }.to_string();
-    assert_eq!(dz, "dz is given, but the forward pass added nothing: leave it out, or call forward_add");
+    let dresidual = Error::StateMismatch { name: "dresidual", expected: false }.to_string();
+    assert_eq!(
+        dresidual,
+        "dresidual is given, but the forward pass added nothing: leave it out, or call forward_add"
+    );
 }

@@ -133,7 +133,7 @@ fn bindings_are_what_the_host_binds() {
         expect("number of storage buffers", &kernel.storage_buffers(), &(storage as u32))?;
         // This is the default limit of WebGPU and wgpu. Sums and merges take more if a device has more, and plans check
         // that.
-        let is_sum = expected.keys().any(|(_, name)| name == "z" || name == "dz");
+        let is_sum = expected.keys().any(|(_, name)| name == "residual" || name == "dresidual");
         let merges = matches!(
             kernel,
             Kernel::Normalize(Normalize { merge: Some(_), .. })

@@ -418,7 +418,7 @@ fn bench_compares_types_and_fusion() {
         };
         cases.iter().find(find).unwrap()["moved_bytes"].as_u64().unwrap() / (4 * 6 * 64 * 4)
     };
-    // x, z and y if fused. Apart, y of the batch norm is written and read in between.
+    // x, the residual and y if fused. Apart, y of the batch norm is written and read in between.
     assert_eq!((tensors("forward_eval", true), tensors("forward_eval", false)), (3, 5));
     for words in
         ["f32 relu fused", "bf16 relu fused", "4×6×8×8 backward: bf16", "saves", "f32, relu of a sum, apart:"]

@@ -212,7 +212,7 @@ fn only_a_weight_or_only_a_bias() {
     assert_eq!(neither.metadata["affine"], "false");
 }
 
-/// In each type, with a sum and an activation: y, dx and dz have the type of x, and are right.
+/// In each type, with a sum and an activation: y, dx and dresidual have the type of x, and are right.
 #[test]
 fn every_type_with_a_sum_and_an_activation() {
     let folder = Folder::new();
@@ -231,7 +231,7 @@ fn every_type_with_a_sum_and_an_activation() {
             values(seed).into_iter().flat_map(of).collect()
         };
         let mut file = File::default().key("activation", "relu6");
-        for (seed, name) in ["x", "z", "dy"].into_iter().enumerate() {
+        for (seed, name) in ["x", "residual", "dy"].into_iter().enumerate() {
             file = file.raw(name, stored, &shape, &bytes(seed));
         }
         let output = folder.result(&file, &["--activation", "silu"]).1;
@@ -245,7 +245,7 @@ fn every_type_with_a_sum_and_an_activation() {
         };
         let y = layer.forward_add(tensor(0).view(), tensor(1).view()).unwrap();
         let gradients = layer.backward(tensor(2).view()).unwrap();
-        for (name, exact) in [("y", y), ("dx", gradients.dx), ("dz", gradients.dz.unwrap())] {
+        for (name, exact) in [("y", y), ("dx", gradients.dx), ("dresidual", gradients.dresidual.unwrap())] {
             assert_eq!(output.tensors[name].0, stored, "{name}");
             let found = output.values(name).unwrap();
             compare_stored(name, found.view(), exact.view(), dtype, 4.0, TOLERANCE).unwrap();

@@ -120,7 +120,7 @@ fn long_values_are_cut_in_messages() {
         x("x").f32s(&format!("dy.{}", "1".repeat(9)), &[2, 2], &[0.0; 4]),
         File::default().f32s("x", &vec![1; 10_000], &[1.0]),
         x("x").f32s("weight", &vec![1; 10_000], &[1.0]),
-        x("x").f32s("z", &vec![1; 10_000], &[1.0]),
+        x("x").f32s("residual", &vec![1; 10_000], &[1.0]),
     ];
     for file in files {
         let input = folder.write("in", &file.bytes());
@@ -178,8 +178,8 @@ fn large_channels_are_right_on_this_adapter() {
     let last = |file: File| file.key("layout", "channels_last").key("activation", "relu");
     for file in [
         batches(Dtype::F32, &rows, &[]),
-        batches(Dtype::F16, &rows, &["dy", "z"]),
-        last(batches(Dtype::F32, &[600_001, 2], &["dy", "z"])),
+        batches(Dtype::F16, &rows, &["dy", "residual"]),
+        last(batches(Dtype::F32, &[600_001, 2], &["dy", "residual"])),
         last(batches(Dtype::F16, &[600_001, 1], &["dy"])),
     ] {
         let input = folder.write("in", &file.bytes());
@@ -197,8 +197,8 @@ fn large_channels_are_right_on_this_adapter() {
     }
 }
 
-/// 200 MB take less than three times their size, whether in many channels or in few. The quick test takes the difference
-/// between two smaller files, as the program itself takes the same memory for both.
+/// 200 MB take less than three times their size, whether in many channels or in few. The quick test takes the
+/// difference between two smaller files, as the program itself takes the same memory for both.
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_is_less_than_three_times_the_input() {
@@ -217,7 +217,7 @@ fn memory_is_less_than_three_times_the_input() {
     compare("many channels", channels(20, 100_000), channels(80, 100_000));
     let few = |n: usize| batches(Dtype::F32, &[1, 3, n], &[]);
     compare("few channels", few(600_000), few(1_800_000));
-    let few = |n: usize| batches(Dtype::F16, &[1, 3, n], &["dy", "z"]);
+    let few = |n: usize| batches(Dtype::F16, &[1, 3, n], &["dy", "residual"]);
     compare("few channels of f16 with gradients", few(600_000), few(1_500_000));
     if !wgpu_batchnorm::internals::tests_are_exhaustive() {
         return;
@@ -231,12 +231,16 @@ fn memory_is_less_than_three_times_the_input() {
     };
     is_less("many channels", channels(500, 100_000));
     is_less("3 channels of images", batches(Dtype::F32, &[8, 3, 1_444, 1_444], &[]));
-    is_less("3 channels last, with dy and z", last(batches(Dtype::F32, &[1, 2_358, 2_358, 3], &["dy", "z"])));
+    is_less(
+        "3 channels last, with dy and residual",
+        last(batches(Dtype::F32, &[1, 2_358, 2_358, 3], &["dy", "residual"])),
+    );
     is_less("3 channels of f16 with dy", batches(Dtype::F16, &[1, 3, 16_700_000], &["dy"]));
     is_less("1 channel of f16", batches(Dtype::F16, &[1, 1, 100_000_000], &[]));
 }
 
-/// The limits are those where the input does not fit into memory, or where it does, and what is computed of it does not.
+/// The limits are those where the input does not fit into memory, or where it does, and what is computed of it does
+/// not.
 #[cfg(target_os = "linux")]
 #[test]
 fn too_little_memory_is_an_error() {

@@ -167,10 +167,13 @@ fn tensors_that_do_not_fit() {
         (small().f32s("dy.0", &[2, 3, 2, 2], &[1.0; 24]), &["dy.0 is there, but x.0 is not"]),
         (numbered(&["x.0", "x.1", "dy.1"]), &["dy.1 is there, but dy.0 is not"]),
         (small().raw("dy", Dtype::F16, &[2, 3, 2, 2], &[0; 48]), &["dy is F16", "F32"]),
-        (of(words(Dtype::BF16)).f32s("z", &[2, 3], &[1.0; 6]), &["z is F32", "BF16"]),
+        (of(words(Dtype::BF16)).f32s("residual", &[2, 3], &[1.0; 6]), &["residual is F32", "BF16"]),
         (of(words(Dtype::F16)).key("dtype", "bf16"), &["metadata dtype is \"bf16\", but x is F16"]),
-        (small().f32s("z", &[2, 3, 4, 1], &[1.0; 24]), &["z", "[2, 3, 4, 1]", "[2, 3, 2, 2]"]),
-        (numbered(&["x.0", "x.1", "z.0"]), &["z.0 is there, but z.1 is not", "needs a z"]),
+        (small().f32s("residual", &[2, 3, 4, 1], &[1.0; 24]), &["residual", "[2, 3, 4, 1]", "[2, 3, 2, 2]"]),
+        (
+            numbered(&["x.0", "x.1", "residual.0"]),
+            &["residual.0 is there, but residual.1 is not", "needs a residual"],
+        ),
     ];
     for (file, words) in cases {
         refused(&folder, &folder.write("in", &file.bytes()), &["--backend", "reference"], words);

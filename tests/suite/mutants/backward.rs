@@ -465,7 +465,7 @@ impl Mutated for Mutant {
             }
             let dx = ArrayD::from_shape_vec(IxDyn(shape), dx.into_iter().map(round).collect());
             let gradients = StepGradients {
-                dz: None,
+                dresidual: None,
                 dx: dx.expect("one value for each element of x"),
                 dweight: self.has_dweight(case).then(|| vector(dweight.into_iter())),
                 dbias: self.has_dbias(case).then(|| vector(dbias.into_iter())),

@@ -8,21 +8,21 @@ use wgpu_batchnorm::verify::{GradientScales, Step, StepGradients, table};
 use wgpu_batchnorm::{Activation, DType, Result};
 
 const Y: &[&str] = &["y"];
-const DZ: &[&str] = &["dz"];
+const DZ: &[&str] = &["dresidual"];
 /// Everything that depends on dy after it has passed the activation.
-const GATED: &[&str] = &["dbias", "dweight", "dx", "dz"];
+const GATED: &[&str] = &["dbias", "dweight", "dx", "dresidual"];
 /// Everything that depends on the function itself.
-const FUNCTION: &[&str] = &["dbias", "dweight", "dx", "dz", "y"];
+const FUNCTION: &[&str] = &["dbias", "dweight", "dx", "dresidual", "y"];
 
 faults! {
     // Forward.
-    /// y = bn(x) + z.
+    /// y = bn(x) + residual.
     ActivationForgotten => Y,
     /// y = activation(bn(x)).
     SumForgotten => Y,
-    /// y = activation(bn(x)) + z.
+    /// y = activation(bn(x)) + residual.
     SumAfterwards => Y,
-    /// y = activation(bn(x) − z).
+    /// y = activation(bn(x) − residual).
     Subtracted => Y,
     /// LeakyReLU has PyTorch's default slope.
     DefaultSlope => FUNCTION,
@@ -42,30 +42,30 @@ faults! {
     Ungated => GATED,
     /// dy goes through the activation twice.
     GatedTwice => GATED,
-    /// The derivative is taken at bn(x), without z.
+    /// The derivative is taken at bn(x), without the residual.
     GatedWithoutSum => GATED,
     /// The derivative is taken at y.
     GatedAtOutput => GATED,
-    /// dz = dy.
+    /// dresidual = dy.
     DzUngated => DZ,
-    /// dz = dx.
+    /// dresidual = dx.
     DzIsDx => DZ,
-    /// dz is 0.
+    /// dresidual is 0.
     DzUnwritten => DZ,
-    /// There is no dz.
+    /// There is no dresidual.
     DzMissing => DZ,
 
     // Half precision.
     /// Two bits fewer are kept.
-    OneBitLess => &["dx", "dz", "y"],
+    OneBitLess => &["dx", "dresidual", "y"],
     /// f16 is rounded as bf16.
-    OtherType => &["dx", "dz", "y"],
+    OtherType => &["dx", "dresidual", "y"],
     /// The second of two elements in a word is lost.
-    NeighbourLost => &["dx", "dz", "y"],
+    NeighbourLost => &["dx", "dresidual", "y"],
     /// The two elements in a word are exchanged.
-    NeighboursExchanged => &["dx", "dz", "y"],
+    NeighboursExchanged => &["dx", "dresidual", "y"],
     /// The last element is never written if it has a word to itself.
-    OddOneUnwritten => &["dx", "dz", "y"],
+    OddOneUnwritten => &["dx", "dresidual", "y"],
     /// Results are not rounded to the type. A file could not hold them, but they are no less right.
     Accurate => &[],
 }
@@ -87,13 +87,13 @@ impl Mutant {
         }
     }
 
-    fn value(&self, activation: Activation, normalized: f64, z: f64) -> f64 {
+    fn value(&self, activation: Activation, normalized: f64, residual: f64) -> f64 {
         let sum = match self.0 {
             Fault::SumForgotten | Fault::SumAfterwards => normalized,
-            Fault::Subtracted => normalized - z,
-            _ => normalized + z,
+            Fault::Subtracted => normalized - residual,
+            _ => normalized + residual,
         };
-        let after = if self.is(Fault::SumAfterwards) { z } else { 0.0 };
+        let after = if self.is(Fault::SumAfterwards) { residual } else { 0.0 };
         match self.0 {
             Fault::ActivationForgotten => sum,
             Fault::SiluScaled if activation == Activation::Silu => sum / (1.0 + (-1.702 * sum).exp()),
@@ -106,8 +106,8 @@ impl Mutant {
     }
 
     /// Returns dy after it has passed the activation.
-    fn gated(&self, activation: Activation, dy: f64, normalized: f64, z: f64) -> f64 {
-        let sum = normalized + z;
+    fn gated(&self, activation: Activation, dy: f64, normalized: f64, residual: f64) -> f64 {
+        let sum = normalized + residual;
         let function = self.activation(activation);
         match self.0 {
             Fault::Ungated => dy,
@@ -159,24 +159,29 @@ impl Mutated for Mutant {
         let mut right = right.steps.iter().cloned();
         for (k, (x, dy)) in inputs.xs.iter().zip(&inputs.dys).enumerate() {
             let normalized = layer.forward(x.mapv(f64::from).view())?;
-            let z = inputs.zs.get(k).map_or_else(|| ArrayD::zeros(x.raw_dim()), |z| z.mapv(f64::from));
-            let y = Zip::from(&normalized).and(&z).map_collect(|&bn, &z| self.value(activation, bn, z));
+            let residual = inputs
+                .residuals
+                .get(k)
+                .map_or_else(|| ArrayD::zeros(x.raw_dim()), |residual| residual.mapv(f64::from));
+            let y = Zip::from(&normalized)
+                .and(&residual)
+                .map_collect(|&bn, &residual| self.value(activation, bn, residual));
             let dy = dy.mapv(f64::from);
             let gated = Zip::from(&dy)
                 .and(&normalized)
-                .and(&z)
-                .map_collect(|&dy, &bn, &z| self.gated(activation, dy, bn, z));
+                .and(&residual)
+                .map_collect(|&dy, &bn, &residual| self.gated(activation, dy, bn, residual));
             let Gradients { dx, dweight, dbias, .. } = layer.backward(gated.view())?;
-            let dz = match self.0 {
+            let dresidual = match self.0 {
                 Fault::DzUngated => dy,
                 Fault::DzIsDx => dx.clone(),
                 Fault::DzUnwritten => ArrayD::zeros(dx.raw_dim()),
                 _ => gated,
             };
-            let has_dz = case.residual && !self.is(Fault::DzMissing);
+            let has_dresidual = case.residual && !self.is(Fault::DzMissing);
             let gradients = StepGradients {
                 dx: self.stored(dtype, dx),
-                dz: has_dz.then(|| self.stored(dtype, dz)),
+                dresidual: has_dresidual.then(|| self.stored(dtype, dresidual)),
                 dweight,
                 dbias,
                 scales: GradientScales::default(),

@@ -108,7 +108,8 @@ impl Recorded<'_> {
     }
 
     /// Returns the cases to check: all, or few. Every shader file in the kernels of any case is also in the kernels of
-    /// one of these few, or every pair of files that meet. And in some of them, lanes have a column without a single load.
+    /// one of these few, or every pair of files that meet. And in some of them, lanes have a column without a single
+    /// load.
     pub(crate) fn chosen<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Vec<&'a Case> {
         if tests_are_exhaustive() && !self.few {
             return cases.collect();
@@ -201,7 +202,7 @@ impl Implementation for Recorded<'_> {
             let [x_buffer, x_again, dy_buffer] = [x, x, dy].map(guarded);
             let [y_out, dx_out] =
                 [&x_buffer, &dy_buffer].map(|input| if in_place { input.clone() } else { guarded(&nothing) });
-            let (z_buffer, dz_out) = (inputs.zs.get(k).map(guarded), guarded(&nothing));
+            let (residual_buffer, dresidual_out) = (inputs.residuals.get(k).map(guarded), guarded(&nothing));
             let four_each = || poisoned(gpu, channels * 4);
             let (statistics, projections) = (four_each(), four_each());
             let held = vec![self.held.unwrap_or(f32::NAN); channels];
@@ -213,8 +214,8 @@ impl Implementation for Recorded<'_> {
             shared.bias = bias.as_ref().map(Into::into);
             shared.running_mean = running_mean.as_ref().map(Into::into);
             shared.running_var = running_var.as_ref().map(Into::into);
-            shared.z = z_buffer.as_ref().map(|buffer| (buffer, offset).into());
-            shared.dz = residual.then_some((&dz_out, offset).into());
+            shared.residual = residual_buffer.as_ref().map(|buffer| (buffer, offset).into());
+            shared.dresidual = residual.then_some((&dresidual_out, offset).into());
             let mut of_forward = shared.y((&y_out, offset)).partials(&partials[0]);
             of_forward.x = (!in_place).then_some((&x_buffer, offset).into());
             let forward = gpu.prepare(&forward)?.bind(&of_forward)?;
@@ -247,7 +248,7 @@ impl Implementation for Recorded<'_> {
                 num_batches_tracked: state.num_batches_tracked.map(|_| count[0] | count[1] << 32),
                 gradients: Some(StepGradients {
                     dx: self.unguarded(dtype, &dx_out, x.shape()),
-                    dz: residual.then(|| self.unguarded(dtype, &dz_out, x.shape())),
+                    dresidual: residual.then(|| self.unguarded(dtype, &dresidual_out, x.shape())),
                     dweight: config.weight.then(|| vector(&dweight)),
                     dbias: config.bias.then(|| vector(&dbias)),
                     scales: GradientScales::default(),
@@ -388,8 +389,8 @@ fn read_again_by_the_geometry_of_a_discrete_gpu() {
     check_some(&Recorded::new(support::gpu()).gpu_like().tuned(read_again), 50_000, 3, 8);
 }
 
-/// GPUs load and store 16 bits in loads of eight elements, where planes and offsets are multiples of that; else narrower
-/// ones. A lane keeps them, or reads them again.
+/// GPUs load and store 16 bits in loads of eight elements, where planes and offsets are multiples of that; else
+/// narrower ones. A lane keeps them, or reads them again.
 #[test]
 fn sixteen_bits_in_loads_of_sixteen_bytes() {
     let gpu_like = Recorded::new(support::gpu()).gpu_like();

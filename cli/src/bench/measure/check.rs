@@ -45,9 +45,9 @@ impl<'a> Exact<'a> {
             Some(exact) => exact,
             None if pass.is_training() => exact.insert(reference(&case, self.inputs)?),
             None => {
-                let Inputs { xs, zs, state, .. } = self.inputs;
-                let (xs, zs, state) = (xs.clone(), zs.clone(), state.clone());
-                exact.insert(reference(&case, &Inputs { xs, dys: Vec::new(), zs, state })?)
+                let Inputs { xs, residuals, state, .. } = self.inputs;
+                let (xs, residuals, state) = (xs.clone(), residuals.clone(), state.clone());
+                exact.insert(reference(&case, &Inputs { xs, dys: Vec::new(), residuals, state })?)
             }
         };
         // Excludes what this pass does not compute from the comparison.
@@ -77,7 +77,7 @@ fn allow_rounding_between(report: &mut CheckReport, dtype: DType, actual: &Outpu
         let (Some(actual), Some(exact)) = (&actual.gradients, &exact.gradients) else { continue };
         tensors.push(("dx", unit, values(&actual.dx), values(&exact.dx)));
         let of = |array: &Option<ArrayD<f64>>| array.as_ref().map(values).unwrap_or_default();
-        tensors.push(("dz", unit, of(&actual.dz), of(&exact.dz)));
+        tensors.push(("dresidual", unit, of(&actual.dresidual), of(&exact.dresidual)));
         let of = |vector: &Option<Array1<f64>>| vector.iter().flatten().copied().collect();
         tensors.push(("dweight", of_sums, of(&actual.dweight), of(&exact.dweight)));
         tensors.push(("dbias", of_sums, of(&actual.dbias), of(&exact.dbias)));

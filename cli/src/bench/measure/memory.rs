@@ -51,7 +51,7 @@ pub(crate) fn repeated(case: &Case) -> Inputs {
     let mut few = case.clone();
     few.shape[0] = (DRAWN / of_image.max(1)).clamp(1, images.max(1));
     let mut inputs = few.inputs();
-    for tensor in inputs.xs.iter_mut().chain(&mut inputs.dys).chain(&mut inputs.zs) {
+    for tensor in inputs.xs.iter_mut().chain(&mut inputs.dys).chain(&mut inputs.residuals) {
         let mut values = tensor.iter().copied().cycle();
         *tensor = ArrayD::from_shape_simple_fn(case.shape.as_slice(), || values.next().unwrap_or_default());
     }
@@ -127,8 +127,8 @@ impl Tensors {
                 let tensor = match (slot.binding, slot.between) {
                     (Binding::X, false) => upload(gpu, dtype, &inputs.xs[0])?,
                     (Binding::Dy, false) => upload(gpu, dtype, &inputs.dys[0])?,
-                    (Binding::Z, false) => upload(gpu, dtype, &inputs.zs[0])?,
-                    (Binding::Y | Binding::Dx | Binding::Dz | Binding::Dy, _) => {
+                    (Binding::Residual, false) => upload(gpu, dtype, &inputs.residuals[0])?,
+                    (Binding::Y | Binding::Dx | Binding::DResidual | Binding::Dy, _) => {
                         Tensor::zeros_of(gpu, dtype, &shape.sizes, shape.layout)?
                     }
                     (Binding::RunningVar, true) => {
@@ -161,7 +161,7 @@ impl Tensors {
         }
         let given = state(inputs).into_iter().map(|(binding, _)| binding);
         let mut given: Vec<Slot> = given
-            .chain([Binding::X, Binding::Dy, Binding::Z])
+            .chain([Binding::X, Binding::Dy, Binding::Residual])
             .map(|binding| Slot::new(binding, false))
             .collect();
         given.push(Slot::new(Binding::RunningVar, true));
@@ -183,8 +183,8 @@ impl Tensors {
                 dx: self.values(Binding::Dx)?.unwrap_or_default(),
                 dweight: self.vector(Binding::DWeight)?,
                 dbias: self.vector(Binding::DBias)?,
-                // With an activation apart, dz is the gradient that the activation passes on.
-                dz: self.values(Binding::Dz)?.or(self.between(Binding::Dy)?),
+                // With an activation apart, dresidual is the gradient that the activation passes on.
+                dresidual: self.values(Binding::DResidual)?.or(self.between(Binding::Dy)?),
                 scales: GradientScales::default(),
             })
         } else {
@@ -208,9 +208,9 @@ impl Tensors {
     }
 
     /// Reads the tensor between a batch norm and an activation apart. `None` without a residual, since only a
-    /// residual has a gradient dz.
+    /// residual has a gradient dresidual.
     fn between(&self, binding: Binding) -> Result<Option<ArrayD<f64>>> {
-        if !self.0.contains_key(&Slot::new(Binding::Z, false)) {
+        if !self.0.contains_key(&Slot::new(Binding::Residual, false)) {
             return Ok(None);
         }
         let values = self.0.get(&Slot::new(binding, true)).map(Tensor::to_array).transpose()?;
@@ -293,7 +293,7 @@ mod tests {
         let large = of(&[7, DRAWN / 20, 10]);
         let inputs = repeated(&large);
         assert_eq!(inputs.state.weight.as_ref().map_or(0, Array1::len), 10);
-        for tensor in [&inputs.xs[0], &inputs.dys[0], &inputs.zs[0]] {
+        for tensor in [&inputs.xs[0], &inputs.dys[0], &inputs.residuals[0]] {
             assert_eq!(tensor.shape(), large.shape);
             let image = |k| tensor.index_axis(Axis(0), k);
             assert!(image(0) == image(2) && image(1) == image(5) && image(0) != image(1));

@@ -35,7 +35,10 @@ impl Slot {
 
     /// Returns whether the buffer has an element for each of x.
     pub(crate) fn has_elements(self) -> bool {
-        matches!(self.binding, Binding::X | Binding::Y | Binding::Z | Binding::Dx | Binding::Dy | Binding::Dz)
+        matches!(
+            self.binding,
+            Binding::X | Binding::Y | Binding::Residual | Binding::Dx | Binding::Dy | Binding::DResidual
+        )
     }
 }
 
@@ -105,7 +108,7 @@ impl PlannedPass {
             };
             let problem = config.problem(&shape.sizes, shape.layout, training.into())?;
             let residual = add && kind != Kind::BatchNorm;
-            // The gradient that returns through the activation apart is already dz.
+            // The gradient that returns through the activation apart is already dresidual.
             let mask = match kind {
                 Kind::Activation => GradientMask::INPUT.residual(false),
                 _ => GradientMask::ALL,

@@ -10,8 +10,8 @@ use wgpu_batchnorm::Result;
 use wgpu_batchnorm::ndarray::{Array1, ArrayD, Axis, Slice};
 use wgpu_batchnorm::verify::{Case, GradientScales, Implementation, Inputs, Outputs, Reference};
 
-/// Elements that a thread computes at once, unless one channel has more. The reference takes some 70 bytes for each, and
-/// the results of the whole tensor 16.
+/// Elements that a thread computes at once, unless one channel has more. The reference takes some 70 bytes for each,
+/// and the results of the whole tensor 16.
 const BLOCK: usize = 1 << 18;
 
 /// Runs the reference on `case`, with as many threads as there are processors. The results are those of [`Reference`]
@@ -67,12 +67,12 @@ fn put(whole: &mut Outputs, part: &Outputs, case: &Case, block: &Range<usize>) {
         place.put(&mut whole.dx, &part.dx);
         place.put_vector(&mut whole.dweight, &part.dweight);
         place.put_vector(&mut whole.dbias, &part.dbias);
-        if let (Some(whole), Some(part)) = (&mut whole.dz, &part.dz) {
+        if let (Some(whole), Some(part)) = (&mut whole.dresidual, &part.dresidual) {
             place.put(whole, part);
         }
-        let GradientScales { dx, dz, dweight, dbias, unsure } = &mut whole.scales;
+        let GradientScales { dx, dresidual, dweight, dbias, unsure } = &mut whole.scales;
         *dx = dx.max(part.scales.dx);
-        *dz = dz.max(part.scales.dz);
+        *dresidual = dresidual.max(part.scales.dresidual);
         *dweight = dweight.max(part.scales.dweight);
         *dbias = dbias.max(part.scales.dbias);
         if let Some(part) = &part.scales.unsure {
@@ -134,14 +134,14 @@ mod tests {
                 let whole = Reference.run(&case, &inputs)?;
                 let scales = |outputs: &Outputs| {
                     let scales = outputs.steps[0].gradients.as_ref().map(|gradients| &gradients.scales);
-                    scales.map_or([f64::NAN; 4], |s| [s.dx, s.dz, s.dweight, s.dbias])
+                    scales.map_or([f64::NAN; 4], |s| [s.dx, s.dresidual, s.dweight, s.dbias])
                 };
                 for (threads, elements) in [(1, 1), (1, 1000), (2, 60), (3, 1000), (16, 31)] {
                     let blocks = in_blocks(&case, &inputs, threads, elements)?;
                     let report = judge(&case, &blocks, &whole);
                     assert!(report.passed() && report.worst() < 1e-13, "{threads} threads: {report}");
                     assert!(
-                        report.error("dz").is_some() && report.error("running_var").is_some(),
+                        report.error("dresidual").is_some() && report.error("running_var").is_some(),
                         "{report}"
                     );
                     for (block, whole) in scales(&blocks).into_iter().zip(scales(&whole)) {
@@ -161,7 +161,7 @@ mod tests {
         let mut case = of(&[4, 6], Layout::ChannelsFirst, Activation::Relu, Pass::ForwardEval);
         case.residual = false;
         let mut inputs = case.inputs();
-        inputs.zs.clear();
+        inputs.residuals.clear();
         inputs.state = wgpu_batchnorm::BatchNormState::new(&case.config);
         inputs.xs[0][[2, 3]] = 1e-8;
         let (whole, blocks) = (Reference.run(&case, &inputs)?, in_blocks(&case, &inputs, 2, 4)?);

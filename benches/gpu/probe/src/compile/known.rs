@@ -24,7 +24,7 @@ const KNOWN: &[Known] = &[Known {
     visits: &["planes by 1, tile of 8", "column blocks by 1, tile of 8"],
     workgroup_size: 256,
     worst: &[Fault::Loads { loads: 15, of: 16 }],
-    reason: "plans for unaligned bf16 with z load 24 words one by one, and some wait for the first",
+    reason: "plans for unaligned bf16 with residual load 24 words one by one, and some wait for the first",
 }];
 
 /// Returns why a fault of a kernel is let pass, if it is.
