@@ -10,9 +10,9 @@ use wgpu_batchnorm::{Activation, DType, Result};
 const Y: &[&str] = &["y"];
 const DZ: &[&str] = &["dresidual"];
 /// Everything that depends on dy after it has passed the activation.
-const GATED: &[&str] = &["dbias", "dweight", "dx", "dresidual"];
+const GATED: &[&str] = &["dbias", "dresidual", "dweight", "dx"];
 /// Everything that depends on the function itself.
-const FUNCTION: &[&str] = &["dbias", "dweight", "dx", "dresidual", "y"];
+const FUNCTION: &[&str] = &["dbias", "dresidual", "dweight", "dx", "y"];
 
 faults! {
     // Forward.
@@ -57,15 +57,15 @@ faults! {
 
     // Half precision.
     /// Two bits fewer are kept.
-    OneBitLess => &["dx", "dresidual", "y"],
+    OneBitLess => &["dresidual", "dx", "y"],
     /// f16 is rounded as bf16.
-    OtherType => &["dx", "dresidual", "y"],
+    OtherType => &["dresidual", "dx", "y"],
     /// The second of two elements in a word is lost.
-    NeighbourLost => &["dx", "dresidual", "y"],
+    NeighbourLost => &["dresidual", "dx", "y"],
     /// The two elements in a word are exchanged.
-    NeighboursExchanged => &["dx", "dresidual", "y"],
+    NeighboursExchanged => &["dresidual", "dx", "y"],
     /// The last element is never written if it has a word to itself.
-    OddOneUnwritten => &["dx", "dresidual", "y"],
+    OddOneUnwritten => &["dresidual", "dx", "y"],
     /// Results are not rounded to the type. A file could not hold them, but they are no less right.
     Accurate => &[],
 }
