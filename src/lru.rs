@@ -16,6 +16,17 @@ impl<K: PartialEq, V> LruCache<K, V> {
         Self { limit, entries: Vec::new() }
     }
 
+    /// Returns how many values there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns whether the value for `key` is cached.
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.entries.iter().any(|(other, _)| other == key)
+    }
+
     /// Returns the value for `key`, cached or made now. An error of `make` leaves the cache unchanged.
     pub(crate) fn get<E>(&mut self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         let entry = match self.entries.iter().position(|(other, _)| *other == key) {

@@ -30,6 +30,8 @@ pub(crate) enum Error {
     Write { path: PathBuf, source: io::Error },
     #[error("{} is the input: write to another file, or add --overwrite-input", path.display())]
     OutputIsInput { path: PathBuf },
+    #[error("the figure would replace {}, which holds the data: name another file for --plot", path.display())]
+    FigureIsData { path: PathBuf },
     #[error("cannot write to standard output")]
     Stdout(#[from] io::Error),
     #[error(transparent)]

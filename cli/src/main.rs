@@ -6,6 +6,7 @@ mod bench;
 mod blocks;
 mod error;
 mod file;
+mod histogram;
 mod info;
 mod input;
 mod long;

@@ -6,6 +6,7 @@ use crate::batch::Batch;
 use crate::blocks::{axis, blocks, case_of, state_of};
 use crate::error::{Error, Result};
 use crate::file::{self, Draft, store};
+use crate::histogram::{self, histograms};
 use crate::input::Job;
 use crate::long::Long;
 use crate::report::{Format, Report, Timing};
@@ -13,7 +14,7 @@ use crate::results::{Results, StepResults, as_stored, check_copy_room, check_roo
 use crate::settings::{Overrides, stored_type};
 use crate::terminal::{self, Progress};
 use safetensors::Dtype;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 use wgpu_batchnorm::internals::shortened;
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Allow the output to be the input, which is lost
     #[arg(long)]
     overwrite_input: bool,
+    /// Draw the distribution of each channel's values, before and after (the first eight channels)
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
@@ -43,7 +47,7 @@ pub(crate) const FILES: &str = "\
 Input:
   x, or x.0, x.1 …             the batch, or those of successive steps: f32, f16 or bf16, rank 2 to 5
   dy, or dy.0, dy.1 …          gradients with respect to the outputs; then backward is computed, too
-  residual, or residual.0, residual.1 …             added to the normalised batches, before the activation
+  residual, or residual.0 …    added to the normalised batches, before the activation
   weight, bias                 [C], f32, f16, bf16 or f64; a new layer's (1 and 0) where absent
   running_mean, running_var    [C], f32, f16, bf16 or f64; a new layer's (0 and 1) where absent
   num_batches_tracked          [] or [1], an integer of any type, or a whole float; 0 where absent
@@ -53,7 +57,8 @@ Input:
 
 Output, with the ends .0, .1 … that x has:
   y, batch_mean, batch_var     the result, in the type of x, and the batch statistics it was normalised with
-  dx, dresidual, dweight, dbias       the gradients, where there is a dy; dresidual where there is a residual
+  dx, dresidual, dweight, dbias
+                               the gradients, where there is a dy; dresidual where there is a residual
   running_mean, running_var, num_batches_tracked
                                after the step; without an end, after the last
 
@@ -75,6 +80,15 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut impl Write) -> Result<
     let mut job = Job::new(contents, &args.overrides).map_err(|fault| fault.in_file(&args.input))?;
     // Fails before the work, not after it, if the file cannot be written.
     file::check_target(&args.output)?;
+    if let Some(plot) = &args.plot {
+        for other in [&args.input, &args.output] {
+            if plot == other {
+                return Err(Error::FigureIsData { path: plot.clone() });
+            }
+            file::check_distinct(other, plot).map_err(|_| Error::FigureIsData { path: plot.clone() })?;
+        }
+        file::check_target(plot)?;
+    }
     let read_ms = milliseconds(started);
     progress.clear();
     if !job.others.is_empty() {
@@ -101,6 +115,8 @@ fn execute(
     let mut results = Results::new(job);
     let channels = job.case.config.num_features;
     let of_channel = job.batches.xs.iter().map(Batch::len).sum::<usize>() / channels;
+    // y takes the place of x.
+    let before = args.plot.as_ref().map(|_| histograms(&job.batches.xs, channels));
     let failed = |source| Error::Compute {
         path: args.input.clone(),
         adapter: adapter.clone(),
@@ -144,9 +160,14 @@ fn execute(
         results.put(job, &inputs, &outputs, &block);
     }
 
+    let figure =
+        before.map(|before| histogram::svg(&before, &histograms(&job.batches.xs, channels), channels));
     progress.show(&format!("writing {}", args.output.display()));
     let started = Instant::now();
     draft(job, &results, &adapter).write(&args.output)?;
+    if let (Some(path), Some(svg)) = (&args.plot, figure) {
+        file::write(path, |file| file.write_all(svg.map_err(io::Error::other)?.as_bytes()))?;
+    }
     timing.write_ms = milliseconds(started);
     progress.clear();
 
@@ -266,7 +287,7 @@ mod tests {
         draft.write(&input)?;
         let mut job = Job::new(Checkpoint::read(&input)?, &Overrides::default())?;
         let (overrides, format) = (Overrides::default(), Format { json });
-        let args = Args { input, output, overwrite_input: false, overrides, format };
+        let args = Args { input, output, overwrite_input: false, plot: None, overrides, format };
         let mut text = Vec::new();
         let outcome = execute(&args, &mut job, device, (0.0, elements), &Progress::new(), &mut text)?;
         assert!(Checkpoint::read(&args.output)?.names().any(|name| name == "y.1"));

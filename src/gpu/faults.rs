@@ -127,14 +127,20 @@ impl Gpu {
         self.waiter().wait(submission)
     }
 
+    /// Waits for a submission in another thread. There is one for each `Gpu`.
+    pub(crate) async fn wait_async(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let waiter = self.waiter();
+        self.inner.waiting.run(move || waiter.wait(Some(submission))).await
+    }
+
     /// Returns what another thread needs to wait.
-    pub(crate) fn waiter(&self) -> Waiter {
+    fn waiter(&self) -> Waiter {
         Waiter { device: self.device().clone(), loss: self.inner.loss.clone() }
     }
 }
 
 /// Waits for the device. It is no handle of the [`Gpu`]: where it is dropped last, no file of kernels is written.
-pub(crate) struct Waiter {
+struct Waiter {
     device: wgpu::Device,
     loss: Loss,
 }

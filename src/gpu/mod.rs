@@ -6,6 +6,7 @@ mod options;
 mod pipeline_cache;
 mod rounding;
 pub(crate) mod transfer;
+mod worker;
 
 pub use options::GpuOptions;
 pub(crate) use rounding::rounds_f16;
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use worker::Worker;
 
 /// A device, its queue and the kernels compiled for it so far. Clones are handles to the same `Gpu`.
 #[derive(Clone)]
@@ -37,6 +39,10 @@ struct Inner {
     pipeline_cache: Option<PipelineCache>,
     tunings: RwLock<Arc<Tunings>>,
     unchecked: bool,
+    /// Waits for the GPU.
+    waiting: Worker,
+    /// Plans and compiles.
+    preparing: Worker,
 }
 
 /// A kernel's pipeline and the layout of its bind group.
@@ -163,6 +169,8 @@ impl Gpu {
                 pipeline_cache,
                 tunings,
                 unchecked,
+                waiting: Worker::new("wgpu-batchnorm waiting"),
+                preparing: Worker::new("wgpu-batchnorm preparing"),
             }),
         }
     }
@@ -246,6 +254,14 @@ impl Gpu {
         let compiled = Arc::new(self.scoped(|| Ok(self.compile(cache, &kernel)))?);
         kernels.insert(kernel, compiled.clone());
         Ok(compiled)
+    }
+
+    /// Does work that takes long in another thread, where it does not hold up an executor. There is one for each `Gpu`.
+    pub(crate) async fn in_background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.inner.preparing.run(work).await
     }
 
     fn compile(&self, cache: Option<&wgpu::PipelineCache>, kernel: &Kernel) -> CompiledKernel {

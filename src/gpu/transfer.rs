@@ -261,23 +261,10 @@ impl Readback {
         pollster::block_on(self.finish(take))
     }
 
-    /// Waits without blocking the caller: a separate thread waits for the GPU.
+    /// Waits without blocking the caller.
     pub(crate) async fn wait_async<R>(self, take: impl FnOnce(&[&[u8]]) -> R) -> Result<(R, Staging)> {
-        let (waiter, submission) = (self.gpu.waiter(), self.submission.clone());
-        let (sender, waited) = oneshot_channel();
-        std::thread::Builder::new()
-            .name("wgpu-batchnorm readback".to_owned())
-            .spawn(move || {
-                let result = waiter.wait(Some(submission));
-                // The thread has nothing of the device any more when the future is ready.
-                drop(waiter);
-                // The future may be dropped.
-                let _ = sender.send(result);
-            })
-            .map_err(|error| Error::Readback { reason: format!("no thread to wait in: {error}") })?;
         // A wait that fails may leave callbacks uncalled, so it is awaited before them.
-        let ended = || Err(Error::Readback { reason: "the thread that waits ended early".to_owned() });
-        waited.receive().await.unwrap_or_else(ended)?;
+        self.gpu.wait_async(self.submission.clone()).await?;
         self.finish(take).await
     }
 

@@ -6,8 +6,8 @@
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::gpu::transfer::{self, Readback, Region, Staging};
-use crate::layer::BatchNorm;
 use crate::layer::GradientWrite;
+use crate::layer::{BatchNorm, Pass, PlanKey};
 use crate::layer::{Gradients, Saved};
 use crate::layout::Layout;
 use crate::plan::ForwardOptions;
@@ -57,8 +57,10 @@ impl BatchNorm {
     }
 
     /// Runs [`forward_array`](Self::forward_array) without blocking: the future is ready when the result has been
-    /// read back. It needs no particular executor. Once polled, the pass runs even if the future is dropped. Its
-    /// result is then lost.
+    /// read back. It needs no particular executor. The GPU's own threads plan, compile and wait; what a poll does is to
+    /// copy x into memory of the driver. After [`warm_up`](Self::warm_up), the first poll submits the pass, which runs
+    /// even if the future is dropped. Its result is then lost. Before, the pass is submitted when its kernels are
+    /// compiled.
     ///
     /// # Errors
     /// As [`forward_array`](Self::forward_array).
@@ -66,6 +68,7 @@ impl BatchNorm {
         &mut self,
         x: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
+        self.prepare_array(T::DTYPE, x.shape(), false).await?;
         let (y, staging) = self.start_forward(&x, None)?.wait_async(first).await?;
         self.finish_forward(y, staging, x.raw_dim())
     }
@@ -93,6 +96,7 @@ impl BatchNorm {
         x: ArrayView<'_, T, D>,
         residual: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
+        self.prepare_array(T::DTYPE, x.shape(), true).await?;
         let (y, staging) = self.start_forward(&x, Some(&residual))?.wait_async(first).await?;
         self.finish_forward(y, staging, x.raw_dim())
     }
@@ -122,10 +126,21 @@ impl BatchNorm {
         dy: ArrayView<'_, T, D>,
     ) -> Result<ArrayGradients<D, T>> {
         let shape = dy.raw_dim();
+        if let Some(saved) = &self.saved {
+            let key = saved.key(&self.config, saved.mask(&self.config), true, GradientWrite::Replace)?;
+            self.prepare_async(key).await?;
+        }
         let (readback, has) = self.start_backward(&dy)?;
         let (gradients, staging) = readback.wait_async(|parts| has.gradients(parts, shape)).await?;
         self.arrays.staging = staging;
         gradients
+    }
+
+    /// Prepares the plan of a forward pass over an array, without blocking.
+    async fn prepare_array(&self, dtype: DType, shape: &[usize], residual: bool) -> Result<()> {
+        let problem = self.config.problem(shape, self.config.layout, self.mode)?;
+        let pass = Pass::Forward(ForwardOptions::new().residual(residual).dtype(dtype));
+        self.prepare_async(PlanKey { problem, mode: self.mode, pass }).await
     }
 
     fn start_forward<T: Element, D: Dimension>(

@@ -40,6 +40,31 @@ impl Saved {
         Self { x: x.clone(), residual: residual.cloned(), mode: Mode::Eval, statistics: None }
     }
 
+    /// Returns the mask of all gradients that a layer has after this pass.
+    pub(crate) fn mask(&self, config: &BatchNormConfig) -> GradientMask {
+        GradientMask {
+            input: true,
+            weight: config.weight,
+            bias: config.bias,
+            residual: self.residual.is_some(),
+        }
+    }
+
+    /// Returns the key of the backward plan.
+    pub(crate) fn key(
+        &self,
+        config: &BatchNormConfig,
+        mask: GradientMask,
+        in_place: bool,
+        write: GradientWrite,
+    ) -> Result<PlanKey> {
+        let (residual, dtype) = (self.residual.is_some(), self.x.dtype());
+        let accumulate = write == GradientWrite::Accumulate;
+        let options = BackwardOptions { mask, in_place, accumulate, residual, dtype };
+        let problem = config.problem(self.x.shape(), self.x.layout(), self.mode)?;
+        Ok(PlanKey { problem, mode: self.mode, pass: Pass::Backward(options) })
+    }
+
     /// Returns the input of the forward pass.
     pub fn x(&self) -> &Tensor {
         &self.x
@@ -244,11 +269,7 @@ impl BatchNorm {
             bias: gradients.bias.is_some(),
             residual: gradients.residual.is_some(),
         };
-        let (residual, dtype) = (saved.residual.is_some(), saved.x.dtype());
-        let accumulate = write == GradientWrite::Accumulate;
-        let options = BackwardOptions { mask, in_place, accumulate, residual, dtype };
-        let problem = self.config().problem(saved.x.shape(), saved.x.layout(), saved.mode)?;
-        self.prepare(PlanKey { problem, mode: saved.mode, pass: Pass::Backward(options) })
+        self.prepare(saved.key(self.config(), mask, in_place, write)?)
     }
 
     pub(crate) fn check_backward(&self, saved: &Saved, dy: &Tensor) -> Result<()> {

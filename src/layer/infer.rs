@@ -1,11 +1,11 @@
 //! Inference: the forward pass in eval without `&mut`.
 
-use crate::dtype::Element;
+use crate::dtype::{DType, Element};
 use crate::error::Result;
 use crate::kernels::Binding;
-use crate::layer::BatchNorm;
 use crate::layer::arrays::in_dimension;
 use crate::layer::forward::unless_same_memory;
+use crate::layer::{BatchNorm, Pass, PlanKey};
 use crate::mode::Mode;
 use crate::plan::ForwardOptions;
 use crate::record::Buffers;
@@ -61,7 +61,8 @@ impl BatchNorm {
         in_dimension(read.into_raw_vec_and_offset().0, x.raw_dim())
     }
 
-    /// Runs [`infer_array`](Self::infer_array) without blocking while the GPU works.
+    /// Runs [`infer_array`](Self::infer_array) without blocking, as
+    /// [`forward_array_async`](Self::forward_array_async) does.
     ///
     /// # Errors
     /// As [`infer_array`](Self::infer_array).
@@ -69,6 +70,7 @@ impl BatchNorm {
         &self,
         x: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>> {
+        self.prepare_async(self.inference(x.shape(), T::DTYPE)?).await?;
         let read = self.infer_uploaded(&x)?.to_array_of_async::<T>().await?;
         in_dimension(read.into_raw_vec_and_offset().0, x.raw_dim())
     }
@@ -76,11 +78,18 @@ impl BatchNorm {
     fn infer_uploaded<T: Element, D: Dimension>(&self, x: &ArrayView<'_, T, D>) -> Result<Tensor> {
         let layout = self.config.layout;
         // Checks x before the upload.
-        self.prepare_forward(x.shape(), layout, Mode::Eval, ForwardOptions::new().dtype(T::DTYPE))?;
+        self.prepare(self.inference(x.shape(), T::DTYPE)?)?;
         let x = Tensor::from_array(&self.gpu, x.view())?.with_layout(layout);
         // Nobody else has this tensor.
         self.infer_into(&x, &x)?;
         Ok(x)
+    }
+
+    /// Returns the key of the plan for an uploaded array, which y overwrites.
+    fn inference(&self, shape: &[usize], dtype: DType) -> Result<PlanKey> {
+        let problem = self.config.problem(shape, self.config.layout, Mode::Eval)?;
+        let pass = Pass::Forward(ForwardOptions::new().in_place(true).dtype(dtype));
+        Ok(PlanKey { problem, mode: Mode::Eval, pass })
     }
 
     fn infer_to_new(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {

@@ -18,6 +18,7 @@ mod backward;
 mod forward;
 mod infer;
 mod parameters;
+mod warm_up;
 
 pub use arrays::ArrayGradients;
 pub use backward::{GradientWrite, Gradients, Saved};
@@ -41,7 +42,7 @@ use crate::tensor::Tensor;
 use crate::tensor::memory::ReusableBuffer;
 use ndarray::Array1;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Prepared plans that a layer caches: enough for the passes of a few shapes.
 const PLANS_KEPT: usize = 16;
@@ -115,6 +116,18 @@ pub(crate) struct PlanKey {
     pub(crate) problem: Problem,
     pub(crate) mode: Mode,
     pub(crate) pass: Pass,
+}
+
+impl PlanKey {
+    /// Plans the pass of a layer with these options, and compiles its kernels.
+    fn prepare(self, gpu: &Gpu, config: &BatchNormConfig) -> Result<PreparedPlan> {
+        let tunings = gpu.tunings();
+        let input = PlanInput::new(&self.problem, config, self.mode, gpu.profile());
+        gpu.prepare(&match self.pass {
+            Pass::Forward(options) => tunings.forward(&input, &options)?,
+            Pass::Backward(options) => tunings.backward(&input, &options)?,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,16 +346,21 @@ impl BatchNorm {
 
     /// Returns the prepared plan from the cache, or prepares it.
     pub(crate) fn prepare(&self, key: PlanKey) -> Result<Arc<PreparedPlan>> {
-        let Self { gpu, config, plans, .. } = self;
-        let PlanKey { problem, mode, pass } = key;
-        plans.lock().unwrap_or_else(PoisonError::into_inner).get(key, || {
-            let tunings = gpu.tunings();
-            let input = PlanInput::new(&problem, config, mode, gpu.profile());
-            gpu.prepare(&match pass {
-                Pass::Forward(options) => tunings.forward(&input, &options)?,
-                Pass::Backward(options) => tunings.backward(&input, &options)?,
-            })
-        })
+        self.plans().get(key, || key.prepare(&self.gpu, &self.config))
+    }
+
+    /// Puts the prepared plan into the cache, without blocking: another thread prepares it.
+    pub(crate) async fn prepare_async(&self, key: PlanKey) -> Result<()> {
+        if self.plans().contains(&key) {
+            return Ok(());
+        }
+        let (gpu, config) = (self.gpu.clone(), self.config.clone());
+        let prepared = self.gpu.in_background(move || key.prepare(&gpu, &config)).await?;
+        self.plans().get(key, || Ok(prepared)).map(drop)
+    }
+
+    fn plans(&self) -> MutexGuard<'_, LruCache<PlanKey, PreparedPlan>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records with `record`, and submits.

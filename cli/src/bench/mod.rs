@@ -81,7 +81,7 @@ pub(crate) struct Args {
     /// survey of its limits, the times and the plans. Times all sets unless some are chosen
     #[arg(long, value_name = "FOLDER")]
     gpu_report: Option<PathBuf>,
-    /// Draw the figures: bytes against GB/s, below the copies' rates
+    /// Draw the figures: a panel for each pass, the fraction of the best copy against bytes
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }

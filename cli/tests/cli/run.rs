@@ -489,3 +489,28 @@ fn json_of_a_run() {
     assert!(error > 0.0 && error < TOLERANCE);
     assert!(report["timing_ms"]["compute"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn a_figure_shows_each_channel_before_and_after() {
+    let folder = Folder::new();
+    let (output, figure) = (folder.path("out"), folder.path("figure.svg"));
+    for backend in ["gpu", "reference"] {
+        let run = program(&["run", &photos(), "--output", &output, "--backend", backend, "--plot", &figure]);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let svg = fs::read_to_string(&figure).unwrap();
+        assert!(svg.contains("x before, y after: 3 channels"), "{svg}");
+        for channel in 0..3 {
+            assert_eq!(svg.matches(&format!("x of channel {channel}: mean ")).count(), 1, "{svg}");
+            // A batch of many values has mean 0 and deviation 1.
+            let zero = |sign: &str| format!("y of channel {channel}: mean {sign}0.0000, deviation 1.0000");
+            assert!(svg.contains(&zero("")) || svg.contains(&zero("-")), "{svg}");
+        }
+    }
+    // The figure may not take the place of the data.
+    let before = fs::read(&output).unwrap();
+    for data in [&output, &folder.path("new")] {
+        let run = program(&["run", &photos(), "--output", data, "--backend", "reference", "--plot", data]);
+        assert!(run.code == Some(2) && run.stderr.contains("name another file for --plot"), "{run:?}");
+    }
+    assert!(fs::read(&output).unwrap() == before && folder.entries() == 2);
+}

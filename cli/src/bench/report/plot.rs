@@ -1,8 +1,9 @@
-//! Draws the figures as a roofline.
+//! Draws the figures: a panel for each pass, with the fraction of the best copy that each shape reaches.
 
 use super::{Measurement, Report, digits};
 use plotters::coord::combinators::{BindKeyPoints, IntoLogRange};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::error::Error;
 use std::ops::Range;
 use wgpu_batchnorm::Layout;
@@ -10,136 +11,150 @@ use wgpu_batchnorm::internals::Pass;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-/// Width and height.
-const SIZE: (u32, u32) = (960, 640);
+/// Width and height of a panel.
+const PANEL: (u32, u32) = (560, 380);
+/// Height of the title, and of the legend.
+const TITLE: u32 = 36;
+const LEGEND: u32 = 28;
 /// Half the size of a marker.
 const SIZE_OF_MARK: i32 = 5;
-/// Height of a row of the legend.
-const ROW: i32 = 20;
-/// Colour of the ceilings' lines.
-const CEILING: RGBColor = RGBColor(0x40, 0x40, 0x40);
+/// Colour of the copies' lines.
+const COPY: RGBColor = RGBColor(0x40, 0x40, 0x40);
+/// Most shapes that a panel names: those that lie lowest.
+const NAMED: usize = 3;
 
-/// Returns the colour of a pass. Every kind of colour vision can tell the colours apart (Okabe and Ito).
-fn color(pass: Pass) -> RGBColor {
-    match pass {
-        Pass::ForwardTrain => RGBColor(0x00, 0x72, 0xB2),
-        Pass::ForwardEval => RGBColor(0x00, 0x9E, 0x73),
-        Pass::Backward => RGBColor(0xD5, 0x5E, 0x00),
-        Pass::ForwardBackward => RGBColor(0xCC, 0x79, 0xA7),
+/// Returns the colour of a layout. Every kind of colour vision can tell the colours apart (Okabe and Ito).
+fn color(layout: Layout) -> RGBColor {
+    match layout {
+        Layout::ChannelsFirst => RGBColor(0x00, 0x72, 0xB2),
+        Layout::ChannelsLast => RGBColor(0xD5, 0x5E, 0x00),
     }
 }
 
-/// Returns an SVG of each pass on each shape: its bytes and its rate, below the rates of the best copies.
+/// Returns an SVG with a panel for each pass that was timed: the bytes of each shape, and its rate as a fraction of the best
+/// copy's. The lowest shapes are named.
 pub(crate) fn svg(report: &Report<'_>) -> Result<String, Box<dyn Error + Send + Sync>> {
     let mut svg = String::new();
-    draw(report, SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())
+    let passes: Vec<Pass> =
+        Pass::ALL.into_iter().filter(|pass| report.cases.iter().any(|case| case.pass == *pass)).collect();
+    let columns = passes.len().clamp(1, 2);
+    let rows = passes.len().div_ceil(columns).max(1);
+    let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32 + TITLE + LEGEND);
+    draw(report, &passes, (rows, columns), SVGBackend::with_string(&mut svg, size).into_drawing_area())
         .map_err(|error| error.to_string())?;
     Ok(svg)
 }
 
-fn draw(report: &Report<'_>, root: Area<'_>) -> Result<(), Box<dyn Error>> {
+fn draw(
+    report: &Report<'_>,
+    passes: &[Pass],
+    (rows, columns): (usize, usize),
+    root: Area<'_>,
+) -> Result<(), Box<dyn Error>> {
     root.fill(&WHITE)?;
-    let (picture, legend) = root.split_vertically(SIZE.1 - 2 * ROW as u32 - 4);
-    let ceilings = [
-        (format!("copy_buffer_to_buffer, {} GB/s", digits(report.ceilings.buffer)), report.ceilings.buffer),
-        (format!("best WGSL copy, {} GB/s", digits(report.ceilings.shader)), report.ceilings.shader),
-    ];
-    let x = around(report.cases.iter().map(|case| case.floor_bytes as f64), 1.6);
-    let rates = report.cases.iter().map(Measurement::rate);
-    let y = around(rates.chain(ceilings.iter().map(|(_, rate)| *rate)), 1.6);
-    let (x_ticks, y_ticks) = (ticks(&x), ticks(&y));
-
-    let mut chart = ChartBuilder::on(&picture)
-        .caption(
-            format!(
-                "Batch norm on {}{}",
-                report.profile.name,
-                if report.checked { "" } else { ", not checked" }
-            ),
-            ("sans-serif", 20),
-        )
-        .margin(16)
-        .margin_right(28)
-        .x_label_area_size(48)
-        .y_label_area_size(68)
-        .build_cartesian_2d(
-            x.clone().log_scale().with_key_points(x_ticks.clone()),
-            y.clone().log_scale().with_key_points(y_ticks.clone()),
-        )?;
-    chart
-        .configure_mesh()
-        .x_desc("bytes that any such pass must move")
-        .y_desc("GB/s of these bytes")
-        .x_labels(x_ticks.len())
-        .y_labels(y_ticks.len())
-        .x_label_formatter(&|bytes| size(*bytes))
-        .y_label_formatter(&|rate| short(*rate))
-        .label_style(("sans-serif", 13))
-        .axis_desc_style(("sans-serif", 15))
-        .bold_line_style(BLACK.mix(0.12))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-
-    let is_higher = report.ceilings.buffer >= report.ceilings.shader;
-    for ((label, rate), above) in ceilings.into_iter().zip([is_higher, !is_higher]) {
-        chart.draw_series([PathElement::new([(x.start, rate), (x.end, rate)], CEILING.stroke_width(2))])?;
-        // The two ceilings may be close to each other, so their labels lie outside of both.
-        let offset = if above { -17 } else { 5 };
-        let style = ("sans-serif", 14).into_font().color(&CEILING);
-        chart.draw_series([EmptyElement::at((x.start, rate)) + Text::new(label, (8, offset), style)])?;
-    }
-
-    for case in report.cases {
-        let point = (case.floor_bytes as f64, case.rate());
-        match Mark::new(case.pass, case.shape.layout) {
-            Mark::Circle(style) => chart.draw_series([Circle::new(point, SIZE_OF_MARK, style)])?,
-            Mark::Triangle(style) => {
-                chart.draw_series([TriangleMarker::new(point, SIZE_OF_MARK + 1, style)])?
-            }
-        };
+    let checked = if report.checked { "" } else { ", not checked" };
+    let title = format!("Batch norm on {}{checked}", report.profile.name);
+    let (_, below) = root.split_vertically(TITLE);
+    root.draw(&Text::new(title, (20, 12), ("sans-serif", 20)))?;
+    let (panels, legend) = below.split_vertically(PANEL.1 * rows as u32);
+    let bytes = around(report.cases.iter().map(|case| case.floor_bytes as f64), 1.6);
+    let fractions = report.cases.iter().map(|case| fraction(report, case));
+    let highest = fractions.filter(|fraction| fraction.is_finite()).fold(1.0, f64::max);
+    for (pass, area) in passes.iter().zip(panels.split_evenly((rows, columns))) {
+        draw_panel(report, *pass, &bytes, 0.0..highest * 1.1, &area)?;
     }
     draw_legend(report, &legend)?;
     root.present()?;
     Ok(())
 }
 
-/// The mark of a pass.
-enum Mark {
-    Circle(ShapeStyle),
-    Triangle(ShapeStyle),
+/// Returns the rate of a pass as a fraction of the best copy's.
+fn fraction(report: &Report<'_>, case: &Measurement) -> f64 {
+    case.rate() / report.ceilings.shader
 }
 
-impl Mark {
-    fn new(pass: Pass, layout: Layout) -> Self {
-        let style = color(pass).mix(0.75).filled();
-        match layout {
-            Layout::ChannelsFirst => Self::Circle(style),
-            Layout::ChannelsLast => Self::Triangle(style),
-        }
-    }
-}
+fn draw_panel(
+    report: &Report<'_>,
+    pass: Pass,
+    x: &Range<f64>,
+    y: Range<f64>,
+    area: &Area<'_>,
+) -> Result<(), Box<dyn Error>> {
+    let x_ticks = ticks(x);
+    let mut chart = ChartBuilder::on(area)
+        .caption(pass.name(), ("sans-serif", 17))
+        .margin(10)
+        .margin_right(24)
+        .x_label_area_size(44)
+        .y_label_area_size(56)
+        .build_cartesian_2d(x.clone().log_scale().with_key_points(x_ticks.clone()), y.clone())?;
+    chart
+        .configure_mesh()
+        .x_desc("bytes that the pass must move")
+        .y_desc("fraction of the best copy")
+        .x_labels(x_ticks.len())
+        .y_labels(6)
+        .x_label_formatter(&|bytes| size(*bytes))
+        .y_label_formatter(&|fraction| format!("{fraction:.1}"))
+        .label_style(("sans-serif", 12))
+        .axis_desc_style(("sans-serif", 13))
+        .bold_line_style(BLACK.mix(0.12))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
 
-/// Draws the legend below the picture, where it hides nothing: one row per layout that was timed.
-fn draw_legend(report: &Report<'_>, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
-    let is_there =
-        |pass, layout| report.cases.iter().any(|case| case.pass == pass && case.shape.layout == layout);
-    let layouts = [Layout::ChannelsFirst, Layout::ChannelsLast];
-    let rows = layouts.into_iter().filter(|&layout| Pass::ALL.iter().any(|&pass| is_there(pass, layout)));
-    for (row, layout) in rows.enumerate() {
-        let passes = Pass::ALL.into_iter().filter(|&pass| is_there(pass, layout));
-        for (column, pass) in passes.enumerate() {
-            let (x, y) = (84 + 216 * column as i32, 6 + ROW * row as i32);
-            match Mark::new(pass, layout) {
-                Mark::Circle(style) => area.draw(&Circle::new((x, y), SIZE_OF_MARK, style))?,
-                Mark::Triangle(style) => area.draw(&TriangleMarker::new((x, y), SIZE_OF_MARK + 1, style))?,
+    let copy = PathElement::new([(x.start, 1.0), (x.end, 1.0)], COPY.stroke_width(2));
+    chart.draw_series([copy])?;
+    let label = format!("best WGSL copy, {} GB/s", digits(report.ceilings.shader));
+    let style = ("sans-serif", 12).into_font().color(&COPY);
+    chart.draw_series([EmptyElement::at((x.start, 1.0)) + Text::new(label, (6, 4), style)])?;
+
+    let mut points: Vec<(f64, &Measurement)> = report
+        .cases
+        .iter()
+        .filter(|case| case.pass == pass)
+        .map(|case| (fraction(report, case), case))
+        .filter(|(fraction, _)| fraction.is_finite())
+        .collect();
+    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    for (fraction, case) in &points {
+        let (point, style) =
+            ((case.floor_bytes as f64, *fraction), color(case.shape.layout).mix(0.75).filled());
+        match case.shape.layout {
+            Layout::ChannelsFirst => chart.draw_series([Circle::new(point, SIZE_OF_MARK, style)])?,
+            Layout::ChannelsLast => {
+                chart.draw_series([TriangleMarker::new(point, SIZE_OF_MARK + 1, style)])?
             }
-            let name = match layout {
-                Layout::ChannelsFirst => pass.name().to_owned(),
-                Layout::ChannelsLast => format!("{}, {layout}", pass.name()),
-            };
-            area.draw(&Text::new(name, (x + 11, y - 6), ("sans-serif", 13)))?;
-        }
+        };
     }
+    // Names lie beside the marks, on the side that has room.
+    let middle = (x.start * x.end).sqrt();
+    for (fraction, case) in points.iter().take(NAMED) {
+        let bytes = case.floor_bytes as f64;
+        let (side, offset) = if bytes > middle { (HPos::Right, -9) } else { (HPos::Left, 9) };
+        let style = ("sans-serif", 11).into_font().color(&BLACK).pos(Pos::new(side, VPos::Center));
+        let name = Text::new(case.shape.name(), (offset, 0), style);
+        chart.draw_series([EmptyElement::at((bytes, *fraction)) + name])?;
+    }
+    Ok(())
+}
+
+/// Draws the legend below the panels, where it hides nothing: the layouts that were timed, and what else a reader needs.
+fn draw_legend(report: &Report<'_>, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
+    let layouts = [Layout::ChannelsFirst, Layout::ChannelsLast];
+    let is_there = |layout: &Layout| report.cases.iter().any(|case| case.shape.layout == *layout);
+    let mut left = 20;
+    for layout in layouts.into_iter().filter(is_there) {
+        let style = color(layout).mix(0.75).filled();
+        match layout {
+            Layout::ChannelsFirst => area.draw(&Circle::new((left, 12), SIZE_OF_MARK, style))?,
+            Layout::ChannelsLast => area.draw(&TriangleMarker::new((left, 12), SIZE_OF_MARK + 1, style))?,
+        }
+        area.draw(&Text::new(layout.to_string(), (left + 11, 6), ("sans-serif", 13)))?;
+        left += 130;
+    }
+    let buffer = digits(report.ceilings.buffer);
+    let note = format!("the lowest are named; copy_buffer_to_buffer: {buffer} GB/s");
+    area.draw(&Text::new(note, (left + 11, 6), ("sans-serif", 13)))?;
     Ok(())
 }
 
@@ -184,7 +199,7 @@ mod tests {
     use wgpu_batchnorm::Layout;
 
     #[test]
-    fn every_pass_and_both_ceilings_are_drawn() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn every_pass_has_a_panel_with_both_layouts() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let profile = profile("A <B> & C");
         let mut cases_of_both = cases(&profile, Layout::ChannelsFirst)?;
         cases_of_both.extend(cases(&profile, Layout::ChannelsLast)?);
@@ -194,14 +209,17 @@ mod tests {
         let svg = svg(&report)?;
         assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(svg.contains("Batch norm on A &lt;B&gt; &amp; C"), "{svg}");
-        // Each layout has four passes, each once in the picture and once in the legend.
-        assert_eq!((svg.matches("<circle ").count(), svg.matches("<polygon ").count()), (8, 8), "{svg}");
-        for text in [
-            "best WGSL copy, 4000 GB/s",
-            "copy_buffer_to_buffer, 4400 GB/s",
-            "forward_backward, channels-last",
+        // Each layout has four passes, each once in its panel; the legend has one mark of each layout.
+        assert_eq!((svg.matches("<circle ").count(), svg.matches("<polygon ").count()), (5, 5), "{svg}");
+        for (text, times) in [
+            ("best WGSL copy, 4000 GB/s", 4),
+            ("copy_buffer_to_buffer: 4400 GB/s", 1),
+            ("\nforward_backward\n", 1),
+            ("channels-last", 1),
+            // Each panel names its shape in both layouts.
+            (cases_of_both[0].shape.name().as_str(), 8),
         ] {
-            assert_eq!(svg.matches(text).count(), 1, "{text}: {svg}");
+            assert_eq!(svg.matches(text).count(), times, "{text}: {svg}");
         }
         assert!(!svg.contains("not checked"), "{svg}");
         report.checked = false;
