@@ -58,7 +58,10 @@ impl Histogram {
     fn caption(&self, name: &str) -> String {
         let others =
             if self.not_finite > 0 { format!(", {} not finite", self.not_finite) } else { String::new() };
-        format!("{name}: mean {:.4}, deviation {:.4}{others}", self.mean, self.std)
+        let mean = format!("{:.4}", self.mean);
+        // What is nearly 0 has no sign.
+        let mean = if mean == "-0.0000" { "0.0000" } else { &mean };
+        format!("{name}: mean {mean}, deviation {:.4}{others}", self.std)
     }
 }
 
