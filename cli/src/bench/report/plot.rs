@@ -126,16 +126,57 @@ fn draw_panel(
             }
         };
     }
-    // Names lie beside the marks, on the side that has room.
-    let middle = (x.start * x.end).sqrt();
+    let point = |fraction: f64, case: &Measurement| (case.floor_bytes as f64, fraction);
+    let place = |fraction: f64, case: &Measurement| chart.backend_coord(&point(fraction, case));
+    let mut taken: Vec<Label> = points
+        .iter()
+        .map(|(fraction, case)| Label::around(place(*fraction, case), SIZE_OF_MARK, SIZE_OF_MARK))
+        .collect();
+    let (left, right) = (chart.backend_coord(&(x.start, 1.0)).0, chart.backend_coord(&(x.end, 1.0)).0);
+    let mut names = Vec::new();
     for (fraction, case) in points.iter().take(NAMED) {
-        let bytes = case.floor_bytes as f64;
-        let (side, offset) = if bytes > middle { (HPos::Right, -9) } else { (HPos::Left, 9) };
-        let style = ("sans-serif", 11).into_font().color(&BLACK).pos(Pos::new(side, VPos::Center));
-        let name = Text::new(case.shape.name(), (offset, 0), style);
-        chart.draw_series([EmptyElement::at((bytes, *fraction)) + name])?;
+        let (name, at) = (case.shape.name(), place(*fraction, case));
+        let half = 4 * name.chars().count() as i32;
+        // Beside the mark, or below or above it: the first place where the name covers nothing.
+        let offsets = [(half + 9, 0), (-half - 9, 0), (0, 13), (0, -13), (half + 9, 13), (-half - 9, 13)];
+        let free = offsets.into_iter().find(|offset| {
+            let label = Label::around((at.0 + offset.0, at.1 + offset.1), half, 6);
+            let fits = label.left >= left && label.right <= right;
+            fits && !taken.iter().any(|other| other.overlaps(&label))
+        });
+        if let Some(offset) = free {
+            taken.push(Label::around((at.0 + offset.0, at.1 + offset.1), half, 6));
+            names.push((point(*fraction, case), name, offset));
+        }
+    }
+    for (point, name, offset) in names {
+        let style = ("sans-serif", 11).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Center));
+        chart.draw_series([EmptyElement::at(point) + Text::new(name, offset, style)])?;
     }
     Ok(())
+}
+
+/// The place of a name or a mark, in pixels.
+struct Label {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+}
+
+impl Label {
+    /// Returns what reaches so far to both sides of a point.
+    fn around((x, y): (i32, i32), half_width: i32, half_height: i32) -> Self {
+        Self { left: x - half_width, right: x + half_width, top: y - half_height, bottom: y + half_height }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let (apart, above) = (
+            self.right < other.left || other.right < self.left,
+            self.bottom < other.top || other.bottom < self.top,
+        );
+        !(apart || above)
+    }
 }
 
 /// Draws the legend below the panels, where it hides nothing: the layouts that were timed, and what else a reader needs.
@@ -216,11 +257,12 @@ mod tests {
             ("copy_buffer_to_buffer: 4400 GB/s", 1),
             ("\nforward_backward\n", 1),
             ("channels-last", 1),
-            // Each panel names its shape in both layouts.
-            (cases_of_both[0].shape.name().as_str(), 8),
         ] {
             assert_eq!(svg.matches(text).count(), times, "{text}: {svg}");
         }
+        // Each panel names its shape, once or in both layouts: where both marks have one place, one name has none.
+        let names = svg.matches(cases_of_both[0].shape.name().as_str()).count();
+        assert!((4..=8).contains(&names), "{names}: {svg}");
         assert!(!svg.contains("not checked"), "{svg}");
         report.checked = false;
         let svg = super::svg(&report)?;
