@@ -57,6 +57,7 @@ impl Gpu {
         wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::TIMESTAMP_QUERY);
 
     /// Opens the best adapter: discrete before integrated before virtual before software.
+    /// [`with_options_async`](Self::with_options_async) does so without blocking.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if no adapter is found, [`Error::RequestDevice`] if the adapter opens no device.
@@ -233,7 +234,7 @@ impl Gpu {
     }
 
     /// Writes the kernels compiled so far to [`pipeline_cache_file`](Self::pipeline_cache_file). Does nothing without
-    /// such a file, or if the file lacks none of them.
+    /// such a file, or if the file has all of them already.
     ///
     /// Dropping the last handle does the same, but reports no errors. A handle in a `static` is never dropped.
     ///

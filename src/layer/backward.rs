@@ -160,7 +160,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`backward`](Self::backward).
     pub fn backward_masked(&mut self, dy: &Tensor, mask: GradientMask) -> Result<Gradients> {
-        let saved = self.saved().cloned().ok_or(Error::NoForward)?;
+        let saved = self.saved().ok_or(Error::NoForward)?;
         self.backward_saved(&saved, dy, mask)
     }
 

@@ -23,8 +23,8 @@ impl BatchNorm {
     /// shape, layout and element type. The bits are those of [`forward`](Self::forward) in eval.
     ///
     /// The layer saves nothing and changes nothing, so several threads may call this at once. A pass runs with the
-    /// parameters and statistics that were written before it was submitted. Only backward needs
-    /// [`forward_saved`](Self::forward_saved) instead.
+    /// parameters and statistics that were written before it was submitted. If a backward pass
+    /// will follow, use [`forward_saved`](Self::forward_saved).
     ///
     /// # Errors
     /// As [`forward`](Self::forward).

@@ -320,9 +320,9 @@ impl BatchNorm {
 
     /// Returns what [`backward`](Self::backward) needs of the last forward pass. `None` before the first pass, after a pass
     /// in place, and after a pass on a tensor in eval, of which the layer keeps nothing
-    /// ([`forward_saved`](Self::forward_saved) returns it there).
-    pub fn saved(&self) -> Option<&Saved> {
-        self.saved.as_ref()
+    /// ([`forward_saved`](Self::forward_saved) returns it there). After a recorded pass, it is there at once.
+    pub fn saved(&self) -> Option<Saved> {
+        self.saved.clone()
     }
 
     /// Drops [`saved`](Self::saved), and with it the handle to the last input. Call it if no backward pass follows.

@@ -171,7 +171,9 @@ impl Tensor {
         self.layout
     }
 
-    /// Returns the buffer. Writes to the buffer change the tensor.
+    /// Returns the buffer. Writes to the buffer change the tensor, whose elements lie from [`offset`](Self::offset) on, in
+    /// the order of the shape. f16 and bf16 take two bytes each. A buffer that this crate allocated has the usages
+    /// `STORAGE`, `COPY_SRC` and `COPY_DST`.
     pub fn buffer(&self) -> &wgpu::Buffer {
         self.mark_shared();
         self.memory.buffer()

@@ -4,8 +4,8 @@ use crate::support::{allocated, buffer, gpu, read};
 use ndarray::{Array1, ArrayD, IxDyn, array};
 use wgpu_batchnorm::half::bf16;
 use wgpu_batchnorm::{
-    Activation, BatchNorm, BatchNormConfig, BatchNormState, DType, Error, Gpu, GpuOptions, Gradients,
-    LayerTensors, Layout, Result, Saved, Tensor,
+    Activation, BatchNorm, BatchNormConfig, BatchNormState, DType, Error, ForwardOptions, Gpu, GpuOptions,
+    Gradients, LayerTensors, Layout, Result, Saved, Tensor,
 };
 
 /// Returns a layer that has seen a batch, in training mode.
@@ -242,4 +242,19 @@ fn all_that_threads_may_share_is_send_and_sync() {
     shared::<wgpu_batchnorm::Checkpoint>();
     shared::<wgpu_batchnorm::Tunings>();
     shared::<wgpu_batchnorm::AdapterProfile>();
+}
+
+/// tokio moves futures between threads. They are made here and never polled.
+#[test]
+fn futures_are_send() {
+    fn sends(_: impl Send) {}
+    let mut layer = BatchNorm::new(gpu(), BatchNormConfig::new(3)).unwrap();
+    let x = ndarray::Array2::<f32>::zeros((4, 3));
+    sends(layer.forward_array_async(x.view()));
+    sends(layer.forward_add_array_async(x.view(), x.view()));
+    sends(layer.backward_array_async(x.view()));
+    sends(layer.infer_array_async(x.view()));
+    sends(layer.warm_up_async(&[&[4, 3]], &ForwardOptions::new()));
+    sends(Tensor::from_array(gpu(), x.view()).unwrap().to_array_async());
+    sends(Gpu::with_options_async(&GpuOptions::new()));
 }
