@@ -8,6 +8,7 @@ mod golden;
 mod info;
 mod run;
 mod run_files;
+mod run_numbers;
 mod run_refused;
 mod support;
 mod verify;

@@ -1,7 +1,11 @@
 //! Times burn's `BatchNorm` on its wgpu backend, and compares what it computes with f64. See ../README.md.
 
+#[path = "../../shared/args.rs"]
+mod args;
+#[path = "../../shared/reference.rs"]
 mod reference;
 
+use args::{Args, Pass};
 use burn::module::{Module, Param, RunningState};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::wgpu::WgpuBackend;
@@ -24,54 +28,6 @@ const WARMUP: usize = 5;
 /// Inputs of a shape, dy and results included, take about so many bytes together, so that caches do not
 /// hold them from one run to the next.
 const ROTATED_BYTES: usize = 1 << 28;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    ForwardTrain,
-    ForwardEval,
-    ForwardBackward,
-}
-
-impl Pass {
-    const ALL: [Self; 3] = [Self::ForwardTrain, Self::ForwardEval, Self::ForwardBackward];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::ForwardTrain => "forward_train",
-            Self::ForwardEval => "forward_eval",
-            Self::ForwardBackward => "forward_backward",
-        }
-    }
-}
-
-/// What the command line asks for.
-struct Args {
-    shapes: Vec<Vec<usize>>,
-    passes: Vec<Pass>,
-    runs: usize,
-}
-
-impl Args {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut args = Self { shapes: Vec::new(), passes: Vec::new(), runs: 20 };
-        while let Some(option) = arguments.next() {
-            let value = arguments.next()?;
-            match option.as_str() {
-                "--shape" => {
-                    let sizes: Option<Vec<usize>> = value.split(',').map(|size| size.parse().ok()).collect();
-                    args.shapes.push(sizes.filter(|s| (2..=5).contains(&s.len()) && !s.contains(&0))?);
-                }
-                "--pass" => args.passes.push(Pass::ALL.into_iter().find(|pass| pass.name() == value)?),
-                "--runs" => args.runs = value.parse().ok().filter(|runs| *runs > 0)?,
-                _ => return None,
-            }
-        }
-        if args.passes.is_empty() {
-            args.passes = Pass::ALL.to_vec();
-        }
-        (!args.shapes.is_empty()).then_some(args)
-    }
-}
 
 fn main() -> ExitCode {
     let Some(args) = Args::parse(std::env::args().skip(1)) else {

@@ -1,8 +1,11 @@
 //! Times rumus' `BatchNorm2d` on its wgpu backend, and compares what it computes with f64. See ../README.md.
 
-#[path = "../../burn/src/reference.rs"]
+#[path = "../../shared/args.rs"]
+mod args;
+#[path = "../../shared/reference.rs"]
 mod reference;
 
+use args::{Args, Pass};
 use reference::{Problem, Results};
 use rumus::autograd::{backward_with_grad, context::no_grad};
 use rumus::backend::gpu::context::GpuContext;
@@ -27,37 +30,6 @@ const WARMUP: usize = 3;
 /// hold them from one run to the next.
 const ROTATED_BYTES: usize = 1 << 28;
 
-const PASSES: [&str; 3] = ["forward_train", "forward_eval", "forward_backward"];
-
-/// What the command line asks for.
-struct Args {
-    shapes: Vec<Vec<usize>>,
-    passes: Vec<&'static str>,
-    runs: usize,
-}
-
-impl Args {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
-        let mut args = Self { shapes: Vec::new(), passes: Vec::new(), runs: 20 };
-        while let Some(option) = arguments.next() {
-            let value = arguments.next()?;
-            match option.as_str() {
-                "--shape" => {
-                    let sizes: Option<Vec<usize>> = value.split(',').map(|size| size.parse().ok()).collect();
-                    args.shapes.push(sizes.filter(|s| (2..=5).contains(&s.len()) && !s.contains(&0))?);
-                }
-                "--pass" => args.passes.push(PASSES.into_iter().find(|pass| *pass == value)?),
-                "--runs" => args.runs = value.parse().ok().filter(|runs| *runs > 0)?,
-                _ => return None,
-            }
-        }
-        if args.passes.is_empty() {
-            args.passes = PASSES.to_vec();
-        }
-        (!args.shapes.is_empty()).then_some(args)
-    }
-}
-
 fn main() -> ExitCode {
     let Some(args) = Args::parse(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
@@ -69,7 +41,7 @@ fn main() -> ExitCode {
     };
     let adapter = adapter();
     for shape in &args.shapes {
-        for pass in &args.passes {
+        for &pass in &args.passes {
             let (times, right) = measure(gpu, shape, pass, args.runs);
             let line = json!({
                 "peer": "rumus",
@@ -77,7 +49,7 @@ fn main() -> ExitCode {
                 "adapter": adapter.name,
                 "driver": format!("{} {}", adapter.driver, adapter.driver_info),
                 "shape": shape,
-                "pass": pass,
+                "pass": pass.name(),
                 "dtype": "f32",
                 "layout": "channels-first",
                 "clock": "wall",
@@ -109,7 +81,7 @@ fn rumus_version() -> &'static str {
 }
 
 /// Milliseconds of the runs, sorted, and whether the results are right.
-fn measure(gpu: &GpuContext, shape: &[usize], pass: &str, runs: usize) -> (Vec<f64>, bool) {
+fn measure(gpu: &GpuContext, shape: &[usize], pass: Pass, runs: usize) -> (Vec<f64>, bool) {
     let problem = Problem::new(shape);
     let mut layer = layer(&problem);
     let four = vec![shape[0], shape[1], shape[2..].iter().product(), 1];
@@ -121,27 +93,24 @@ fn measure(gpu: &GpuContext, shape: &[usize], pass: &str, runs: usize) -> (Vec<f
         tensor
     };
     match pass {
-        "forward_train" => {
+        Pass::ForwardTrain | Pass::ForwardEval => {
+            if pass == Pass::ForwardEval {
+                layer.eval();
+            }
             let xs: Vec<Tensor> = (0..sets).map(|_| tensor(&problem.x, false)).collect();
-            // As in a step of training, of which no graph is kept here: a tape would grow from run to run.
+            // No graph is kept: a tape would grow from run to run.
             let run = |k: usize| {
                 let _guard = no_grad();
                 layer.forward(&xs[k])
             };
             let results = Results { y: host(&run(0)), ..Results::default() };
-            (time(gpu, runs, |k| run(k % sets)), problem.agrees(&results, &problem.after_training()))
-        }
-        "forward_eval" => {
-            layer.eval();
-            let xs: Vec<Tensor> = (0..sets).map(|_| tensor(&problem.x, false)).collect();
-            let run = |k: usize| {
-                let _guard = no_grad();
-                layer.forward(&xs[k])
+            let exact = match pass {
+                Pass::ForwardEval => problem.after_eval(),
+                _ => problem.after_training(),
             };
-            let results = Results { y: host(&run(0)), ..Results::default() };
-            (time(gpu, runs, |k| run(k % sets)), problem.agrees(&results, &problem.after_eval()))
+            (time(gpu, runs, |k| run(k % sets)), problem.agrees(&results, &exact))
         }
-        _ => {
+        Pass::ForwardBackward => {
             let xs: Vec<Tensor> = (0..sets).map(|_| tensor(&problem.x, true)).collect();
             let dys: Vec<Tensor> = (0..sets).map(|_| tensor(&problem.dy, false)).collect();
             let run = |k: usize| {
