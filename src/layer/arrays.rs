@@ -6,8 +6,8 @@
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::gpu::transfer::{self, Readback, Region, Staging};
+use crate::layer::BatchNorm;
 use crate::layer::GradientWrite;
-use crate::layer::{BatchNorm, Pass, PlanKey};
 use crate::layer::{Gradients, Saved};
 use crate::layout::Layout;
 use crate::plan::ForwardOptions;
@@ -127,7 +127,12 @@ impl BatchNorm {
     ) -> Result<ArrayGradients<D, T>> {
         let shape = dy.raw_dim();
         if let Some(saved) = &self.saved {
-            let key = saved.key(&self.config, saved.mask(&self.config), true, GradientWrite::Replace)?;
+            let key = saved.key(
+                &self.config,
+                self.all_gradients(saved.residual.is_some()),
+                true,
+                GradientWrite::Replace,
+            )?;
             self.prepare_async(key).await?;
         }
         let (readback, has) = self.start_backward(&dy)?;
@@ -138,9 +143,8 @@ impl BatchNorm {
 
     /// Prepares the plan of a forward pass over an array, without blocking.
     async fn prepare_array(&self, dtype: DType, shape: &[usize], residual: bool) -> Result<()> {
-        let problem = self.config.problem(shape, self.config.layout, self.mode)?;
-        let pass = Pass::Forward(ForwardOptions::new().residual(residual).dtype(dtype));
-        self.prepare_async(PlanKey { problem, mode: self.mode, pass }).await
+        let options = ForwardOptions::new().residual(residual).dtype(dtype);
+        self.prepare_async(self.forward_key(shape, self.config.layout, self.mode, options)?).await
     }
 
     fn start_forward<T: Element, D: Dimension>(

@@ -40,16 +40,6 @@ impl Saved {
         Self { x: x.clone(), residual: residual.cloned(), mode: Mode::Eval, statistics: None }
     }
 
-    /// Returns the mask of all gradients that a layer has after this pass.
-    pub(crate) fn mask(&self, config: &BatchNormConfig) -> GradientMask {
-        GradientMask {
-            input: true,
-            weight: config.weight,
-            bias: config.bias,
-            residual: self.residual.is_some(),
-        }
-    }
-
     /// Returns the key of the backward plan.
     pub(crate) fn key(
         &self,
@@ -256,8 +246,14 @@ impl BatchNorm {
         Ok(())
     }
 
+    /// Returns the mask of all gradients that this layer has, after a pass with or without a residual.
+    pub(crate) fn all_gradients(&self, residual: bool) -> GradientMask {
+        let BatchNormConfig { weight, bias, .. } = *self.config();
+        GradientMask { input: true, weight, bias, residual }
+    }
+
     fn prepare_backward(
-        &mut self,
+        &self,
         saved: &Saved,
         gradients: &Gradients,
         in_place: bool,

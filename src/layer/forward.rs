@@ -173,8 +173,19 @@ impl BatchNorm {
         mode: Mode,
         options: ForwardOptions,
     ) -> Result<Arc<PreparedPlan>> {
+        self.prepare(self.forward_key(shape, layout, mode, options)?)
+    }
+
+    /// Checks the shape of an input, and returns the key of its plan.
+    pub(crate) fn forward_key(
+        &self,
+        shape: &[usize],
+        layout: Layout,
+        mode: Mode,
+        options: ForwardOptions,
+    ) -> Result<PlanKey> {
         let problem = self.config.problem(shape, layout, mode)?;
-        self.prepare(PlanKey { problem, mode, pass: Pass::Forward(options) })
+        Ok(PlanKey { problem, mode, pass: Pass::Forward(options) })
     }
 
     /// Checks all tensors of a pass, and prepares its plan unless it is cached. Without `x`, `y` is normalised in

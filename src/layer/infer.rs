@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::kernels::Binding;
 use crate::layer::arrays::in_dimension;
 use crate::layer::forward::unless_same_memory;
-use crate::layer::{BatchNorm, Pass, PlanKey};
+use crate::layer::{BatchNorm, PlanKey};
 use crate::mode::Mode;
 use crate::plan::ForwardOptions;
 use crate::record::Buffers;
@@ -87,9 +87,8 @@ impl BatchNorm {
 
     /// Returns the key of the plan for an uploaded array, which y overwrites.
     fn inference(&self, shape: &[usize], dtype: DType) -> Result<PlanKey> {
-        let problem = self.config.problem(shape, self.config.layout, Mode::Eval)?;
-        let pass = Pass::Forward(ForwardOptions::new().in_place(true).dtype(dtype));
-        Ok(PlanKey { problem, mode: Mode::Eval, pass })
+        let options = ForwardOptions::new().in_place(true).dtype(dtype);
+        self.forward_key(shape, self.config.layout, Mode::Eval, options)
     }
 
     fn infer_to_new(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {

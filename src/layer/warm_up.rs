@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::layer::{BatchNorm, Pass, PlanKey};
 use crate::mode::Mode;
-use crate::plan::{BackwardOptions, ForwardOptions, GradientMask};
+use crate::plan::{BackwardOptions, ForwardOptions};
 
 impl BatchNorm {
     /// Plans passes over inputs of these shapes, in the configuration's layout, and compiles their kernels, so that the
@@ -40,27 +40,22 @@ impl BatchNorm {
     }
 
     fn keys(&self, shapes: &[&[usize]], options: &ForwardOptions) -> Result<Vec<PlanKey>> {
-        let (config, mode) = (self.config(), self.mode);
+        let (layout, mode) = (self.config().layout, self.mode);
         let mut keys = Vec::new();
         for shape in shapes {
-            let problem = config.problem(shape, config.layout, mode)?;
-            let mut add = |pass| keys.push(PlanKey { problem, mode, pass });
-            add(Pass::Forward(options.in_place(false)));
+            let forward = |options| self.forward_key(shape, layout, mode, options);
+            let key = forward(options.in_place(false))?;
+            keys.push(key);
             if mode == Mode::Eval {
                 // Uploaded arrays, which y overwrites.
-                add(Pass::Forward(options.in_place(true)));
+                keys.push(forward(options.in_place(true))?);
                 continue;
             }
-            let mask = GradientMask {
-                input: true,
-                weight: config.weight,
-                bias: config.bias,
-                residual: options.residual,
-            };
+            let mask = self.all_gradients(options.residual);
             let backward = BackwardOptions::new().mask(mask).residual(options.residual).dtype(options.dtype);
-            // Uploaded arrays, whose dx overwrites dy.
-            add(Pass::Backward(backward.in_place(true)));
-            add(Pass::Backward(backward));
+            // Uploaded arrays have dx overwrite dy.
+            let passes = [true, false].map(|in_place| Pass::Backward(backward.in_place(in_place)));
+            keys.extend(passes.map(|pass| PlanKey { pass, ..key }));
         }
         Ok(keys)
     }
